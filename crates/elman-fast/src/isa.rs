@@ -1,0 +1,181 @@
+//! Instruction sets: what this CPU has, and the one place where a call is dispatched to one of them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use elman::Error;
+use fearless_simd::{Level, Simd};
+
+/// An instruction set that the kernels are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Isa {
+    /// What every CPU of the target has (SSE2 on x86-64). It has no fused multiply-add, so its results are
+    /// as correct as the others' but not the same bits.
+    Portable,
+    /// AVX2 and FMA (x86-64-v3).
+    Avx2,
+    /// AVX-512 as of Ice Lake and Zen 4.
+    Avx512,
+    /// NEON, on 64-bit ARM.
+    Neon,
+}
+
+impl Isa {
+    /// All instruction sets, whether this CPU has them or not.
+    pub const ALL: [Isa; 4] = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Neon];
+
+    /// The instruction sets that this CPU has, the fastest last.
+    pub fn available() -> Vec<Isa> {
+        Isa::ALL.into_iter().filter(|isa| isa.level().is_some()).collect()
+    }
+
+    /// The fastest instruction set of this CPU.
+    pub fn best() -> Isa {
+        Isa::available().last().copied().unwrap_or(Isa::Portable)
+    }
+
+    /// Its name, as `--isa` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Portable => "portable",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
+            Isa::Neon => "neon",
+        }
+    }
+
+    /// Whether multiply-add is fused: only then do two instruction sets give the same bits.
+    pub fn is_fused(self) -> bool {
+        self != Isa::Portable
+    }
+
+    fn level(self) -> Option<Level> {
+        let best = Level::new();
+        #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+        return match self {
+            Isa::Portable => best.as_sse2().map(Level::Sse2),
+            Isa::Avx2 => best.as_avx2().map(Level::Avx2),
+            Isa::Avx512 => best.as_avx512().map(Level::Avx512),
+            Isa::Neon => None,
+        };
+        #[cfg(target_arch = "aarch64")]
+        return (self == Isa::Neon && best.as_neon().is_some()).then_some(best);
+        #[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
+        return (self == Isa::Portable).then_some(best);
+    }
+
+    /// The proof that this CPU has the instruction set.
+    pub(crate) fn detect(self) -> Result<Cpu, Error> {
+        self.level().map(|level| Cpu { isa: self, level }).ok_or_else(|| Error::Unsupported {
+            what: "instruction set".to_string(),
+            expected: format!("one that this CPU has ({})", names(&Isa::available())),
+            found: self.name().to_string(),
+        })
+    }
+}
+
+fn names(isas: &[Isa]) -> String {
+    isas.iter().map(|isa| isa.name()).collect::<Vec<_>>().join(", ")
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Isa {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        Isa::ALL.into_iter().find(|isa| isa.name() == name).ok_or_else(|| Error::Unsupported {
+            what: "instruction set".to_string(),
+            expected: names(&Isa::ALL),
+            found: name.to_string(),
+        })
+    }
+}
+
+/// Proof that this CPU has an instruction set: it can only be made by detection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cpu {
+    isa: Isa,
+    level: Level,
+}
+
+/// Work that is compiled once for each instruction set. `run` and all that it calls must be
+/// `#[inline(always)]` up to the next [`Simd::vectorize`].
+pub(crate) trait Task {
+    type Output;
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+impl Cpu {
+    pub(crate) fn isa(self) -> Isa {
+        self.isa
+    }
+
+    /// Runs a task in code that is compiled for this instruction set.
+    #[inline]
+    pub(crate) fn run<K: Task>(self, task: K) -> K::Output {
+        // SSE4.2 has nothing that the kernels would use, so it is not compiled for.
+        match self.level {
+            #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+            Level::Avx512(simd) => simd.vectorize(
+                #[inline(always)]
+                || task.run(simd),
+            ),
+            #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+            Level::Avx2(simd) => simd.vectorize(
+                #[inline(always)]
+                || task.run(simd),
+            ),
+            #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+            Level::Sse2(simd) => simd.vectorize(
+                #[inline(always)]
+                || task.run(simd),
+            ),
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon(simd) => simd.vectorize(
+                #[inline(always)]
+                || task.run(simd),
+            ),
+            #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+            _ => unreachable!("Isa::level makes none but the three above"),
+            #[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]
+            level => fearless_simd::dispatch!(level, simd => task.run(simd)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back() {
+        for isa in Isa::ALL {
+            assert_eq!(isa.name().parse::<Isa>().unwrap(), isa);
+        }
+        let message = "sse9".parse::<Isa>().unwrap_err().to_string();
+        assert_eq!(message, "instruction set: expected portable, avx2, avx512, neon, found sse9");
+    }
+
+    #[test]
+    fn what_is_available_can_be_detected_and_what_is_not_is_refused() {
+        let available = Isa::available();
+        assert!(!available.is_empty());
+        for isa in Isa::ALL {
+            assert_eq!(isa.detect().is_ok(), available.contains(&isa), "{isa}");
+        }
+        assert_eq!(available.last(), Some(&Isa::best()));
+        // A machine that is said to have an instruction set must really have it: a test that is skipped
+        // because detection broke would otherwise pass.
+        if let Ok(required) = std::env::var("ELMAN_REQUIRE_ISA") {
+            for name in required.split(',').filter(|name| !name.is_empty()) {
+                assert!(available.contains(&name.parse().unwrap()), "{name} is required but not available");
+            }
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What is done element by element, and the sums over one row.
+//!
+//! All slices are whole vectors long.
+
+use fearless_simd::{Simd, prelude::*};
+
+use crate::num::Num;
+
+/// Applies `f` to each vector of a slice.
+#[inline(always)]
+fn map<S: Simd, T: Num>(simd: S, x: &mut [T], f: impl Fn(T::V<S>) -> T::V<S>) {
+    let chunks = x.chunks_exact_mut(T::LANES);
+    for x in chunks {
+        f(T::V::<S>::from_slice(simd, x)).store_slice(x);
+    }
+}
+
+/// `y = f(x, y)` for each vector of two slices of one length.
+#[inline(always)]
+fn zip<S: Simd, T: Num>(simd: S, x: &[T], y: &mut [T], f: impl Fn(T::V<S>, T::V<S>) -> T::V<S>) {
+    assert_eq!(x.len(), y.len());
+    for (x, y) in x.chunks_exact(T::LANES).zip(y.chunks_exact_mut(T::LANES)) {
+        f(T::V::<S>::from_slice(simd, x), T::V::<S>::from_slice(simd, y)).store_slice(y);
+    }
+}
+
+/// `x = sigmoid(x)`.
+#[inline(always)]
+pub(crate) fn sigmoid<S: Simd, T: Num>(simd: S, x: &mut [T]) {
+    map(
+        simd,
+        x,
+        #[inline(always)]
+        |x| T::sigmoid_each(simd, x),
+    );
+}
+
+/// `x = exp(x)`.
+#[inline(always)]
+pub(crate) fn exp<S: Simd, T: Num>(simd: S, x: &mut [T]) {
+    map(
+        simd,
+        x,
+        #[inline(always)]
+        |x| T::exp_each(simd, x),
+    );
+}
+
+/// `x = factor · x`.
+#[inline(always)]
+pub(crate) fn scale<S: Simd, T: Num>(simd: S, factor: T, x: &mut [T]) {
+    let factor = T::V::<S>::splat(simd, factor);
+    map(
+        simd,
+        x,
+        #[inline(always)]
+        |x| x * factor,
+    );
+}
+
+/// `y += x`.
+#[inline(always)]
+pub(crate) fn add<S: Simd, T: Num>(simd: S, x: &[T], y: &mut [T]) {
+    zip(
+        simd,
+        x,
+        y,
+        #[inline(always)]
+        |x, y| y + x,
+    );
+}
+
+/// `z = bias + sum over o of table[ids[o], o]`, the table being `[ids, window, hidden]` with this stride
+/// between its rows: the input of a word from the projections of the words around it.
+#[inline(always)]
+pub(crate) fn sum_rows<S: Simd, T: Num>(
+    simd: S,
+    bias: &[T],
+    table: &[T],
+    stride: usize,
+    window: usize,
+    ids: &[usize],
+    z: &mut [T],
+) {
+    z.copy_from_slice(bias);
+    for (o, id) in ids.iter().enumerate() {
+        add(simd, &table[(id * window + o) * stride..][..z.len()], z);
+    }
+}
+
+/// `dz = dh ∘ h ∘ (1 - h)`, written over dh: through the sigmoid.
+#[inline(always)]
+pub(crate) fn through_sigmoid<S: Simd, T: Num>(simd: S, h: &[T], dh: &mut [T]) {
+    let one = T::V::<S>::splat(simd, T::one());
+    zip(
+        simd,
+        h,
+        dh,
+        #[inline(always)]
+        |h, dh| dh * h * (one - h),
+    );
+}
+
+/// `row = softmax(row)` and the logarithm of the softmax's denominator plus the maximum, so that
+/// `-ln row[label] = log_sum - logit[label]` without leaving the numbers' range. Columns of padding must be
+/// minus infinity.
+#[inline(always)]
+pub(crate) fn softmax<S: Simd, T: Num>(simd: S, row: &mut [T]) -> T {
+    let mut largest = T::V::<S>::splat(simd, T::from_f64(f64::NEG_INFINITY));
+    for x in row.chunks_exact(T::LANES) {
+        largest = largest.max(T::V::<S>::from_slice(simd, x));
+    }
+    let largest = T::largest::<S>(largest);
+    let shift = T::V::<S>::splat(simd, largest);
+    let mut sum = T::V::<S>::splat(simd, T::zero());
+    for x in row.chunks_exact_mut(T::LANES) {
+        let e = T::exp_each(simd, T::V::<S>::from_slice(simd, x) - shift);
+        sum += e;
+        e.store_slice(x);
+    }
+    let sum = T::fold::<S>(sum);
+    scale(simd, T::one() / sum, row);
+    sum.ln() + largest
+}
+
+/// From a row of logits the derivative of `-ln softmax(row)[label]` by the logits, times `scale`:
+/// `scale · (softmax(row) - onehot(label))`, written over the row. Returns the loss.
+#[inline(always)]
+pub(crate) fn derive_softmax<S: Simd, T: Num>(simd: S, row: &mut [T], label: usize, scale_by: T) -> T {
+    let logit = row[label];
+    let log_sum = softmax(simd, row);
+    row[label] -= T::one();
+    scale(simd, scale_by, row);
+    log_sum - logit
+}
+
+/// Divides by the Euclidean norm; zeros are left alone.
+#[inline(always)]
+pub(crate) fn normalise<S: Simd, T: Num>(simd: S, row: &mut [T]) {
+    let mut sum = T::V::<S>::splat(simd, T::zero());
+    for x in row.chunks_exact(T::LANES) {
+        let x = T::V::<S>::from_slice(simd, x);
+        sum = x.mul_add(x, sum);
+    }
+    let norm = T::fold::<S>(sum).sqrt();
+    if norm != T::zero() {
+        let norm = T::V::<S>::splat(simd, norm);
+        map(
+            simd,
+            row,
+            #[inline(always)]
+            |x| x / norm,
+        );
+    }
+}
+
+/// The index of the first largest of the numbers.
+#[inline(always)]
+pub(crate) fn argmax<T: Num>(row: &[T]) -> usize {
+    let mut best = 0;
+    for (i, x) in row.iter().enumerate() {
+        if *x > row[best] {
+            best = i;
+        }
+    }
+    best
+}

@@ -1,0 +1,94 @@
+//! Threads: work that is split in two until there is a part for each thread.
+//!
+//! Only what leaves every sum whole is split (sentences, and rows of a product), so that the bits do not
+//! depend on the number of threads.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use elman::Error;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+/// One thread, or a pool of more.
+#[derive(Clone, Debug)]
+pub(crate) struct Pool(Option<Arc<(ThreadPool, Mutex<()>)>>);
+
+impl Pool {
+    pub(crate) fn new(threads: usize) -> Result<Self, Error> {
+        if threads <= 1 {
+            return Ok(Pool(None));
+        }
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|i| format!("elman-{i}"))
+            .build()
+            .map_err(|error| Error::Unsupported {
+                what: "threads".to_string(),
+                expected: "as many as the system starts".to_string(),
+                found: format!("{threads} ({error})"),
+            })?;
+        Ok(Pool(Some(Arc::new((pool, Mutex::new(()))))))
+    }
+
+    pub(crate) fn threads(&self) -> usize {
+        self.0.as_ref().map_or(1, |pool| pool.0.current_num_threads())
+    }
+
+    /// Runs `work` where [`Split::each`] finds the pool's threads.
+    pub(crate) fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        match &self.0 {
+            Some(pool) => pool.0.install(work),
+            None => work(),
+        }
+    }
+
+    /// Calls `other` with each of some items on threads of the pool, and `own` on this one meanwhile.
+    pub(crate) fn with_others<I: Send, R>(
+        &self,
+        items: impl Iterator<Item = I>,
+        other: impl Fn(I) + Sync,
+        own: impl FnOnce() -> R,
+    ) -> R {
+        match &self.0 {
+            Some(pool) => pool.0.in_place_scope(|scope| {
+                let other = &other;
+                items.for_each(|item| scope.spawn(move |_| other(item)));
+                own()
+            }),
+            None => {
+                items.for_each(other);
+                own()
+            }
+        }
+    }
+
+    /// The right to start a team, if there is more than one thread and no other team is at work.
+    pub(crate) fn try_turn(&self) -> Option<MutexGuard<'_, ()>> {
+        self.0.as_ref()?.1.try_lock().ok()
+    }
+}
+
+/// Something that can be cut in two.
+pub(crate) trait Split: Sized + Send {
+    /// Number of pieces that cannot be cut.
+    fn pieces(&self) -> usize;
+    /// The first `at` pieces, and the rest.
+    fn cut(self, at: usize) -> (Self, Self);
+
+    /// Calls `work` on `parts` parts of about the same number of pieces, in parallel if there is more than
+    /// one; each with the number of the first of its pieces. Must be called from [`Pool::run`].
+    fn each(self, parts: usize, work: &(impl Fn(usize, Self) + Sync)) {
+        self.each_from(0, parts, work);
+    }
+
+    #[doc(hidden)]
+    fn each_from(self, from: usize, parts: usize, work: &(impl Fn(usize, Self) + Sync)) {
+        let pieces = self.pieces();
+        if parts <= 1 || pieces <= 1 {
+            return work(from, self);
+        }
+        let left = parts / 2;
+        let at = (pieces * left / parts).clamp(1, pieces - 1);
+        let (a, b) = self.cut(at);
+        rayon::join(|| a.each_from(from, left, work), || b.each_from(from + at, parts - left, work));
+    }
+}
