@@ -1,0 +1,344 @@
+"""Numbers for the network from three systems that share no code with it: PyTensor, PyTorch and JAX.
+
+    python make.py            computes all cases and writes them beside this file
+    python make.py --check    computes all cases and compares them with the files
+
+A file is written only if all three systems agree on every tensor, to AGREEMENT of its largest entry.
+The values stored are PyTensor's. README.md describes the files.
+"""
+
+import argparse
+import os
+import pathlib
+import platform
+import sys
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import torch
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+FOLDER = pathlib.Path(__file__).parent
+NAMES = ["emb", "wx", "wh", "w", "bh", "b", "h0"]
+AGREEMENT = 1e-12
+STEPS = 10
+
+
+@dataclass
+class Case:
+    """One network, the sentences it is trained on (the first is the one that is differentiated), and the
+    numbers of steps to which the gradient is truncated."""
+
+    name: str
+    vocab: int
+    embed: int
+    window: int
+    hidden: int
+    classes: int
+    sentences: list
+    lr: float
+    truncate: tuple = ()
+
+
+CASES = [
+    Case("tiny", 5, 2, 3, 3, 2, [[3, 0, 4, 1], [2, 2], [1, 3, 0]], 0.1, (1, 3, 4, 9)),
+    Case("window_1", 6, 3, 1, 4, 3, [[5, 0, 2, 1, 3], [4, 4], [0, 5, 4]], 0.2),
+    Case("window_9", 4, 3, 9, 5, 3, [[1, 3, 0], [2, 2, 3, 0, 1], [3]], 0.1),
+    Case("repeated_words", 7, 4, 5, 6, 4, [[2, 2, 2, 6, 2, 6, 2, 2], [0] * 6, [6, 0, 6]], 0.3, (1, 3, 8, 20)),
+    Case("one_word", 3, 3, 5, 7, 4, [[2], [0], [2]], 0.5),
+    Case(
+        "medium", 40, 10, 7, 33, 17,
+        [
+            [17, 3, 39, 8, 0, 21, 3, 33, 12, 5, 28, 3],
+            [1, 39, 14, 22],
+            [30, 7, 7, 19, 2, 36, 11],
+            [25, 3, 9, 9, 31],
+        ],
+        0.0970806646812754, (5, 30),
+    ),
+]  # fmt: skip
+
+
+def inputs(case, seed):
+    """Parameters (none of them zero) and the labels of the sentences."""
+    rng = np.random.default_rng(seed)
+    shapes = {
+        "emb": (case.vocab + 1, case.embed),
+        "wx": (case.embed * case.window, case.hidden),
+        "wh": (case.hidden, case.hidden),
+        "w": (case.hidden, case.classes),
+        "bh": (case.hidden,),
+        "b": (case.classes,),
+        "h0": (case.hidden,),
+    }
+    params = {name: rng.uniform(-0.8, 0.8, shapes[name]) for name in NAMES}
+    labels = [rng.integers(0, case.classes, len(words)) for words in case.sentences]
+    return params, labels
+
+
+def contexts(words, case):
+    """The ids of the words around each word, [T, window]; the padding is the row after the vocabulary."""
+    half = case.window // 2
+    padded = [case.vocab] * half + list(words) + [case.vocab] * half
+    return np.array([padded[t : t + case.window] for t in range(len(words))], dtype=np.int64)
+
+
+def changed_rows(words, case):
+    """The rows of the embeddings that a step changes, each once."""
+    return np.array(sorted(set(words) | ({case.vocab} if case.window > 1 else set())), dtype=np.int64)
+
+
+class PyTensor:
+    """The equations as the Theano tutorial writes them: a scan with outputs_info=[h0, None]."""
+
+    version = f"pytensor {pytensor.__version__}"
+
+    def __init__(self, case, params):
+        self.case = case
+        self.shared = {name: pytensor.shared(params[name].copy(), name=name) for name in NAMES}
+        self.ids, self.labels, self.changed = pt.lmatrix("ids"), pt.lvector("labels"), pt.bvector("changed")
+        h, s, loss, grad = self.graph(-1)
+        self.outputs = pytensor.function([self.ids, self.labels], [h, s, loss, *grad])
+        lr = pt.dscalar("lr")
+        new = {name: p - lr * g for (name, p), g in zip(self.shared.items(), grad)}
+        norms = pt.sqrt(pt.sum(new["emb"] ** 2, axis=1, keepdims=True))
+        new["emb"] = pt.switch(self.changed[:, None], new["emb"] / norms, new["emb"])
+        updates = [(self.shared[name], new[name]) for name in NAMES]
+        self.update = pytensor.function([self.ids, self.labels, self.changed, lr], loss, updates=updates)
+
+    def graph(self, truncate):
+        emb, wx, wh, w, bh, b, h0 = self.shared.values()
+        steps = self.ids.shape[0]
+        x = emb[self.ids].reshape((steps, self.case.window * self.case.embed))
+
+        def recurrence(x_t, h_prev):
+            h_t = pt.sigmoid(x_t @ wx + h_prev @ wh + bh)
+            s_t = pt.special.softmax(h_t @ w + b, axis=-1)
+            return h_t, s_t
+
+        h, s = pytensor.scan(
+            fn=recurrence,
+            sequences=x,
+            outputs_info=[h0, None],
+            n_steps=steps,
+            truncate_gradient=truncate,
+            return_updates=False,
+        )
+        loss = -pt.mean(pt.log(s)[pt.arange(steps), self.labels])
+        return h, s, loss, pytensor.grad(loss, list(self.shared.values()))
+
+    def gradient(self, words, labels):
+        h, s, loss, *grad = self.outputs(contexts(words, self.case), labels)
+        return h, s, loss, grad
+
+    def truncated(self, words, labels, k):
+        _, _, _, grad = self.graph(k)
+        return pytensor.function([self.ids, self.labels], grad)(contexts(words, self.case), labels)
+
+    def step(self, words, labels, lr):
+        changed = np.zeros(self.case.vocab + 1, dtype=np.int8)
+        changed[changed_rows(words, self.case)] = 1
+        return self.update(contexts(words, self.case), labels, changed, lr)
+
+    def params(self):
+        return [p.get_value() for p in self.shared.values()]
+
+
+class PyTorch:
+    """A loop over the words and autograd."""
+
+    version = f"torch {torch.__version__.split('+')[0]}"
+
+    def __init__(self, case, params):
+        self.case = case
+        self.tensors = [torch.tensor(params[name], requires_grad=True) for name in NAMES]
+
+    def forward(self, words, first=0):
+        """h and the logarithm of s; the state before step `first` is a constant unless it is h0."""
+        emb, wx, wh, w, bh, b, h = self.tensors
+        x = emb[torch.tensor(contexts(words, self.case))].reshape(len(words), -1)
+        states = []
+        for t in range(len(words)):
+            if t == first and t > 0:
+                h = h.detach()
+            h = torch.sigmoid(x[t] @ wx + h @ wh + bh)
+            states.append(h)
+        h = torch.stack(states)
+        return h, torch.log_softmax(h @ w + b, dim=1)
+
+    def gradient(self, words, labels):
+        h, log_s = self.forward(words)
+        loss = torch.nn.functional.nll_loss(log_s, torch.tensor(labels))
+        grad = torch.autograd.grad(loss, self.tensors)
+        return h.detach().numpy(), log_s.exp().detach().numpy(), loss.item(), [g.numpy() for g in grad]
+
+    def truncated(self, words, labels, k):
+        first = max(len(words) - k, 0)
+        _, log_s = self.forward(words, first)
+        # The sum over the last k steps, still divided by the number of all steps.
+        terms = log_s[torch.arange(first, len(words)), torch.tensor(labels[first:])]
+        grad = torch.autograd.grad(-terms.sum() / len(words), self.tensors, materialize_grads=True)
+        return [g.numpy() for g in grad]
+
+    def step(self, words, labels, lr):
+        _, _, loss, grad = self.gradient(words, labels)
+        with torch.no_grad():
+            for p, g in zip(self.tensors, grad):
+                p -= lr * torch.tensor(g)
+            rows = torch.tensor(changed_rows(words, self.case))
+            emb = self.tensors[0]
+            emb[rows] = torch.nn.functional.normalize(emb[rows], dim=1)
+        return loss
+
+    def params(self):
+        return [p.detach().numpy().copy() for p in self.tensors]
+
+
+class Jax:
+    """jax.lax.scan and jax.grad."""
+
+    version = f"jax {jax.__version__}"
+
+    def __init__(self, case, params):
+        self.case = case
+        self.tensors = [jnp.asarray(params[name]) for name in NAMES]
+
+    @staticmethod
+    def loss(tensors, ids, labels, first):
+        """The loss of the steps from `first` on; the state before step `first` is a constant unless it
+        is h0."""
+        emb, wx, wh, w, bh, b, h0 = tensors
+        steps = ids.shape[0]
+
+        def recurrence(h_prev, x_t):
+            h_t = jax.nn.sigmoid(x_t @ wx + h_prev @ wh + bh)
+            return h_t, h_t
+
+        x = emb[ids].reshape(steps, -1)
+        last, before = jax.lax.scan(recurrence, h0, x[:first])
+        if first > 0:
+            last, before = jax.lax.stop_gradient((last, before))
+        _, after = jax.lax.scan(recurrence, last, x[first:])
+        h = jnp.concatenate([before, after])
+        log_s = jax.nn.log_softmax(h @ w + b, axis=1)
+        terms = jnp.take_along_axis(log_s, labels[:, None], axis=1)[first:]
+        return -terms.sum() / steps, (h, jnp.exp(log_s))
+
+    def value_and_grad(self, words, labels, first):
+        ids = jnp.asarray(contexts(words, self.case))
+        function = jax.value_and_grad(self.loss, has_aux=True)
+        return function(self.tensors, ids, jnp.asarray(labels), first)
+
+    def gradient(self, words, labels):
+        (loss, (h, s)), grad = self.value_and_grad(words, labels, 0)
+        return h, s, loss, grad
+
+    def truncated(self, words, labels, k):
+        return self.value_and_grad(words, labels, max(len(words) - k, 0))[1]
+
+    def step(self, words, labels, lr):
+        (loss, _), grad = self.value_and_grad(words, labels, 0)
+        self.tensors = [p - lr * g for p, g in zip(self.tensors, grad)]
+        rows = changed_rows(words, self.case)
+        touched = self.tensors[0][rows]
+        norms = jnp.linalg.norm(touched, axis=1, keepdims=True)
+        self.tensors[0] = self.tensors[0].at[rows].set(touched / norms)
+        return loss
+
+    def params(self):
+        return self.tensors
+
+
+def outputs(system, case, params, labels):
+    """Every output tensor of a case, by one system."""
+    computed = system(case, params)
+    words = case.sentences[0]
+    h, s, loss, grad = computed.gradient(words, labels[0])
+    result = {"h": h, "s": s, "loss": loss} | {f"grad.{n}": g for n, g in zip(NAMES, grad)}
+    for k in case.truncate:
+        grad = computed.truncated(words, labels[0], k)
+        result |= {f"truncated.{k}.{n}": g for n, g in zip(NAMES, grad)}
+    order = [step % len(case.sentences) for step in range(STEPS)]
+    result["sgd.losses"] = [computed.step(case.sentences[i], labels[i], case.lr) for i in order]
+    result |= {f"sgd.{n}": p for n, p in zip(NAMES, computed.params())}
+    return {name: np.ascontiguousarray(value, dtype=np.float64) for name, value in result.items()}
+
+
+def difference(found, expected):
+    """The worst difference of two tensors, relative to the largest entry expected."""
+    if found.shape != expected.shape:
+        raise SystemExit(f"shape {found.shape}, expected {expected.shape}")
+    if not (np.isfinite(found).all() and np.isfinite(expected).all()):
+        return np.inf
+    worst, scale = np.abs(found - expected).max(), np.abs(expected).max()
+    return worst / scale if scale > 0 else (0.0 if worst == 0 else np.inf)
+
+
+def make(case, seed):
+    """All tensors of a case and its metadata; ends the program if the systems disagree."""
+    params, labels = inputs(case, seed)
+    systems = [PyTensor, PyTorch, Jax]
+    golden, *others = [outputs(system, case, params, labels) for system in systems]
+    worst = 0.0
+    for system, other in zip(systems[1:], others):
+        for name, expected in golden.items():
+            found = difference(other[name], expected)
+            if found > AGREEMENT:
+                raise SystemExit(f"{case.name}: {name}: {system.version} differs by {found:.1e} from PyTensor")
+            worst = max(worst, found)
+    for name in NAMES:
+        if not np.abs(golden[f"grad.{name}"]).max() > 0:
+            raise SystemExit(f"{case.name}: grad.{name} is zero and would prove nothing")
+    tensors = {f"params.{name}": params[name] for name in NAMES} | golden
+    tensors["words"] = np.concatenate(case.sentences).astype(np.int64)
+    tensors["labels"] = np.concatenate(labels).astype(np.int64)
+    tensors["lengths"] = np.array([len(words) for words in case.sentences], dtype=np.int64)
+    tensors["lr"] = np.array(case.lr)
+    metadata = {
+        "format": "elman golden 1",
+        "case": case.name,
+        "values from": PyTensor.version,
+        "confirmed by": ", ".join(system.version for system in systems[1:]),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "numpy seed": str(seed),
+        "worst disagreement": f"{worst:.1e}",
+    }
+    return tensors, metadata
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="compare with the files, write nothing")
+    check = parser.parse_args().check
+    jax.config.update("jax_enable_x64", True)
+    torch.set_default_dtype(torch.float64)
+    pytensor.config.floatX = "float64"
+    pytensor.config.mode = "FAST_COMPILE"  # few rewrites: the graph stays as written
+    for seed, case in enumerate(CASES, start=1):
+        tensors, metadata = make(case, seed)
+        path = FOLDER / f"{case.name}.safetensors"
+        agreement = f"the three systems agree to {metadata['worst disagreement']}"
+        if check:
+            with safe_open(path, "numpy") as stored:
+                if set(stored.keys()) != set(tensors):
+                    raise SystemExit(f"{path.name}: other tensors than computed: {set(stored.keys()) ^ set(tensors)}")
+                far = {n: difference(stored.get_tensor(n), t) for n, t in tensors.items()}
+            name = max(far, key=far.get)
+            print(f"{path.name}: {agreement}; worst difference from the file {far[name]:.1e} ({name})")
+            if far[name] > AGREEMENT:
+                raise SystemExit(f"{path.name}: {name} differs by {far[name]:.1e}, allowed {AGREEMENT}")
+        else:
+            temporary = path.with_suffix(".tmp")
+            save_file(tensors, temporary, metadata)
+            os.replace(temporary, path)
+            print(f"{path.name}: {len(tensors)} tensors, {path.stat().st_size} bytes; {agreement}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+mod agreement;
+mod doors;
+mod goldens;
+mod gradient;
+mod invariance;
+mod learner;
+mod recurrence;
+mod same_bits;
+mod tagger;
+
+use elman::{Labelled, Network, Params, Shape};
+
+use crate::strategies::Problem;
+use crate::{Number, Options, Report};
+
+pub use agreement::check_agreement;
+pub use doors::check_doors;
+pub use goldens::check_goldens;
+pub use gradient::check_gradient;
+pub use invariance::check_invariance;
+pub use learner::{check_learner, check_learner_on};
+pub use recurrence::{check_recurrence, check_recurrence_on};
+pub use same_bits::{check_same_bits, check_same_bits_recurrence};
+pub use tagger::check_tagger;
+
+/// The tutorial's shape, with a smaller vocabulary: the rows of the embeddings do not interact.
+const TUTORIAL: Shape = Shape { vocab: 60, embed: 50, window: 7, hidden: 200, classes: 127 };
+
+/// Puts an implementation of [`Network`] through the whole suite: [`check_gradient`], [`check_agreement`],
+/// [`check_learner`], [`check_tagger`], [`check_invariance`] and [`check_doors`].
+///
+/// The implementation is judged in the number type given: call it for `f32` and for `f64` if both are
+/// offered, since `f64` sees an error of 0.1% in one entry where the noise of `f32` may hide it. The
+/// recurrence alone is checked by [`check_recurrence`], and several forms of one implementation that promise
+/// the same bits by [`check_same_bits`].
+pub fn check<T: Number>(network: &dyn Network<T>, options: &Options) -> Report {
+    // The door checks have no random cases.
+    let parts = [check_gradient, check_agreement, check_learner, check_tagger, check_invariance];
+    let share = options.clone().cases(options.cases.div_ceil(parts.len()));
+    let mut report = check_doors(network, &share);
+    for part in parts {
+        report.extend(part(network, &share));
+    }
+    report
+}
+
+/// The parameters of a problem in the number type of the implementation, and the same numbers in `f64`.
+fn both<T: Number>(problem: &Problem) -> Result<(Params<T>, Params<f64>), elman::Error> {
+    let params = problem.params::<T>()?;
+    let exact = params.map(|v| v.to_f64());
+    Ok((params, exact))
+}
+
+/// A gradient to be overwritten, full of what must not be read.
+fn garbage<T: Number>(shape: Shape) -> Result<Params<T>, elman::Error> {
+    Ok(Params::<T>::zeros(shape)?.map(|_| T::from_f64(f64::NAN)))
+}
+
+/// The gradient and the loss of a batch, written over garbage.
+fn gradient_of<T: Number>(
+    network: &dyn Network<T>,
+    params: &Params<T>,
+    batch: &[Labelled],
+) -> Result<(T, Params<T>), elman::Error> {
+    let mut grad = garbage(params.shape()?)?;
+    let loss = network.gradient(params, batch, &mut grad)?;
+    Ok((loss, grad))
+}

@@ -1,0 +1,85 @@
+//! Central finite differences with the best step.
+
+/// A derivative by finite differences.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Difference {
+    /// The derivative.
+    pub(crate) value: f64,
+    /// An estimate of its error, from the spread of the extrapolations.
+    pub(crate) error: f64,
+    /// The smallest step that was used; the rounding of `f` counts as `eps · |f| / step`.
+    pub(crate) step: f64,
+}
+
+/// The derivative of `f` at 0.
+///
+/// Ridders' method (*Accurate computation of F'(x) and F'(x)F''(x)*, 1982): the central difference
+/// `(f(step) - f(-step)) / (2 step)` has an error in even powers of the step, so the differences for steps
+/// that are halved again and again are extrapolated to step 0 (Richardson, Neville's tableau); of all
+/// extrapolations the one whose neighbours agree best is taken, and no smaller step is tried once rounding
+/// begins to win.
+///
+/// Where the function is rough on the scale of the steps, neighbours may agree by chance. So this is done
+/// twice, from unrelated steps, and the error is at least what the results differ by.
+pub(crate) fn derivative(mut f: impl FnMut(f64) -> f64) -> Difference {
+    let results = [1.0 / 64.0, 1.0 / 450.0].map(|step| ridders(&mut f, step));
+    let apart = (results[0].value - results[1].value).abs();
+    let best = if results[1].error < results[0].error { results[1] } else { results[0] };
+    Difference { error: best.error.max(apart), ..best }
+}
+
+fn ridders(mut f: impl FnMut(f64) -> f64, mut step: f64) -> Difference {
+    const STEPS: usize = 8;
+    let mut central = |step: f64| (f(step) - f(-step)) / (2.0 * step);
+    let mut row = vec![central(step)];
+    let mut best = Difference { value: row[0], error: f64::INFINITY, step };
+    for _ in 1..STEPS {
+        step /= 2.0;
+        let mut next = vec![central(step)];
+        let mut factor = 1.0;
+        for order in 0..row.len() {
+            factor *= 4.0;
+            let value = (factor * next[order] - row[order]) / (factor - 1.0);
+            let error = (value - next[order]).abs().max((value - row[order]).abs());
+            if error <= best.error {
+                best = Difference { value, error, step };
+            }
+            next.push(value);
+        }
+        let spread = (next[next.len() - 1] - row[row.len() - 1]).abs();
+        if spread >= 2.0 * best.error {
+            break;
+        }
+        row = next;
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_are_as_good_as_they_say() {
+        type Case = (fn(f64) -> f64, f64);
+        let cases: [Case; 5] = [
+            (|x| x.exp(), 1.0),
+            (|x| 3.0 * x + 5.0, 3.0),
+            (|x| (10.0 * x + 1.0).sin(), 10.0 * 1f64.cos()),
+            (|x| 1.0 / (1.0 + (-20.0 * x).exp()), 5.0),
+            (|_| 7.0, 0.0),
+        ];
+        for (i, (f, expected)) in cases.into_iter().enumerate() {
+            let found = derivative(f);
+            let error = (found.value - expected).abs();
+            assert!(error <= 1e-10 * expected.abs(), "{i}: {found:?}, expected {expected}");
+            assert!(found.error < 1e-8, "{i}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_rough_function_is_not_called_exact() {
+        let found = derivative(|x: f64| x + 1e-9 * (1e6 * x).sin());
+        assert!(found.error > 1e-9 && (found.value - 1.0).abs() < 10.0 * found.error, "{found:?}");
+    }
+}

@@ -1,0 +1,24 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+pub mod strategies;
+
+mod checks;
+mod differences;
+mod duals;
+mod equations;
+mod html;
+mod number;
+mod report;
+mod runner;
+mod tolerance;
+
+pub use checks::{
+    check, check_agreement, check_doors, check_goldens, check_gradient, check_invariance, check_learner,
+    check_learner_on, check_recurrence, check_recurrence_on, check_same_bits, check_same_bits_recurrence,
+    check_tagger,
+};
+pub use html::html;
+pub use number::Number;
+pub use report::{Against, Entry, Failure, Histogram, Measurement, Report, Summary};
+pub use runner::Options;

@@ -1,0 +1,389 @@
+use std::fmt::{self, Debug};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use elman::Error;
+use elman::ndarray::{ArrayView, Dimension};
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+use crate::Number;
+use crate::report::{Against, Entry, Failure, Histogram, Measurement, Report};
+
+/// What to run.
+///
+/// ```
+/// let options = elman_verify::Options::new().seed(7).cases(1000);
+/// let one_again = elman_verify::Options::new().seed(7).only("gradient/17");
+/// # let _ = (options, one_again);
+/// ```
+#[derive(Clone)]
+pub struct Options {
+    pub(crate) seed: u64,
+    pub(crate) cases: usize,
+    pub(crate) only: Option<String>,
+    pub(crate) shrink: usize,
+    slack: f64,
+    progress: Option<Progress>,
+}
+
+type Progress = Arc<dyn Fn(&str) + Send + Sync>;
+
+impl Default for Options {
+    fn default() -> Self {
+        Options::new()
+    }
+}
+
+impl Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Options { seed, cases, only, shrink, slack, progress: _ } = self;
+        f.debug_struct("Options")
+            .field("seed", seed)
+            .field("cases", cases)
+            .field("only", only)
+            .field("shrink", shrink)
+            .field("slack", slack)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Options {
+    /// Seed 42, 350 random cases, all of them, shrunk when they fail.
+    pub fn new() -> Self {
+        Options { seed: 42, cases: 350, only: None, shrink: 400, slack: 1.0, progress: None }
+    }
+
+    /// The seed of the random cases. The same seed gives the same cases on every machine.
+    pub fn seed(self, seed: u64) -> Self {
+        Options { seed, ..self }
+    }
+
+    /// The number of random cases; [`check`](crate::check) divides them over its parts, rounded up. The
+    /// cases that are always run, the tutorial's full shape among them, come on top.
+    pub fn cases(self, cases: usize) -> Self {
+        Options { cases, ..self }
+    }
+
+    /// Runs one case alone, by the name that a report gives it, for example `gradient/17`.
+    pub fn only(self, case: impl Into<String>) -> Self {
+        Options { only: Some(case.into()), ..self }
+    }
+
+    /// How many smaller problems to try when one fails; 0 keeps the one that was found.
+    pub fn shrink(self, tries: usize) -> Self {
+        Options { shrink: tries, ..self }
+    }
+
+    /// Multiplies what the results may be off by; 1 by default. What is allowed is some four standard deviations
+    /// of the rounding: a search through millions of cases will find more, and needs slack.
+    pub fn slack(self, slack: f64) -> Self {
+        Options { slack, ..self }
+    }
+
+    /// A function that is called with the name of each case before it is run.
+    pub fn progress(self, progress: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Options { progress: Some(Arc::new(progress)), ..self }
+    }
+}
+
+/// What one case found.
+pub(crate) struct Trial<'a> {
+    case: &'a str,
+    slack: f64,
+    report: Report,
+}
+
+impl Trial<'_> {
+    /// Compares a tensor entry by entry.
+    pub(crate) fn compare<T: Number, D: Dimension>(
+        &mut self,
+        against: Against,
+        tensor: &'static str,
+        found: ArrayView<'_, T, D>,
+        expected: ArrayView<'_, f64, D>,
+        allowed: ArrayView<'_, f64, D>,
+    ) {
+        if found.shape() != expected.shape() {
+            return self.fail(format!(
+                "{tensor} has the shape {:?}, expected {:?}",
+                found.shape(),
+                expected.shape()
+            ));
+        }
+        let scale = expected.fold(0.0, |scale: f64, v| scale.max(v.abs()));
+        let histogram = self.report.histograms.entry((against, tensor)).or_insert_with(Histogram::new);
+        let mut worst: Option<(usize, Entry, f64)> = None;
+        let (mut blind, mut error) = (0, 0.0);
+        for (i, ((found, expected), allowed)) in found.iter().zip(&expected).zip(allowed).enumerate() {
+            // An allowance that is no number comes from a network that amplifies without bound.
+            let allowed = if allowed.is_nan() { f64::INFINITY } else { self.slack * allowed };
+            let entry = Entry { index: Vec::new(), found: found.to_f64(), expected: *expected, allowed };
+            let ratio = entry.ratio();
+            histogram.add(ratio);
+            error = f64::max(error, (entry.found - entry.expected).abs());
+            blind += usize::from(allowed >= scale && scale > 1e3 * T::FLOOR);
+            if worst.as_ref().is_none_or(|(_, _, most)| ratio > *most) {
+                worst = Some((i, entry, ratio));
+            }
+        }
+        let Some((i, mut entry, ratio)) = worst else {
+            return self.fail(format!("{tensor} is empty"));
+        };
+        entry.index = position(i, expected.shape());
+        if ratio > 1.0 {
+            let place = self.report.place(tensor, &entry);
+            self.fail_at(format!("{place} ({against})"));
+        }
+        self.report.measurements.push(Measurement {
+            case: self.case.to_string(),
+            against,
+            tensor,
+            entries: found.len(),
+            blind,
+            scale,
+            relative: if error == 0.0 { 0.0 } else { error / scale },
+            worst: entry,
+        });
+    }
+
+    /// Compares one number.
+    pub(crate) fn compare_number(
+        &mut self,
+        against: Against,
+        tensor: &'static str,
+        found: impl Number,
+        expected: f64,
+        allowed: f64,
+    ) {
+        use elman::ndarray::arr0;
+        self.compare(against, tensor, arr0(found).view(), arr0(expected).view(), arr0(allowed).view());
+    }
+
+    /// Requires that two results have the same bits.
+    pub(crate) fn same_bits<T: Number, D: Dimension>(
+        &mut self,
+        why: &str,
+        tensor: &str,
+        found: ArrayView<'_, T, D>,
+        expected: ArrayView<'_, T, D>,
+    ) {
+        self.report.requirements += 1;
+        if found.shape() != expected.shape() {
+            return self.fail(format!(
+                "{tensor} has the shape {:?}, expected {:?}: {why}",
+                found.shape(),
+                expected.shape()
+            ));
+        }
+        let differs =
+            found.iter().zip(&expected).position(|(found, expected)| found.bits() != expected.bits());
+        if let Some(i) = differs {
+            let entry = Entry {
+                index: position(i, found.shape()),
+                found: found.iter().nth(i).map_or(f64::NAN, |v| v.to_f64()),
+                expected: expected.iter().nth(i).map_or(f64::NAN, |v| v.to_f64()),
+                allowed: 0.0,
+            };
+            let place = self.report.place(tensor, &entry);
+            self.fail_at(format!("{place}: {why}"));
+        }
+    }
+
+    /// Requires that something holds.
+    pub(crate) fn require(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        self.report.requirements += 1;
+        if !holds {
+            self.fail(what());
+        }
+    }
+
+    /// Requires an error.
+    pub(crate) fn refused<R>(&mut self, what: &str, result: Result<R, Error>) {
+        self.require(result.is_err(), || format!("{what} was accepted, expected an error"));
+    }
+
+    fn fail(&mut self, what: String) {
+        self.fail_at(format!("{}: {what}, seed {}", self.report.name, self.report.seed));
+    }
+
+    fn fail_at(&mut self, message: String) {
+        self.report.failures.push(Failure {
+            case: self.case.to_string(),
+            message,
+            problem: String::new(),
+            smallest: None,
+        });
+    }
+}
+
+fn position(mut i: usize, shape: &[usize]) -> Vec<usize> {
+    let mut index: Vec<usize> = shape
+        .iter()
+        .rev()
+        .map(|size| {
+            let at = i % size;
+            i /= size;
+            at
+        })
+        .collect();
+    index.reverse();
+    index
+}
+
+/// One part of the suite, about one implementation.
+pub(crate) struct Part<'a> {
+    pub(crate) name: &'static str,
+    pub(crate) options: &'a Options,
+    pub(crate) report: Report,
+}
+
+impl<'a> Part<'a> {
+    pub(crate) fn new<T: Number>(name: &'static str, implementation: String, options: &'a Options) -> Self {
+        Part { name, options, report: Report::new(implementation, T::NAME, options.seed) }
+    }
+
+    /// Runs a case that does not depend on the seed, unless another one has failed.
+    pub(crate) fn fixed<P: Debug>(
+        &mut self,
+        id: &str,
+        problem: P,
+        test: impl Fn(&P, &mut Trial<'_>) -> Result<(), Error>,
+    ) {
+        if !self.report.failures.is_empty() {
+            return;
+        }
+        let case = format!("{}/{id}", self.name);
+        if let Some(mut found) = self.run(&case, &problem, &test) {
+            found.failures.truncate(1);
+            self.report.extend(found);
+        }
+    }
+
+    /// Runs random cases. The first one that fails is shrunk, and ends the part.
+    pub(crate) fn random<S: Strategy>(
+        &mut self,
+        cases: usize,
+        strategy: S,
+        test: impl Fn(&S::Value, &mut Trial<'_>) -> Result<(), Error>,
+    ) {
+        if !self.report.failures.is_empty() {
+            return;
+        }
+        for i in 0..cases.max(self.only_index().map_or(0, |i| i + 1)) {
+            let case = format!("{}/{i}", self.name);
+            if self.options.only.as_ref().is_some_and(|only| *only != case) {
+                continue;
+            }
+            let mut tree = match strategy.new_tree(&mut self.generator(i)) {
+                Ok(tree) => tree,
+                Err(reason) => {
+                    let mut trial = self.trial(&case);
+                    trial.fail(format!("no case could be made: {reason}"));
+                    return self.report.extend(trial.report);
+                }
+            };
+            let Some(mut found) = self.run(&case, &tree.current(), &test) else { continue };
+            if let Some(mut failure) = found.failures.first().cloned() {
+                failure.smallest = self.shrink(&case, &mut tree, &test);
+                found.failures = vec![failure];
+                return self.report.extend(found);
+            }
+            self.report.extend(found);
+        }
+    }
+
+    /// The number of the only case to be run, if it is a random one of this part.
+    fn only_index(&self) -> Option<usize> {
+        self.options.only.as_ref()?.strip_prefix(self.name)?.strip_prefix('/')?.parse().ok()
+    }
+
+    /// Each case has a generator of its own, so that it can be run again alone.
+    fn generator(&self, case: usize) -> TestRunner {
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&self.options.seed.to_le_bytes());
+        seed[8..16].copy_from_slice(&(case as u64).to_le_bytes());
+        for (byte, name) in seed[16..].iter_mut().zip(self.name.bytes()) {
+            *byte = name;
+        }
+        let config = Config { failure_persistence: None, ..Config::default() };
+        TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed))
+    }
+
+    fn trial<'c>(&self, case: &'c str) -> Trial<'c> {
+        let report = Report::new(self.report.name.clone(), self.report.number, self.report.seed);
+        Trial { case, slack: self.options.slack, report }
+    }
+
+    /// Runs one case, unless only another one is asked for. A panic is a failure of the case.
+    fn run<P: Debug>(
+        &self,
+        case: &str,
+        problem: &P,
+        test: impl Fn(&P, &mut Trial<'_>) -> Result<(), Error>,
+    ) -> Option<Report> {
+        if self.options.only.as_ref().is_some_and(|only| only != case) {
+            return None;
+        }
+        if let Some(progress) = &self.options.progress {
+            progress(case);
+        }
+        Some(self.attempt(case, problem, test))
+    }
+
+    fn attempt<P: Debug>(
+        &self,
+        case: &str,
+        problem: &P,
+        test: impl Fn(&P, &mut Trial<'_>) -> Result<(), Error>,
+    ) -> Report {
+        let mut trial = self.trial(case);
+        trial.report.cases = 1;
+        match catch_unwind(AssertUnwindSafe(|| test(problem, &mut trial))) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => trial.fail(format!("refused what it should accept: {error}")),
+            Err(panic) => {
+                let message = panic
+                    .downcast_ref::<String>()
+                    .map(String::as_str)
+                    .or_else(|| panic.downcast_ref::<&str>().copied())
+                    .unwrap_or("without a message");
+                trial.fail(format!("panicked: {message}"));
+            }
+        }
+        for failure in &mut trial.report.failures {
+            failure.problem = format!("{problem:?}");
+        }
+        trial.report
+    }
+
+    /// Looks for the smallest problem that fails as well: proptest's trees are asked for simpler values as
+    /// long as those fail, and for less simple ones when they do not.
+    fn shrink<V: ValueTree>(
+        &self,
+        case: &str,
+        tree: &mut V,
+        test: impl Fn(&V::Value, &mut Trial<'_>) -> Result<(), Error>,
+    ) -> Option<(String, String)>
+    where
+        V::Value: Debug,
+    {
+        let mut smallest = None;
+        let mut simpler = self.options.shrink > 0 && tree.simplify();
+        for _ in 0..self.options.shrink {
+            if !simpler {
+                break;
+            }
+            let problem = tree.current();
+            let found = self.attempt(case, &problem, &test);
+            simpler = match found.failures.into_iter().next() {
+                Some(failure) => {
+                    smallest = Some((failure.problem, failure.message));
+                    tree.simplify()
+                }
+                None => tree.complicate(),
+            };
+        }
+        smallest
+    }
+}
