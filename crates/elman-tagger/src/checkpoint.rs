@@ -1,0 +1,443 @@
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use elman::{Error, Params, Shape};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::folder;
+use crate::limits::{MAX_CHECKPOINT, MAX_CONFIG, check_shape};
+use crate::model::{input, parse_weights, read_file, read_weights_file, weights};
+use crate::trainer::LearningRate;
+use crate::{EpochRecord, TaggedSentence, TrainConfig};
+
+const STATE: &str = "checkpoint.toml";
+const CURRENT: &str = "current.safetensors";
+const BEST: &str = "best.safetensors";
+const SUMS: &str = "sha256sums.txt";
+const FILES: [&str; 4] = [STATE, CURRENT, BEST, SUMS];
+
+/// The layout that this version writes and reads.
+const FORMAT: u32 = 1;
+
+/// A training after an epoch, from which it can go on as if it had never stopped.
+///
+/// # The checkpoint folder
+/// | file | content |
+/// |---|---|
+/// | `checkpoint.toml` | `format = 1`, `vocab` and `classes`, the SHA-256 of the corpora, the [`TrainConfig`] as `[training]`, an [`EpochRecord`] for each epoch as `[[history]]` |
+/// | `current.safetensors` | the parameters to go on from, as in a [`Model`](crate::Model) |
+/// | `best.safetensors` | the parameters of the best epoch |
+/// | `sha256sums.txt` | the SHA-256 of the files above, as `sha256sum --check` reads them |
+///
+/// The learning rate, and since when it has been waiting for a better F1, follow from the history.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    /// Where it was read from; for messages.
+    pub(crate) path: PathBuf,
+    pub(crate) config: TrainConfig,
+    pub(crate) corpora: String,
+    pub(crate) history: Vec<EpochRecord>,
+    pub(crate) current: Params<f32>,
+    pub(crate) best: Params<f32>,
+}
+
+/// `checkpoint.toml`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct State {
+    format: u32,
+    vocab: usize,
+    classes: usize,
+    corpora: String,
+    training: TrainConfig,
+    history: Vec<EpochRecord>,
+}
+
+impl Checkpoint {
+    /// How it is trained.
+    pub fn config(&self) -> &TrainConfig {
+        &self.config
+    }
+
+    /// The epochs that are done; at least one.
+    pub fn history(&self) -> &[EpochRecord] {
+        &self.history
+    }
+
+    /// Checks that [`Checkpoint::save`] could write to this path now; leaves nothing behind.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::save`].
+    pub fn check_target(path: impl AsRef<Path>) -> Result<(), Error> {
+        folder::check(path.as_ref(), &FILES)
+    }
+
+    /// Writes the checkpoint folder, as [`Model::save`](crate::Model::save) writes a model: whatever happens in
+    /// the middle, the old or the new one is there and whole.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if something else than a checkpoint is at `path`; [`Error::Io`] if the system refuses.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        let shape = self.current.shape()?;
+        let (current, best) = (weights(&self.current)?, weights(&self.best)?);
+        let state = State {
+            format: FORMAT,
+            vocab: shape.vocab,
+            classes: shape.classes,
+            corpora: self.corpora.clone(),
+            training: self.config.clone(),
+            history: self.history.clone(),
+        };
+        let state = toml::to_string(&state)
+            .map_err(|error| Error::shape("checkpoint", "values that TOML can hold", error))?;
+        let state = state.into_bytes();
+        let sums = [(STATE, &state), (CURRENT, &current), (BEST, &best)];
+        let sums = sums.map(|(name, content)| sum(name, content)).concat().into_bytes();
+        folder::replace(path.as_ref(), &[(STATE, state), (CURRENT, current), (BEST, best), (SUMS, sums)])
+    }
+
+    /// Reads a checkpoint folder; `None` if there is none.
+    ///
+    /// Sizes are checked before memory is taken, as in [`Model::load`](crate::Model::load), and every file against
+    /// its SHA-256: what was damaged is refused.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if a file is missing or cannot be read; [`Error::Input`] names the file and the line or
+    /// what else is not as [`Checkpoint`] describes.
+    pub fn load(path: impl AsRef<Path>) -> Result<Option<Self>, Error> {
+        let path = path.as_ref();
+        if !folder::exists(path) {
+            return Ok(None);
+        }
+        folder::read(path, Self::load_from).map(Some)
+    }
+
+    fn load_from(folder: &Path) -> Result<Self, Error> {
+        let path = folder.join(STATE);
+        let sums = Sums::read(folder)?;
+        let text = read_file(&path, MAX_CHECKPOINT)?;
+        sums.check(&path, 0, &text)?;
+        let text = String::from_utf8(text)
+            .map_err(|error| input(&path, None, error.utf8_error().to_string(), "UTF-8 text"))?;
+        let state: State = toml::from_str(&text).map_err(|error| {
+            let line = error.span().map(|span| 1 + text[..span.start].matches('\n').count() as u64);
+            input(&path, line, error.message(), "the state of a training")
+        })?;
+        if state.format != FORMAT {
+            return Err(input(&path, None, format!("format {}", state.format), format!("format {FORMAT}")));
+        }
+        let shape = state.training.shape(state.vocab, state.classes);
+        state.training.check().and_then(|()| check_shape(&shape)).map_err(|error| match error {
+            Error::Shape { what, expected, found } => {
+                input(&path, None, format!("{what} is {found}"), expected)
+            }
+            other => other,
+        })?;
+        check_history(&path, &state.training, &state.history)?;
+        let tensors = |name, line| {
+            let path = folder.join(name);
+            let bytes = read_weights_file(&path, shape)?;
+            sums.check(&path, line, &bytes)?;
+            parse_weights(&path, shape, &bytes)
+        };
+        Ok(Checkpoint {
+            path,
+            corpora: state.corpora,
+            current: tensors(CURRENT, 1)?,
+            best: tensors(BEST, 2)?,
+            config: state.training,
+            history: state.history,
+        })
+    }
+
+    /// Refuses to go on with other corpora or with another way to train; there may be more epochs now.
+    pub(crate) fn check(&self, config: &TrainConfig, corpora: &str, shape: Shape) -> Result<(), Error> {
+        let refuse = |problem, expected| Err(input(&self.path, None, problem, expected));
+        let table = |config: &TrainConfig| {
+            toml::Table::try_from(config).map_err(|error| Error::shape("config", "values for TOML", error))
+        };
+        let (old, new) = (table(&self.config)?, table(config)?);
+        // Options that are not set are in neither table or in one.
+        if let Some(name) =
+            new.keys().chain(old.keys()).find(|name| *name != "epochs" && old.get(*name) != new.get(*name))
+        {
+            let text =
+                |table: &toml::Table| table.get(name).map_or("not set".to_owned(), ToString::to_string);
+            let expected = format!("{}, as in the training that is to go on", text(&new));
+            return refuse(format!("{name} is {}", text(&old)), expected);
+        }
+        if self.corpora != corpora {
+            return refuse("other corpora".to_owned(), "those of the training that is to go on".to_owned());
+        }
+        self.current.check(&shape)
+    }
+}
+
+/// SHA-256 of the training and the development corpus.
+pub(crate) fn fingerprint(train: &[TaggedSentence], dev: &[TaggedSentence]) -> String {
+    let mut hash = Sha256::new();
+    for corpus in [train, dev] {
+        for sentence in corpus {
+            for (word, tag) in sentence.words().iter().zip(sentence.tags()) {
+                // Neither has a tab or a line end in it.
+                for part in [word.as_str(), "\t", tag.as_str(), "\n"] {
+                    hash.update(part);
+                }
+            }
+            hash.update("\n");
+        }
+        hash.update("\0");
+    }
+    hex(&hash.finalize())
+}
+
+/// A line of the file of sums.
+fn sum(name: &str, content: &[u8]) -> String {
+    format!("{}  {name}\n", hex(&Sha256::digest(content)))
+}
+
+/// The file of sums: its lines.
+struct Sums(Vec<String>);
+
+impl Sums {
+    fn read(folder: &Path) -> Result<Self, Error> {
+        let path = folder.join(SUMS);
+        let names = &FILES[..FILES.len() - 1];
+        let size: usize = names.iter().map(|name| sum(name, b"").len()).sum();
+        let text = read_file(&path, MAX_CONFIG)?;
+        // The sums themselves are compared with those of the files.
+        let lines = String::from_utf8(text).ok().filter(|text| text.len() == size && text.is_ascii());
+        let lines: Vec<String> =
+            lines.iter().flat_map(|text| text.split_inclusive('\n')).map(str::to_owned).collect();
+        if lines.len() != names.len() || lines.iter().zip(names).any(|(line, name)| !line.contains(name)) {
+            let expected = format!("a line of sha256sum for each of {}", names.join(", "));
+            return Err(input(&path, None, "other lines", expected));
+        }
+        Ok(Sums(lines))
+    }
+
+    fn check(&self, path: &Path, line: usize, content: &[u8]) -> Result<(), Error> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let found = sum(&name, content);
+        if found != self.0[line] {
+            let expected = format!("{}, as in {SUMS}", self.0[line].trim_end());
+            return Err(input(path, None, format!("SHA-256 {}", found.trim_end()), expected));
+        }
+        Ok(())
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
+        text
+    })
+}
+
+/// Refuses a history that no training has.
+fn check_history(path: &Path, config: &TrainConfig, history: &[EpochRecord]) -> Result<(), Error> {
+    if history.is_empty() {
+        return Err(input(path, None, "no epoch", "at least 1"));
+    }
+    let mut rate = LearningRate::new(config);
+    let mut best = f64::NEG_INFINITY;
+    for (record, epoch) in history.iter().zip(1..) {
+        let refuse = |name: &str, found: String, expected: String| {
+            Err(input(path, None, format!("{name} of epoch {epoch} is {found}"), expected))
+        };
+        if record.epoch != epoch {
+            return refuse("the number", record.epoch.to_string(), epoch.to_string());
+        }
+        if record.learning_rate != rate.rate {
+            return refuse("learning_rate", record.learning_rate.to_string(), rate.rate.to_string());
+        }
+        if !record.loss.is_finite() {
+            return refuse("loss", record.loss.to_string(), "a finite number".to_owned());
+        }
+        for (name, percent) in [
+            ("dev_precision", record.dev_precision),
+            ("dev_recall", record.dev_recall),
+            ("dev_f1", record.dev_f1),
+        ] {
+            if !(0.0..=100.0).contains(&percent) {
+                return refuse(name, percent.to_string(), "0 to 100".to_owned());
+            }
+        }
+        let gained = record.dev_f1 > best;
+        if record.best != gained {
+            return refuse("best", record.best.to_string(), gained.to_string());
+        }
+        best = best.max(record.dev_f1);
+        rate.halves_after(gained);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use elman_reference::Reference;
+
+    use super::*;
+    use crate::{Model, Recipe, Trainer, travel};
+
+    fn config(recipe: Recipe) -> TrainConfig {
+        TrainConfig {
+            recipe,
+            hidden: 6,
+            embed: 4,
+            window: 3,
+            learning_rate: 0.9,
+            epochs: 16,
+            ..TrainConfig::default()
+        }
+    }
+
+    /// Trains with an interruption after each of these epochs: saved, read and gone on from.
+    fn trained(config: &TrainConfig, interruptions: &[usize]) -> (Vec<EpochRecord>, Model) {
+        let (train, dev) = (travel::corpus(1, 12), travel::corpus(2, 12));
+        let network = Reference::new();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.checkpoint");
+        let mut trainer = Trainer::new(&network, config.clone(), &train, &dev).unwrap();
+        assert_eq!(trainer.checkpoint(), None);
+        while !trainer.is_finished() {
+            let done = trainer.run_epoch(&mut |_| {}).unwrap().epoch;
+            if interruptions.contains(&done) {
+                trainer.checkpoint().unwrap().save(&path).unwrap();
+                let checkpoint = Checkpoint::load(&path).unwrap().unwrap();
+                trainer = Trainer::resume(&network, config.clone(), &train, &dev, checkpoint).unwrap();
+            }
+        }
+        (trainer.history().to_vec(), trainer.into_model())
+    }
+
+    #[test]
+    fn a_training_that_goes_on_ends_in_the_same_bits() {
+        for recipe in [Recipe::Tutorial, Recipe::Standard] {
+            let config = config(recipe);
+            let (records, model) = trained(&config, &[]);
+            let rates: Vec<f64> = records.iter().map(|record| record.learning_rate).collect();
+            assert!(rates[15] < rates[0], "the rate must have been halved for this to show much: {rates:?}");
+            let (again, resumed) = trained(&config, &[1, 4, 11, 13, 14, 15]);
+            assert_eq!(model, resumed);
+            for (one, other) in records.iter().zip(&again) {
+                let seconds = (one.seconds, one.words_per_second);
+                let other = EpochRecord { seconds: seconds.0, words_per_second: seconds.1, ..other.clone() };
+                assert_eq!(*one, other);
+            }
+        }
+    }
+
+    /// A checkpoint after three epochs, in a folder.
+    fn saved() -> (tempfile::TempDir, PathBuf) {
+        let (train, dev) = (travel::corpus(1, 12), travel::corpus(2, 12));
+        let network = Reference::new();
+        let mut trainer = Trainer::new(&network, config(Recipe::Tutorial), &train, &dev).unwrap();
+        for _ in 0..3 {
+            trainer.run_epoch(&mut |_| {}).unwrap();
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c");
+        trainer.checkpoint().unwrap().save(&path).unwrap();
+        (folder, path)
+    }
+
+    /// Brings the file of sums in line with the others, as someone would who changes them on purpose.
+    fn mend_sums(path: &Path) {
+        let sums: String =
+            FILES[..3].iter().map(|name| sum(name, &fs::read(path.join(name)).unwrap())).collect();
+        fs::write(path.join(SUMS), sums).unwrap();
+    }
+
+    #[test]
+    fn every_damaged_byte_is_seen() {
+        let (_folder, path) = saved();
+        assert_eq!(Checkpoint::load(path.with_file_name("none")).unwrap(), None);
+        for name in FILES {
+            let whole = fs::read(path.join(name)).unwrap();
+            for place in (0..whole.len()).step_by(1 + whole.len() / 150) {
+                let mut flipped = whole.clone();
+                flipped[place] ^= 1 << (place % 8);
+                for damaged in [&flipped[..], &whole[..place]] {
+                    fs::write(path.join(name), damaged).unwrap();
+                    let error = Checkpoint::load(&path).expect_err("damage that was not seen");
+                    let message = error.to_string();
+                    assert!(matches!(error, Error::Input { .. }), "{message}");
+                    // Where a sum is damaged, the file that it belongs to seems to be.
+                    assert!(FILES.iter().any(|file| message.contains(&format!("/{file}: "))), "{message}");
+                }
+            }
+            fs::write(path.join(name), whole).unwrap();
+        }
+        Checkpoint::load(&path).unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_history_that_cannot_be_is_named() {
+        for (from, to, expected) in [
+            ("epoch = 2", "epoch = 3", "the number of epoch 2 is 3, expected 2"),
+            ("learning_rate = 0.9", "learning_rate = 0.8", "learning_rate of epoch 1 is 0.9, expected 0.8"),
+            ("best = true", "best = false", "best of epoch 1 is false, expected true"),
+            ("loss = ", "loss = nan # ", "loss of epoch 1 is NaN, expected a finite number"),
+            ("dev_f1 = ", "dev_f1 = 999 # ", "dev_f1 of epoch 1 is 999, expected 0 to 100"),
+            ("format = 1", "format = 2", "format 2, expected format 1"),
+            ("hidden = 6", "hidden = 99999", "hidden is 99999, expected at most 32768"),
+            ("hidden = 6", "hidden = 7", "current.safetensors: "),
+            ("epochs = 16", "epochs = 1x", "checkpoint.toml:"),
+        ] {
+            let (_folder, path) = saved();
+            let text = fs::read_to_string(path.join(STATE)).unwrap();
+            assert!(text.contains(from), "{text}");
+            fs::write(path.join(STATE), text.replacen(from, to, 1)).unwrap();
+            mend_sums(&path);
+            let message = Checkpoint::load(&path).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn another_training_is_refused() {
+        let (train, dev) = (travel::corpus(1, 12), travel::corpus(2, 12));
+        let (_folder, path) = saved();
+        let network = Reference::new();
+        let resume = |config: TrainConfig, train: &[TaggedSentence], dev: &[TaggedSentence]| {
+            let checkpoint = Checkpoint::load(&path).unwrap().unwrap();
+            Trainer::resume(&network, config, train, dev, checkpoint).map(drop)
+        };
+        let config = config(Recipe::Tutorial);
+        resume(config.clone(), &train, &dev).unwrap();
+        resume(TrainConfig { epochs: 99, ..config.clone() }, &train, &dev).unwrap();
+        let message =
+            resume(TrainConfig { hidden: 7, ..config.clone() }, &train, &dev).unwrap_err().to_string();
+        assert!(
+            message
+                .ends_with("checkpoint.toml: hidden is 6, expected 7, as in the training that is to go on"),
+            "{message}"
+        );
+        for (train, dev) in [(&train[..11], &dev[..]), (&train, &dev[1..])] {
+            let message = resume(config.clone(), train, dev).unwrap_err().to_string();
+            assert!(message.contains("other corpora, expected those of the training"), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_is_stopped_in_an_epoch_keeps_the_epochs_before() {
+        use std::sync::Arc;
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let (train, dev) = (travel::corpus(1, 12), travel::corpus(2, 12));
+        let network = Reference::new();
+        let mut trainer = Trainer::new(&network, config(Recipe::Tutorial), &train, &dev).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        trainer.stop_when(stop.clone());
+        trainer.run_epoch(&mut |_| {}).unwrap();
+        let best = trainer.checkpoint().unwrap().best;
+        let result =
+            trainer.run_epoch(&mut |progress| stop.store(progress.sentences == 5, Ordering::Relaxed));
+        assert!(matches!(result, Err(Error::Interrupted { epoch: 2, sentences: 6 })), "{result:?}");
+        assert_eq!((trainer.history().len(), trainer.checkpoint()), (1, None));
+        assert_eq!(*trainer.into_model().params(), best);
+    }
+}

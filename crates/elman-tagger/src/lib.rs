@@ -1,0 +1,38 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod by_word;
+mod check;
+mod checkpoint;
+mod config;
+mod conlleval;
+mod corpus;
+mod folder;
+pub mod limits;
+mod lines;
+mod model;
+mod neighbors;
+mod normalization;
+mod pipeline;
+mod random;
+mod scores;
+mod trainer;
+pub mod travel;
+mod vocabulary;
+
+pub use by_word::ByWord;
+pub use check::{CorpusCheck, Suspicion, TagCount, Unseen, check_corpus, check_file};
+pub use checkpoint::Checkpoint;
+pub use config::{Recipe, TrainConfig};
+pub use conlleval::{ConllevalReader, Counts, Evaluation, RawTags, ReportForm};
+pub use corpus::{ConllReader, ConllWriter, SentenceReader, TaggedSentence, read_conll};
+pub use folder::replace as replace_folder;
+pub use limits::{MAX_LINE, MAX_TOKEN, MAX_WORDS};
+pub use lines::Lines;
+pub use model::{Model, Outcome, read_lines};
+pub use neighbors::{Metric, Neighbor, neighbors};
+pub use normalization::Normalization;
+pub use pipeline::Pipeline;
+pub use scores::{Scored, best_tags};
+pub use trainer::{EpochRecord, Progress, Trainer};
+pub use vocabulary::{Labels, UNKNOWN, Vocabulary, labelled};

@@ -1,0 +1,94 @@
+//! The most that is read or built, checked before memory is taken for it.
+//!
+//! The sizes of a model also bound what tagging takes: for a sentence of `n` words, a few times
+//! `4 · n · (embed · window + hidden + classes)` bytes.
+
+use elman::{Error, Shape};
+
+/// Longest line, in bytes without its line end.
+pub const MAX_LINE: usize = 1 << 16;
+/// Longest word or tag, in bytes.
+pub const MAX_TOKEN: usize = 1 << 10;
+/// Longest sentence, in words.
+pub const MAX_WORDS: usize = 10_000;
+/// Largest corpus that is read as a whole, in bytes. In memory it takes up to 30 times as much (a word and a
+/// tag of one letter each), most often ten times. Tagging reads sentence by sentence and has no such limit.
+pub const MAX_CORPUS: u64 = 1 << 28;
+
+/// Most words in a vocabulary.
+pub const MAX_VOCAB: usize = 1 << 22;
+/// Most tags.
+pub const MAX_CLASSES: usize = 1 << 14;
+/// Widest hidden state.
+pub const MAX_HIDDEN: usize = 1 << 15;
+/// Widest embedding.
+pub const MAX_EMBED: usize = 1 << 15;
+/// Widest window, in words.
+pub const MAX_WINDOW: usize = 999;
+/// Widest input of the recurrence, `embed · window`.
+pub const MAX_INPUT: usize = 1 << 16;
+/// Most epochs of a training.
+pub const MAX_EPOCHS: usize = 100_000;
+/// Most sentences in one update.
+pub const MAX_BATCH: usize = 1_000_000;
+
+/// Largest `config.toml` of a model, in bytes.
+pub const MAX_CONFIG: u64 = 1 << 16;
+/// Largest `checkpoint.toml`, in bytes: enough for [`MAX_EPOCHS`].
+pub const MAX_CHECKPOINT: u64 = 1 << 26;
+/// Largest list of words or tags of a model, in bytes.
+pub const MAX_NAMES: u64 = 1 << 26;
+/// Largest header of a safetensors file, in bytes.
+pub const MAX_HEADER: u64 = 1 << 16;
+/// Largest safetensors file, in bytes.
+pub const MAX_WEIGHTS: u64 = 1 << 32;
+
+/// Refuses a shape that is none, or that is beyond these limits.
+///
+/// # Errors
+/// [`Error::Shape`], which names the size.
+pub fn check_shape(shape: &Shape) -> Result<(), Error> {
+    shape.check()?;
+    let Shape { vocab, embed, window, hidden, classes } = *shape;
+    // All products were checked above.
+    let most = ((MAX_WEIGHTS - MAX_HEADER - 8) / 4) as usize;
+    for (what, size, most) in [
+        ("vocab", vocab, MAX_VOCAB),
+        ("embed", embed, MAX_EMBED),
+        ("window", window, MAX_WINDOW),
+        ("hidden", hidden, MAX_HIDDEN),
+        ("classes", classes, MAX_CLASSES),
+        ("embed times window", shape.input(), MAX_INPUT),
+        ("number of parameters", shape.parameters(), most),
+    ] {
+        if size > most {
+            return Err(Error::shape(what, format!("at most {most}"), size));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shape_beyond_the_limits_is_named() {
+        let shape = Shape { vocab: 2, embed: 3, window: 5, hidden: 7, classes: 11 };
+        check_shape(&shape).unwrap();
+        for (shape, what) in [
+            (Shape { vocab: MAX_VOCAB + 1, ..shape }, "vocab"),
+            (Shape { embed: MAX_EMBED + 1, window: 1, ..shape }, "embed"),
+            (Shape { window: MAX_WINDOW + 2, ..shape }, "window"),
+            (Shape { hidden: MAX_HIDDEN + 1, ..shape }, "hidden"),
+            (Shape { classes: MAX_CLASSES + 1, ..shape }, "classes"),
+            (Shape { embed: MAX_INPUT / 5 + 1, ..shape }, "embed times window"),
+            (Shape { hidden: MAX_HIDDEN, ..shape }, "number of parameters"),
+            (Shape { hidden: usize::MAX, ..shape }, "shape"),
+            (Shape { window: usize::MAX, ..shape }, "shape"),
+        ] {
+            let message = check_shape(&shape).unwrap_err().to_string();
+            assert!(message.starts_with(&format!("{what}: ")), "{message}");
+        }
+    }
+}

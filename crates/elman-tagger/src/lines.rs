@@ -1,0 +1,184 @@
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use elman::Error;
+
+use crate::limits::{MAX_LINE, MAX_TOKEN};
+
+/// A byte order mark; skipped at the start of a file.
+pub(crate) const BYTE_ORDER_MARK: &str = "\u{feff}";
+
+/// The lines of a UTF-8 text, with their numbers, none longer than [`MAX_LINE`].
+///
+/// Lines end with LF or CRLF; a byte order mark at the start is passed over.
+pub struct Lines<R> {
+    inner: BufReader<R>,
+    path: PathBuf,
+    number: u64,
+    bytes: Vec<u8>,
+    /// How many bytes may still be read.
+    left: u64,
+}
+
+impl<R: Read> Lines<R> {
+    /// Reads from `reader`; `path` is for messages.
+    pub fn new(reader: R, path: &Path) -> Self {
+        Lines {
+            inner: BufReader::with_capacity(MAX_LINE, reader),
+            path: path.to_owned(),
+            number: 0,
+            bytes: Vec::new(),
+            left: u64::MAX,
+        }
+    }
+
+    /// Refuses the line with which more than this many bytes would have been read.
+    pub(crate) fn at_most(self, bytes: u64) -> Self {
+        Lines { left: bytes, ..self }
+    }
+
+    /// The next line without its line end; `None` at the end of the text.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a line that is too long, no UTF-8, or has a null byte or a carriage return in it;
+    /// [`Error::Io`] if reading fails.
+    pub fn next_line(&mut self) -> Result<Option<&str>, Error> {
+        self.bytes.clear();
+        // Room for the longest line with a byte order mark and CRLF, and one byte to tell that it is too long.
+        let limit = MAX_LINE + BYTE_ORDER_MARK.len() + 3;
+        let read = (&mut self.inner)
+            .take(limit as u64)
+            .read_until(b'\n', &mut self.bytes)
+            .map_err(|source| Error::Io { path: self.path.clone(), action: "read", source })?;
+        if read == 0 {
+            return Ok(None);
+        }
+        self.number += 1;
+        let Some(left) = self.left.checked_sub(read as u64) else {
+            return Err(self.error("the file is too large", "fewer bytes: it is read as a whole"));
+        };
+        self.left = left;
+        let mut line = &self.bytes[..];
+        line = line.strip_suffix(b"\n").unwrap_or(line);
+        line = line.strip_suffix(b"\r").unwrap_or(line);
+        if self.number == 1 {
+            line = line.strip_prefix(BYTE_ORDER_MARK.as_bytes()).unwrap_or(line);
+        }
+        if line.len() > MAX_LINE {
+            return Err(self.error("the line is too long", format!("at most {MAX_LINE} bytes")));
+        }
+        if let Some(place) = line.iter().position(|byte| matches!(byte, b'\r' | 0)) {
+            let (what, expected) = match line[place] {
+                0 => ("null byte", "UTF-8 text"),
+                _ => ("carriage return", "lines that end with LF or CRLF"),
+            };
+            return Err(self.error(format!("{what} at byte {}", place + 1), expected));
+        }
+        match std::str::from_utf8(line) {
+            // The borrow checker does not see that the error case returns; hence the second look-up.
+            Ok(_) => {}
+            Err(error) => {
+                let place = error.valid_up_to();
+                let problem = format!("byte 0x{:02x} at byte {} is no UTF-8", line[place], place + 1);
+                return Err(self.error(problem, "UTF-8 text"));
+            }
+        }
+        Ok(std::str::from_utf8(line).ok())
+    }
+
+    /// The number of the line read last, from 1; 0 before the first.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// What has been read from the source but not yet returned.
+    pub(crate) fn buffered(&self) -> &[u8] {
+        self.inner.buffer()
+    }
+
+    /// Whether the next line is wholly in memory, so that reading it cannot wait for more input.
+    pub fn is_ready(&self) -> bool {
+        self.buffered().contains(&b'\n')
+    }
+
+    /// An [`Error::Input`] at the line read last (at line 1 if there was none).
+    pub fn error(&self, problem: impl Into<String>, expected: impl Into<String>) -> Error {
+        Error::Input {
+            path: self.path.clone(),
+            line: Some(self.number.max(1)),
+            problem: problem.into(),
+            expected: expected.into(),
+        }
+    }
+}
+
+/// What is wrong with a word or tag that a column file is to hold, and what was expected.
+pub(crate) fn token_fault(token: &str) -> Option<(String, String)> {
+    name_fault(token, MAX_TOKEN)
+}
+
+/// What is wrong with a word or tag that a model is to hold, and what was expected. The words of a model are
+/// normalised, and so can be longer than those of a text: `longest` is then [`MAX_LINE`].
+pub(crate) fn name_fault(token: &str, longest: usize) -> Option<(String, String)> {
+    if token.is_empty() {
+        Some(("empty word or tag".into(), "at least one character".into()))
+    } else if token.len() > longest {
+        Some((format!("word or tag of {} bytes", token.len()), format!("at most {longest}")))
+    } else if token.contains([' ', '\t', '\n', '\r', '\0']) {
+        Some((format!("white space or null byte in {token:?}"), "one word".into()))
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(text: &[u8]) -> Result<Vec<String>, String> {
+        let mut lines = Lines::new(text, Path::new("f"));
+        let mut found = Vec::new();
+        while let Some(line) = lines.next_line().map_err(|e| e.to_string())? {
+            found.push(line.to_owned());
+        }
+        Ok(found)
+    }
+
+    #[test]
+    fn line_ends_and_the_byte_order_mark_are_dropped() {
+        assert_eq!(all(b"").unwrap(), [""; 0]);
+        assert_eq!(all(b"a\n\nb").unwrap(), ["a", "", "b"]);
+        assert_eq!(all(b"a\r\n\r\nb\r\n").unwrap(), ["a", "", "b"]);
+        assert_eq!(all("\u{feff}a\n\u{feff}b".as_bytes()).unwrap(), ["a", "\u{feff}b"]);
+    }
+
+    #[test]
+    fn what_is_no_text_is_named_with_its_line() {
+        assert_eq!(
+            all(b"a\nb\xffc\n").unwrap_err(),
+            "f:2: byte 0xff at byte 2 is no UTF-8, expected UTF-8 text"
+        );
+        assert_eq!(
+            all(b"a\nb\n\xe2\x82").unwrap_err(),
+            "f:3: byte 0xe2 at byte 1 is no UTF-8, expected UTF-8 text"
+        );
+        assert_eq!(all(b"a\0\n").unwrap_err(), "f:1: null byte at byte 2, expected UTF-8 text");
+        assert_eq!(
+            all(b"a\rb\n").unwrap_err(),
+            "f:1: carriage return at byte 2, expected lines that end with LF or CRLF"
+        );
+    }
+
+    #[test]
+    fn the_longest_line_is_read_and_one_byte_more_is_refused() {
+        let mut text = vec![b'x'; MAX_LINE];
+        text.extend(b"\r\n");
+        assert_eq!(all(&text).unwrap()[0].len(), MAX_LINE);
+        text.insert(0, b'x');
+        assert_eq!(all(&text).unwrap_err(), "f:1: the line is too long, expected at most 65536 bytes");
+        // No line end at all: no more than the limit is taken into memory.
+        let mut lines = Lines::new(std::io::repeat(b'x'), Path::new("f"));
+        assert!(lines.next_line().is_err());
+        assert!(lines.bytes.capacity() < 4 * MAX_LINE);
+    }
+}

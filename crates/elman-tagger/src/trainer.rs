@@ -1,0 +1,521 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use elman::{Error, Labelled, Learner, Network, Params, Sentence};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::fingerprint;
+use crate::limits::check_shape;
+use crate::random::below;
+use crate::vocabulary::labelled;
+use crate::{
+    Checkpoint, Evaluation, Labels, Model, Outcome, Recipe, TaggedSentence, TrainConfig, Vocabulary,
+};
+
+/// One epoch of a training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EpochRecord {
+    /// Its number, from 1.
+    pub epoch: usize,
+    /// The learning rate it was trained with.
+    pub learning_rate: f64,
+    /// The mean over the sentences of each sentence's loss just before the update it took part in, where the
+    /// loss of a sentence is the mean over its words of `-ln s[t][label[t]]`.
+    pub loss: f64,
+    /// Precision on the development corpus after the epoch, in percent.
+    pub dev_precision: f64,
+    /// Recall on the development corpus after the epoch, in percent.
+    pub dev_recall: f64,
+    /// F1 on the development corpus after the epoch, in percent.
+    pub dev_f1: f64,
+    /// Whether this F1 is better than that of every epoch before.
+    pub best: bool,
+    /// Seconds for the updates; the evaluation is not among them.
+    pub seconds: f64,
+    /// Words of the training corpus in each of those seconds.
+    pub words_per_second: f64,
+}
+
+/// How far an epoch has come; see [`Trainer::run_epoch`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress {
+    /// The epoch, from 1.
+    pub epoch: usize,
+    /// Sentences done in it.
+    pub sentences: usize,
+    /// Sentences in the training corpus.
+    pub of: usize,
+    /// Words done in it.
+    pub words: usize,
+    /// Mean loss of the sentences done.
+    pub loss: f64,
+}
+
+/// Trains a tagger, one epoch at a call.
+///
+/// The order of the sentences in epoch `e` depends on the seed and on `e` alone.
+///
+/// ```
+/// use elman_tagger::{TrainConfig, Trainer, travel};
+///
+/// # fn network() -> impl elman::Network<f32> { elman_reference::Reference::new() }
+/// let (train, dev) = (travel::corpus(1, 60), travel::corpus(2, 20));
+/// let config = TrainConfig { hidden: 20, embed: 10, epochs: 2, ..TrainConfig::default() };
+/// let network = network(); // any implementation of elman::Network<f32>
+/// let mut trainer = Trainer::new(&network, config, &train, &dev)?;
+/// while !trainer.is_finished() {
+///     let record = trainer.run_epoch(&mut |_progress| {})?;
+///     println!("epoch {}: loss {:.3}, dev F1 {:.2}", record.epoch, record.loss, record.dev_f1);
+/// }
+/// assert!(trainer.history()[1].loss < trainer.history()[0].loss);
+/// let model = trainer.into_model();
+/// # Ok::<(), elman::Error>(())
+/// ```
+pub struct Trainer<'a> {
+    network: &'a dyn Network<f32>,
+    config: TrainConfig,
+    vocabulary: Vocabulary,
+    labels: Labels,
+    train: Vec<Labelled>,
+    words: usize,
+    dev: Vec<Sentence>,
+    dev_tags: Vec<&'a [String]>,
+    learner: Box<dyn Learner<f32>>,
+    rate: LearningRate,
+    best: Best,
+    history: Vec<EpochRecord>,
+    /// The SHA-256 of the corpora.
+    corpora: String,
+    stop: Arc<AtomicBool>,
+    between_epochs: bool,
+}
+
+/// The parameters of the best development F1 so far: a copy that no later epoch changes.
+struct Best {
+    epoch: usize,
+    f1: f64,
+    params: Params<f32>,
+}
+
+impl<'a> Trainer<'a> {
+    /// A training about to begin.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if a value of `config` has no meaning or a corpus is empty; [`Error::Unsupported`] if the
+    /// network is not [`TrainConfig::network`]'s by [`TrainConfig::by_word`]; the network's errors.
+    pub fn new(
+        network: &'a dyn Network<f32>,
+        config: TrainConfig,
+        train: &[TaggedSentence],
+        dev: &'a [TaggedSentence],
+    ) -> Result<Self, Error> {
+        config.check()?;
+        config.check_network(network)?;
+        for (what, corpus) in [("training corpus", train), ("development corpus", dev)] {
+            if corpus.is_empty() {
+                return Err(Error::shape(what, "at least 1 sentence", 0));
+            }
+        }
+        let vocabulary = Vocabulary::new(train, config.normalization);
+        let labels = Labels::new(train);
+        let shape = config.shape(vocabulary.size(), labels.size());
+        check_shape(&shape)?;
+        let params = Params::init(shape, config.seed)?;
+        let corpora = fingerprint(train, dev);
+        let train: Vec<Labelled> =
+            train.iter().map(|s| labelled(s, &vocabulary, &labels)).collect::<Result<_, _>>()?;
+        Ok(Trainer {
+            words: train.iter().map(|s| s.labels().len()).sum(),
+            train,
+            dev: dev.iter().map(|s| vocabulary.sentence(s.words())).collect::<Result<_, _>>()?,
+            dev_tags: dev.iter().map(TaggedSentence::tags).collect(),
+            learner: network.learner(params.clone())?,
+            rate: LearningRate::new(&config),
+            best: Best { epoch: 0, f1: f64::NEG_INFINITY, params },
+            history: Vec::new(),
+            network,
+            config,
+            vocabulary,
+            labels,
+            corpora,
+            stop: Arc::default(),
+            between_epochs: true,
+        })
+    }
+
+    /// A training that goes on after the last epoch of a checkpoint. With the same implementation of the
+    /// network (or one of the same bits) it ends in the same bits as a training that was never interrupted.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::new`]; [`Error::Input`] if the corpora are not the same, or if `config` differs in
+    /// more than the number of epochs.
+    pub fn resume(
+        network: &'a dyn Network<f32>,
+        config: TrainConfig,
+        train: &[TaggedSentence],
+        dev: &'a [TaggedSentence],
+        checkpoint: Checkpoint,
+    ) -> Result<Self, Error> {
+        let mut trainer = Trainer::new(network, config, train, dev)?;
+        let shape = trainer.config.shape(trainer.vocabulary.size(), trainer.labels.size());
+        checkpoint.check(&trainer.config, &trainer.corpora, shape)?;
+        for record in &checkpoint.history {
+            trainer.rate.halves_after(record.best);
+            if record.best {
+                trainer.best.epoch = record.epoch;
+                trainer.best.f1 = record.dev_f1;
+            }
+        }
+        trainer.best.params = checkpoint.best;
+        trainer.learner = network.learner(checkpoint.current)?;
+        trainer.history = checkpoint.history;
+        Ok(trainer)
+    }
+
+    /// The training as it is between two epochs; `None` before the first, and after an epoch that failed or was
+    /// stopped in the middle.
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
+        (self.between_epochs && !self.history.is_empty()).then(|| Checkpoint {
+            path: Default::default(),
+            config: self.config.clone(),
+            corpora: self.corpora.clone(),
+            history: self.history.clone(),
+            current: self.learner.params(),
+            best: self.best.params.clone(),
+        })
+    }
+
+    /// Stops [`Trainer::run_epoch`] after the update during which `stop` becomes true.
+    pub fn stop_when(&mut self, stop: Arc<AtomicBool>) {
+        self.stop = stop;
+    }
+
+    /// Whether the last epoch is done or the learning rate has fallen below [`Recipe::LAST_LEARNING_RATE`].
+    pub fn is_finished(&self) -> bool {
+        self.history.len() >= self.config.epochs || self.rate.rate < Recipe::LAST_LEARNING_RATE
+    }
+
+    /// Trains one epoch, then evaluates on the development corpus. `progress` is called after every update.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] if a loss or a parameter is no longer finite; [`Error::Interrupted`] as
+    /// [`Trainer::stop_when`] says; the network's errors. The best model so far is then still whole.
+    pub fn run_epoch(&mut self, progress: &mut dyn FnMut(Progress)) -> Result<&EpochRecord, Error> {
+        let epoch = self.history.len() + 1;
+        let learning_rate = self.rate.rate;
+        let start = Instant::now();
+        let order = order(self.config.seed, epoch, self.train.len());
+        self.between_epochs = false;
+        let (mut done, mut words, mut sum) = (0, 0, 0.0);
+        let mut batch = Vec::with_capacity(self.config.batch.min(order.len()));
+        for chosen in order.chunks(self.config.batch) {
+            batch.clear();
+            batch.extend(chosen.iter().map(|index| self.train[*index].clone()));
+            let loss = f64::from(self.learner.step(&batch, learning_rate as f32)?);
+            if !loss.is_finite() {
+                return Err(Error::Diverged { epoch, sentence: done + 1, loss, learning_rate });
+            }
+            done += batch.len();
+            words += batch.iter().map(|s| s.labels().len()).sum::<usize>();
+            sum += loss * batch.len() as f64;
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted { epoch, sentences: done });
+            }
+            progress(Progress { epoch, sentences: done, of: order.len(), words, loss: sum / done as f64 });
+        }
+        let seconds = start.elapsed().as_secs_f64();
+
+        let params = self.learner.params();
+        // The last updates of an epoch may have broken what no loss has seen yet.
+        if let Some((_, _, value)) = not_finite(&params) {
+            return Err(Error::Diverged { epoch, sentence: done, loss: f64::from(value), learning_rate });
+        }
+        let dev = self.evaluate(&params)?.total();
+        let gained = dev.f1() > self.best.f1;
+        if gained {
+            self.best = Best { epoch, f1: dev.f1(), params };
+        }
+        if self.rate.halves_after(gained) && self.config.recipe == Recipe::Tutorial {
+            self.learner = self.network.learner(self.best.params.clone())?;
+        }
+        self.history.push(EpochRecord {
+            epoch,
+            learning_rate,
+            loss: sum / done as f64,
+            dev_precision: dev.precision(),
+            dev_recall: dev.recall(),
+            dev_f1: dev.f1(),
+            best: gained,
+            seconds,
+            words_per_second: self.words as f64 / seconds,
+        });
+        self.between_epochs = true;
+        Ok(&self.history[epoch - 1])
+    }
+
+    fn evaluate(&self, params: &Params<f32>) -> Result<Evaluation, Error> {
+        let mut evaluation = Evaluation::default();
+        let predicted = self.network.tagger(params)?.label_all(&self.dev)?;
+        for (tags, ids) in self.dev_tags.iter().zip(predicted) {
+            evaluation.add(tags, &self.labels.tags_of(&ids)?)?;
+        }
+        Ok(evaluation)
+    }
+
+    /// What is trained, and how.
+    pub fn config(&self) -> &TrainConfig {
+        &self.config
+    }
+
+    /// The words of the training corpus.
+    pub fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
+    }
+
+    /// The tags of the training corpus.
+    pub fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    /// The epochs so far.
+    pub fn history(&self) -> &[EpochRecord] {
+        &self.history
+    }
+
+    /// The model of the best development F1; before the first epoch, the untrained one.
+    pub fn into_model(self) -> Model {
+        let outcome = Outcome {
+            epochs: self.history.len(),
+            best_epoch: self.best.epoch,
+            dev_f1: self.best.f1.max(0.0),
+            network: self.network.name(),
+        };
+        Model::from_parts(self.config, self.vocabulary, self.labels, self.best.params, outcome)
+    }
+}
+
+/// The learning rate and the number of epochs since the last gain (tutorial) or halving (standard).
+pub(crate) struct LearningRate {
+    recipe: Recipe,
+    pub(crate) rate: f64,
+    waited: usize,
+}
+
+impl LearningRate {
+    pub(crate) fn new(config: &TrainConfig) -> Self {
+        LearningRate { recipe: config.recipe, rate: config.learning_rate, waited: 0 }
+    }
+
+    /// Takes note of one more epoch; whether the learning rate was halved after it.
+    pub(crate) fn halves_after(&mut self, gained: bool) -> bool {
+        self.waited = if gained { 0 } else { self.waited + 1 };
+        let halves = self.waited >= Recipe::PATIENCE;
+        if halves {
+            self.rate *= 0.5;
+            if self.recipe == Recipe::Standard {
+                self.waited = 0;
+            }
+        }
+        halves
+    }
+}
+
+/// The order of `count` sentences in an epoch: a Fisher-Yates shuffle by ChaCha8, whose key is the seed and
+/// whose stream is the epoch.
+fn order(seed: u64, epoch: usize, count: usize) -> Vec<usize> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(epoch as u64);
+    let mut order: Vec<usize> = (0..count).collect();
+    for last in (1..count).rev() {
+        order.swap(last, below(&mut rng, last + 1));
+    }
+    order
+}
+
+/// The first entry that is infinite or no number: its tensor, its index, and itself.
+pub(crate) fn not_finite(params: &Params<f32>) -> Option<(&'static str, Vec<usize>, f32)> {
+    params.tensors().into_iter().find_map(|(name, tensor)| {
+        let (index, value) = tensor.indexed_iter().find(|(_, value)| !value.is_finite())?;
+        Some((name, elman::ndarray::Dimension::slice(&index).to_vec(), *value))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use elman_reference::Reference;
+
+    use super::*;
+    use crate::travel;
+
+    fn config() -> TrainConfig {
+        TrainConfig {
+            hidden: 20,
+            embed: 12,
+            window: 5,
+            learning_rate: 0.3,
+            epochs: 8,
+            ..TrainConfig::default()
+        }
+    }
+
+    fn history(config: TrainConfig) -> (Vec<EpochRecord>, Model) {
+        let (train, dev) = (travel::corpus(1, 200), travel::corpus(2, 50));
+        let network = Reference::new();
+        let mut trainer = Trainer::new(&network, config, &train, &dev).unwrap();
+        while !trainer.is_finished() {
+            trainer.run_epoch(&mut |_| {}).unwrap();
+        }
+        (trainer.history().to_vec(), trainer.into_model())
+    }
+
+    #[test]
+    fn the_rate_falls_as_the_recipes_say() {
+        let rates = |recipe, gains: &[bool]| {
+            let mut rate = LearningRate { recipe, rate: 1.0, waited: 0 };
+            gains.iter().map(|gained| (rate.halves_after(*gained), rate.rate).1).collect::<Vec<_>>()
+        };
+        let mut gains = vec![true];
+        gains.extend([false; 12]);
+        gains.extend([true, false]);
+        let start = [1.0; 10];
+        let tutorial = rates(Recipe::Tutorial, &gains);
+        assert_eq!(tutorial[..10], start);
+        assert_eq!(tutorial[10..], [0.5, 0.25, 0.125, 0.125, 0.125]);
+        let standard = rates(Recipe::Standard, &gains);
+        assert_eq!(standard[..10], start);
+        assert_eq!(standard[10..], [0.5, 0.5, 0.5, 0.5, 0.5]);
+        let standard = rates(Recipe::Standard, &[false; 30]);
+        assert_eq!((standard[8], standard[9], standard[19], standard[29]), (1.0, 0.5, 0.25, 0.125));
+    }
+
+    #[test]
+    fn the_order_is_a_shuffle_that_seed_and_epoch_decide() {
+        let first = order(7, 1, 100);
+        let mut sorted = first.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..100).collect::<Vec<_>>());
+        assert_eq!(first, order(7, 1, 100));
+        assert_ne!(first, order(7, 2, 100));
+        assert_ne!(first, order(8, 1, 100));
+        // A change here would change every model that is trained.
+        assert_eq!(order(345, 1, 6), [3, 2, 0, 1, 5, 4]);
+        // Each position is reached about equally often: 6000 shuffles of 6, 1000 ± 4 standard deviations.
+        let mut reached = [[0; 6]; 6];
+        for epoch in 0..6000 {
+            order(1, epoch, 6).into_iter().enumerate().for_each(|(place, index)| reached[place][index] += 1);
+        }
+        assert!(reached.iter().flatten().all(|n| (885..=1115).contains(n)), "{reached:?}");
+    }
+
+    #[test]
+    fn training_learns_and_is_reproducible() {
+        let (records, model) = history(config());
+        assert_eq!(records.iter().map(|r| r.epoch).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert!(records[7].loss < 0.5 * records[0].loss && records[7].dev_f1 > 20.0, "{records:?}");
+        let (again, same) = history(config());
+        assert_eq!(model.params(), same.params());
+        assert_eq!(records[7].loss, again[7].loss);
+        let (_, other) = history(TrainConfig { seed: 1, ..config() });
+        assert_ne!(model.params(), other.params());
+    }
+
+    #[test]
+    fn the_mean_loss_is_that_of_the_sentences_before_their_update() {
+        // With a learning rate of nearly nothing and no embedding changed by its norm, it is the loss of the
+        // untrained network; batches change how it is summed, not what it is.
+        let (train, dev) = (travel::corpus(1, 7), travel::corpus(2, 3));
+        let network = Reference::new();
+        let mut expected = None;
+        for batch in [1, 3, 7, 100] {
+            let config = TrainConfig { learning_rate: 1e-30, batch, epochs: 1, ..config() };
+            let mut trainer = Trainer::new(&network, config, &train, &dev).unwrap();
+            let first_batch = trainer.best.params.clone();
+            let mut grad = Params::zeros(first_batch.shape().unwrap()).unwrap();
+            let untrained = f64::from(network.gradient(&first_batch, &trainer.train, &mut grad).unwrap());
+            let mut calls = Vec::new();
+            let loss = trainer.run_epoch(&mut |p| calls.push(p)).unwrap().loss;
+            assert_eq!(calls.len(), 7usize.div_ceil(batch));
+            assert_eq!((calls.last().unwrap().sentences, calls.last().unwrap().words), (7, trainer.words));
+            assert_eq!(calls.last().unwrap().loss, loss);
+            if batch >= 7 {
+                // One update: every loss is that of the untrained network, up to rounding in f32.
+                assert!((loss - untrained).abs() < 1e-5 * untrained, "{loss} {untrained}");
+                expected.get_or_insert(loss);
+            }
+        }
+        assert!(expected.is_some());
+    }
+
+    #[test]
+    fn training_by_word_learns_and_needs_its_network() {
+        let (train, dev) = (travel::corpus(1, 100), travel::corpus(2, 30));
+        let config = TrainConfig { by_word: Some(9), learning_rate: 0.1, epochs: 3, ..config() };
+        let refused = Trainer::new(&Reference::new(), config.clone(), &train, &dev).err().unwrap();
+        assert_eq!(refused.to_string(), "network: expected one, by word (9), found reference");
+        let network = config.network(Reference::new()).unwrap();
+        let sentences = TrainConfig { by_word: None, ..config.clone() };
+        let refused = Trainer::new(network.as_ref(), sentences, &train, &dev).err().unwrap();
+        assert_eq!(
+            refused.to_string(),
+            "network: expected one that updates by sentence, found reference, by word (9)"
+        );
+        let mut trainer = Trainer::new(network.as_ref(), config, &train, &dev).unwrap();
+        while !trainer.is_finished() {
+            trainer.run_epoch(&mut |_| {}).unwrap();
+        }
+        let records = trainer.history();
+        assert!(records[2].loss < 0.6 * records[0].loss && records[2].dev_f1 > 20.0, "{records:?}");
+    }
+
+    #[test]
+    fn the_best_model_is_a_copy_of_the_best_epoch() {
+        // With a rate this high the F1 goes up and down; whatever the best epoch was, evaluating the kept model
+        // gives its F1.
+        let (train, dev) = (travel::corpus(1, 200), travel::corpus(2, 50));
+        let network = Reference::new();
+        let config = TrainConfig { learning_rate: 1.5, epochs: 12, ..config() };
+        let mut trainer = Trainer::new(&network, config, &train, &dev).unwrap();
+        while !trainer.is_finished() {
+            trainer.run_epoch(&mut |_| {}).unwrap();
+        }
+        let best = trainer.history().iter().max_by(|a, b| a.dev_f1.total_cmp(&b.dev_f1)).unwrap().dev_f1;
+        let kept = trainer.evaluate(&trainer.best.params).unwrap().total().f1();
+        assert!(best > 0.0);
+        assert_eq!(kept, best);
+        assert_eq!(trainer.history()[trainer.best.epoch - 1].dev_f1, best);
+        assert!(trainer.best.epoch < 12, "a later epoch must follow for this test to show anything");
+        assert_ne!(trainer.best.params, trainer.learner.params());
+    }
+
+    #[test]
+    fn a_diverging_training_stops_with_its_place() {
+        let (train, dev) = (travel::corpus(1, 200), travel::corpus(2, 50));
+        let network = Reference::new();
+        let config = TrainConfig { learning_rate: 1e38, epochs: 3, ..config() };
+        let mut trainer = Trainer::new(&network, config, &train, &dev).unwrap();
+        let error = loop {
+            match trainer.run_epoch(&mut |_| {}) {
+                Ok(_) => assert!(!trainer.is_finished(), "no divergence at a learning rate of 1e38"),
+                Err(error) => break error,
+            }
+        };
+        // At once, not at the end of the epoch.
+        assert!(matches!(error, Error::Diverged { epoch: 1, sentence: 2..200, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_tag_that_only_the_development_corpus_has_counts_as_wrong() {
+        let train = travel::corpus(1, 20);
+        let own = |text: &str| vec![text.to_owned()];
+        let dev = [TaggedSentence::new(own("hello"), own("B-never")).unwrap()];
+        let network = Reference::new();
+        let mut trainer = Trainer::new(&network, config(), &train, &dev).unwrap();
+        assert_eq!(trainer.run_epoch(&mut |_| {}).unwrap().dev_recall, 0.0);
+        assert!(Trainer::new(&network, config(), &[], &dev).is_err());
+        assert!(Trainer::new(&network, config(), &train, &[]).is_err());
+    }
+}

@@ -1,0 +1,247 @@
+use std::borrow::Cow;
+
+use elman::{Error, Labelled, Sentence};
+use indexmap::{IndexMap, IndexSet};
+
+use crate::limits::{MAX_LINE, MAX_TOKEN};
+use crate::lines::name_fault;
+use crate::{Normalization, TaggedSentence};
+
+/// The word that stands for all words the network does not know.
+pub const UNKNOWN: &str = "<UNK>";
+
+/// The words that a network knows, by id, and the [`Normalization`] by which they are looked up.
+///
+/// Id 0 is [`UNKNOWN`]; the others follow in the order of their bytes, so that equal corpora give equal ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vocabulary {
+    words: IndexSet<String>,
+    normalization: Normalization,
+}
+
+impl Vocabulary {
+    /// The words that occur at least twice in the training corpus, after normalisation. A word that occurs once
+    /// reads as unknown, in the training corpus too: that is how the network learns what to do with one.
+    pub fn new(corpus: &[TaggedSentence], normalization: Normalization) -> Self {
+        let mut counts = IndexMap::new();
+        for word in corpus.iter().flat_map(TaggedSentence::words) {
+            *counts.entry(normalization.apply(word)).or_insert(0u64) += 1;
+        }
+        counts.retain(|_, count| *count > 1);
+        counts.sort_unstable_keys();
+        let known = counts.into_keys().map(Cow::into_owned);
+        // The set passes over an UNKNOWN that the corpus itself has.
+        let words = std::iter::once(UNKNOWN.to_owned()).chain(known).collect();
+        Vocabulary { words, normalization }
+    }
+
+    /// The words of a network from elsewhere, in the order of their ids, as they look after normalisation.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] names the first word that is not one, or that was there before, and a first word other
+    /// than [`UNKNOWN`].
+    pub fn from_words(
+        words: impl IntoIterator<Item = String>,
+        normalization: Normalization,
+    ) -> Result<Self, Error> {
+        let words = distinct("word", MAX_LINE, words)?;
+        match words.first() {
+            Some(first) if first == UNKNOWN => Ok(Vocabulary { words, normalization }),
+            first => Err(Error::shape("word 0", UNKNOWN, first.map_or("nothing", String::as_str))),
+        }
+    }
+
+    /// As [`Vocabulary::from_words`], of words that were checked while they were read.
+    pub(crate) fn from_checked(words: IndexSet<String>, normalization: Normalization) -> Self {
+        Vocabulary { words, normalization }
+    }
+
+    /// Number of words, [`UNKNOWN`] included: `vocab` in a [`Shape`](elman::Shape).
+    pub fn size(&self) -> usize {
+        self.words.len()
+    }
+
+    /// The id of a word as it stands in a text.
+    pub fn id(&self, word: &str) -> usize {
+        self.words.get_index_of(self.normalization.apply(word).as_ref()).unwrap_or(0)
+    }
+
+    /// The words in the order of their ids, normalised.
+    pub fn words(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.words.iter().map(String::as_str)
+    }
+
+    /// How words are looked up.
+    pub fn normalization(&self) -> Normalization {
+        self.normalization
+    }
+
+    /// The ids of a sentence's words.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if there is no word.
+    pub fn sentence(&self, words: &[impl AsRef<str>]) -> Result<Sentence, Error> {
+        Sentence::new(words.iter().map(|word| self.id(word.as_ref())).collect())
+    }
+}
+
+/// The tags that a network can give, by id, in the order of their bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Labels {
+    tags: IndexSet<String>,
+}
+
+impl Labels {
+    /// The tags of the training corpus. A tag that only another corpus has can never be predicted; there it
+    /// counts as wrong.
+    pub fn new(corpus: &[TaggedSentence]) -> Self {
+        let mut tags: IndexSet<&String> = corpus.iter().flat_map(TaggedSentence::tags).collect();
+        tags.sort_unstable();
+        Labels { tags: tags.into_iter().cloned().collect() }
+    }
+
+    /// The tags of a network from elsewhere, in the order of their ids.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] names the first tag that is not one, or that was there before.
+    pub fn from_tags(tags: impl IntoIterator<Item = String>) -> Result<Self, Error> {
+        Ok(Labels { tags: distinct("tag", MAX_TOKEN, tags)? })
+    }
+
+    /// As [`Labels::from_tags`], of tags that were checked while they were read.
+    pub(crate) fn from_checked(tags: IndexSet<String>) -> Self {
+        Labels { tags }
+    }
+
+    /// Number of tags: `classes` in a [`Shape`](elman::Shape).
+    pub fn size(&self) -> usize {
+        self.tags.len()
+    }
+
+    /// The id of a tag, if the network can give it.
+    pub fn id(&self, tag: &str) -> Option<usize> {
+        self.tags.get_index_of(tag)
+    }
+
+    /// The tag of an id.
+    pub fn tag(&self, id: usize) -> Option<&str> {
+        self.tags.get_index(id).map(String::as_str)
+    }
+
+    /// The tags of many ids.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] names the first id without a tag.
+    pub fn tags_of(&self, ids: &[usize]) -> Result<Vec<&str>, Error> {
+        ids.iter()
+            .enumerate()
+            .map(|(position, id)| {
+                let limit = self.size();
+                self.tag(*id).ok_or(Error::OutOfRange { what: "label", position, limit, found: *id })
+            })
+            .collect()
+    }
+
+    /// The tags in the order of their ids.
+    pub fn tags(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.tags.iter().map(String::as_str)
+    }
+}
+
+/// Names that a model folder can hold: one each, no white space, not too long.
+fn distinct(
+    what: &str,
+    longest: usize,
+    names: impl IntoIterator<Item = String>,
+) -> Result<IndexSet<String>, Error> {
+    let mut set = IndexSet::new();
+    for (id, name) in names.into_iter().enumerate() {
+        if let Some((problem, expected)) = name_fault(&name, longest) {
+            return Err(Error::shape(format!("{what} {id}"), expected, problem));
+        }
+        if let (first, false) = set.insert_full(name) {
+            return Err(Error::shape(format!("{what} {id}"), "each once", format!("{what} {first} again")));
+        }
+    }
+    Ok(set)
+}
+
+/// A training sentence as ids.
+///
+/// # Errors
+/// [`Error::Shape`] names a tag that is not among the labels.
+pub fn labelled(
+    sentence: &TaggedSentence,
+    vocabulary: &Vocabulary,
+    labels: &Labels,
+) -> Result<Labelled, Error> {
+    let ids = sentence
+        .tags()
+        .iter()
+        .map(|tag| labels.id(tag).ok_or_else(|| Error::shape("tag", "one of the labels", format!("{tag:?}"))))
+        .collect::<Result<_, _>>()?;
+    Labelled::new(vocabulary.sentence(sentence.words())?, ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn corpus(lines: &[&str]) -> Vec<TaggedSentence> {
+        let own = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        lines.iter().map(|line| TaggedSentence::new(own(line), own(line)).unwrap()).collect()
+    }
+
+    #[test]
+    fn words_seen_once_read_as_unknown_and_ids_are_sorted() {
+        let corpus = corpus(&["to the 1", "to 2 <UNK> The", "once the b b"]);
+        let plain = Vocabulary::new(&corpus, Normalization::default());
+        assert_eq!(plain.words().collect::<Vec<_>>(), ["<UNK>", "b", "the", "to"]);
+        assert_eq!(
+            ["<UNK>", "once", "never", "The", "b", "the", "to"].map(|w| plain.id(w)),
+            [0, 0, 0, 0, 1, 2, 3]
+        );
+        // Normalisation comes first: 1 and 2 are one word that occurs twice.
+        let normalised = Vocabulary::new(&corpus, Normalization { lowercase: true, digits: true });
+        assert_eq!(normalised.words().collect::<Vec<_>>(), ["<UNK>", "DIGIT", "b", "the", "to"]);
+        assert_eq!(normalised.sentence(&["THE", "7", "once"]).unwrap().words(), [3, 1, 0]);
+    }
+
+    #[test]
+    fn names_from_elsewhere_are_checked() {
+        let words = |words: &[&str]| {
+            let words = words.iter().map(|word| word.to_string());
+            Vocabulary::from_words(words, Normalization::default()).map_err(|error| error.to_string())
+        };
+        assert_eq!(words(&[UNKNOWN, "b", "a"]).unwrap().id("a"), 2);
+        assert_eq!(words(&["a"]).unwrap_err(), "word 0: expected <UNK>, found a");
+        assert_eq!(words(&[]).unwrap_err(), "word 0: expected <UNK>, found nothing");
+        assert_eq!(
+            words(&[UNKNOWN, "a", "a"]).unwrap_err(),
+            "word 2: expected each once, found word 1 again"
+        );
+        assert!(words(&[UNKNOWN, "a b"]).unwrap_err().starts_with("word 1: "));
+        // Normalisation makes words longer; a tag stays as it is.
+        let long = "DIGIT".repeat(MAX_TOKEN);
+        assert!(words(&[UNKNOWN, &long]).is_ok());
+        assert!(words(&[UNKNOWN, &"x".repeat(MAX_LINE + 1)]).is_err());
+        assert!(Labels::from_tags([long]).is_err());
+        assert_eq!(Labels::from_tags(["B".into(), "A".into()]).unwrap().id("A"), Some(1));
+    }
+
+    #[test]
+    fn labels_are_the_training_corpus_tags() {
+        let corpus = corpus(&["O B-x", "I-x O"]);
+        let labels = Labels::new(&corpus);
+        assert_eq!(labels.tags().collect::<Vec<_>>(), ["B-x", "I-x", "O"]);
+        assert_eq!((labels.id("I-x"), labels.id("B-y")), (Some(1), None));
+        assert_eq!((labels.tag(2), labels.tag(3)), (Some("O"), None));
+        let vocabulary = Vocabulary::new(&corpus, Normalization::default());
+        assert_eq!(labelled(&corpus[0], &vocabulary, &labels).unwrap().labels(), [2, 0]);
+        let other = super::tests::corpus(&["B-y"]);
+        assert_eq!(
+            labelled(&other[0], &vocabulary, &labels).unwrap_err().to_string(),
+            "tag: expected one of the labels, found \"B-y\""
+        );
+    }
+}
