@@ -1,0 +1,88 @@
+//! Files in with a limit, files out as a whole.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::Path;
+
+use elman::Error;
+
+/// No file that is read may be larger: as many bytes as the weights of a model folder may have.
+pub(crate) const MAX_FILE: u64 = 1 << 32;
+
+/// Opens a file and gives its size, at most [`MAX_FILE`].
+pub(crate) fn open(path: &Path) -> Result<(File, u64), Error> {
+    let io = |source| Error::Io { path: path.to_owned(), action: "open", source };
+    // A pipe or a device has no size that could be checked; the check comes before the opening, which can wait.
+    if !fs::metadata(path).map_err(io)?.is_file() {
+        return Err(input(path, "a folder or a device", "a file"));
+    }
+    let file = File::open(path).map_err(io)?;
+    let size = file.metadata().map_err(io)?.len();
+    if size > MAX_FILE {
+        return Err(input(path, format!("{size} bytes"), format!("at most {MAX_FILE}")));
+    }
+    Ok((file, size))
+}
+
+/// The content of a file of at most [`MAX_FILE`] bytes.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    let (file, size) = open(path)?;
+    let mut bytes = Vec::new();
+    // Not more than was checked, should the file have grown since.
+    file.take(size).read_to_end(&mut bytes).map_err(|source| Error::Io {
+        path: path.to_owned(),
+        action: "read",
+        source,
+    })?;
+    Ok(bytes)
+}
+
+/// Writes a file that is there whole or not at all: written beside its place, brought to the disk, renamed.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let io = |source| Error::Io { path: path.to_owned(), action: "write", source };
+    if path.is_dir() {
+        return Err(input(path, "a folder", "a file, or nothing"));
+    }
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // As any new file: the system's mask takes away what it takes.
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    let mut file = builder.tempfile_in(parent).map_err(io)?;
+    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(io)?;
+    file.persist(path).map_err(|error| io(error.error))?;
+    Ok(())
+}
+
+pub(crate) fn input(path: &Path, problem: impl Into<String>, expected: impl Into<String>) -> Error {
+    Error::Input { path: path.to_owned(), line: None, problem: problem.into(), expected: expected.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole_and_what_is_none_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        write(&path, b"one").unwrap();
+        write(&path, b"two").unwrap();
+        assert_eq!(read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert!(matches!(read(folder.path()), Err(Error::Input { .. })));
+        assert!(matches!(write(folder.path(), b""), Err(Error::Input { .. })));
+        assert!(matches!(read(&folder.path().join("none")), Err(Error::Io { .. })));
+        assert!(matches!(write(&folder.path().join("none/file"), b""), Err(Error::Io { .. })));
+        let large = File::create(folder.path().join("large")).unwrap();
+        large.set_len(MAX_FILE + 1).unwrap(); // a hole: takes no room
+        let error = read(&folder.path().join("large")).unwrap_err().to_string();
+        assert!(error.ends_with("4294967297 bytes, expected at most 4294967296"), "{error}");
+    }
+}

@@ -1,0 +1,198 @@
+//! ONNX: a graph from word ids to probabilities.
+//!
+//! The nodes are listed in the [crate]'s documentation; the messages are those of `onnx.proto`.
+
+mod proto;
+
+use std::path::Path;
+
+use elman::ndarray::{ArrayBase, Data, Dimension};
+use elman::{Error, Params};
+use prost::Message;
+
+use crate::{Nonlinearity, files};
+use proto::{Attribute, Graph, Model, Node, OperatorSet, StringEntry, Tensor, ValueInfo};
+
+/// The operator set that the nodes are from.
+const OPSET: i64 = 17;
+/// The version of the format itself that goes with it.
+const IR_VERSION: i64 = 8;
+/// Protocol buffers end there, so does the format.
+const MAX_BYTES: usize = i32::MAX as usize;
+
+/// The content of an ONNX file, with `metadata` entries. With [`Nonlinearity::Tanh`] the parameters are converted, in
+/// `f64` and rounded once, for engines that do not look at the node's `activations`.
+///
+/// # Errors
+/// [`Error::Shape`] if the tensors do not fit together, or take more than the 2 GiB that ONNX files may have.
+pub fn to_bytes(
+    params: &Params<f32>,
+    nonlinearity: Nonlinearity,
+    metadata: impl IntoIterator<Item = (String, String)>,
+) -> Result<Vec<u8>, Error> {
+    let model = Model {
+        ir_version: IR_VERSION,
+        producer_name: "elman".into(),
+        producer_version: env!("CARGO_PKG_VERSION").into(),
+        graph: Some(graph(params, nonlinearity)?),
+        opset_import: vec![OperatorSet { domain: String::new(), version: OPSET }],
+        metadata_props: metadata.into_iter().map(|(key, value)| StringEntry { key, value }).collect(),
+    };
+    let length = model.encoded_len();
+    if length > MAX_BYTES {
+        return Err(Error::shape("ONNX file", format!("at most {MAX_BYTES} bytes"), length));
+    }
+    Ok(model.encode_to_vec())
+}
+
+/// Writes a file, as a whole or not at all; see [`to_bytes`].
+///
+/// # Errors
+/// Those of [`to_bytes`]; [`Error::Io`] if the system refuses.
+pub fn write(
+    path: impl AsRef<Path>,
+    params: &Params<f32>,
+    nonlinearity: Nonlinearity,
+    metadata: impl IntoIterator<Item = (String, String)>,
+) -> Result<(), Error> {
+    files::write(path.as_ref(), &to_bytes(params, nonlinearity, metadata)?)
+}
+
+fn graph(params: &Params<f32>, nonlinearity: Nonlinearity) -> Result<Graph, Error> {
+    let shape = params.shape()?;
+    let params = nonlinearity.encode(params.map(f64::from)).map(|entry| entry as f32);
+    let activation = match nonlinearity {
+        Nonlinearity::Sigmoid => "Sigmoid",
+        Nonlinearity::Tanh => "Tanh",
+    };
+    let dims = |sizes: &[usize]| sizes.iter().map(|size| *size as i64).collect::<Vec<_>>();
+    let (input, hidden) = (shape.input(), shape.hidden);
+    let mut g = Graph { name: "elman".into(), ..Graph::default() };
+
+    // The windows of ids, [words, window]: column k is the padded sentence from k on, as long as the sentence.
+    let half = shape.window / 2;
+    let padded = if half == 0 {
+        "words"
+    } else {
+        g.ids("padding", &vec![shape.padding() as i64; half]);
+        g.node("Concat", &["padding", "words", "padding"], "padded", vec![Attribute::int("axis", 0)]);
+        "padded"
+    };
+    g.ids("axis_0", &[0]);
+    g.ids("axis_1", &[1]);
+    let columns: Vec<String> = (0..shape.window).map(|k| format!("column_{k}")).collect();
+    for (k, column) in columns.iter().enumerate() {
+        let (start, end, shifted) = (format!("start_{k}"), format!("end_{k}"), format!("shifted_{k}"));
+        let after = (shape.window - 1 - k) as i64;
+        g.ids(&start, &[k as i64]);
+        g.ids(&end, &[if after == 0 { i64::MAX } else { -after }]);
+        g.node("Slice", &[padded, &start, &end, "axis_0"], &shifted, vec![]);
+        g.node("Unsqueeze", &[&shifted, "axis_1"], column, vec![]);
+    }
+    let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+    g.node("Concat", &columns, "windows", vec![Attribute::int("axis", 1)]);
+
+    // x, [words, 1 sequence, input].
+    g.tensor("emb", dims(params.emb.shape()), &params.emb);
+    g.node("Gather", &["emb", "windows"], "embedded", vec![Attribute::int("axis", 0)]);
+    g.ids("x_shape", &[-1, 1, input as i64]);
+    g.node("Reshape", &["embedded", "x_shape"], "x", vec![]);
+
+    // h, [words, 1 direction, 1 sequence, hidden]. ONNX has two biases, for x and for h; the second is 0.
+    g.tensor("wx", dims(&[1, hidden, input]), &params.wx.t());
+    g.tensor("wh", dims(&[1, hidden, hidden]), &params.wh.t());
+    let mut biases = params.bh.to_vec();
+    biases.resize(2 * hidden, 0.0);
+    g.tensor("bh", dims(&[1, 2 * hidden]), &elman::ndarray::aview1(&biases));
+    g.tensor("h0", dims(&[1, 1, hidden]), &params.h0);
+    // The empty name leaves out the lengths of the sequences.
+    let attributes =
+        vec![Attribute::strings("activations", &[activation]), Attribute::int("hidden_size", hidden as i64)];
+    g.node("RNN", &["x", "wx", "wh", "bh", "", "h0"], "h", attributes);
+
+    // s, [words, classes].
+    g.ids("rows_shape", &[-1, hidden as i64]);
+    g.node("Reshape", &["h", "rows_shape"], "rows", vec![]);
+    g.tensor("w", dims(params.w.shape()), &params.w);
+    g.node("MatMul", &["rows", "w"], "products", vec![]);
+    g.tensor("b", dims(&[shape.classes]), &params.b);
+    g.node("Add", &["products", "b"], "scores", vec![]);
+    g.node("Softmax", &["scores"], "probabilities", vec![Attribute::int("axis", 1)]);
+
+    g.input = vec![ValueInfo::tensor("words", proto::INT64, "length", None)];
+    g.output = vec![ValueInfo::tensor("probabilities", proto::FLOAT, "length", Some(shape.classes as i64))];
+    Ok(g)
+}
+
+impl Graph {
+    fn node(&mut self, op_type: &str, inputs: &[&str], output: &str, attribute: Vec<Attribute>) {
+        self.node.push(Node {
+            input: inputs.iter().map(|name| name.to_string()).collect(),
+            output: vec![output.to_owned()],
+            name: output.to_owned(),
+            op_type: op_type.to_owned(),
+            attribute,
+        });
+    }
+
+    fn ids(&mut self, name: &str, ids: &[i64]) {
+        self.initializer.push(Tensor {
+            dims: vec![ids.len() as i64],
+            data_type: proto::INT64,
+            name: name.to_owned(),
+            raw_data: ids.iter().flat_map(|id| id.to_le_bytes()).collect(),
+        });
+    }
+
+    /// A tensor of these dimensions; its entries in the order of their indices, whatever the layout.
+    fn tensor<S: Data<Elem = f32>, D: Dimension>(
+        &mut self,
+        name: &str,
+        dims: Vec<i64>,
+        entries: &ArrayBase<S, D>,
+    ) {
+        self.initializer.push(Tensor {
+            dims,
+            data_type: proto::FLOAT,
+            name: name.to_owned(),
+            raw_data: entries.iter().flat_map(|entry| entry.to_le_bytes()).collect(),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use elman::Shape;
+
+    use super::*;
+
+    #[test]
+    fn the_file_has_one_rnn_and_every_name_is_made_before_it_is_used() {
+        for window in [1, 3, 7] {
+            let shape = Shape { vocab: 6, embed: 2, window, hidden: 3, classes: 4 };
+            let params = Params::init(shape, 3).unwrap();
+            let bytes =
+                to_bytes(&params, Nonlinearity::Sigmoid, [("labels".to_owned(), "[]".to_owned())]).unwrap();
+            let model = Model::decode(&bytes[..]).unwrap();
+            assert_eq!(model.metadata_props[0].key, "labels");
+            let graph = model.graph.unwrap();
+            assert_eq!(graph.node.iter().filter(|node| node.op_type == "RNN").count(), 1);
+            assert_eq!(graph.node.iter().filter(|node| node.op_type == "Slice").count(), window);
+            let mut known: Vec<String> = vec!["words".into(), String::new()];
+            for tensor in &graph.initializer {
+                let entries: i64 = tensor.dims.iter().product();
+                let width = if tensor.data_type == proto::INT64 { 8 } else { 4 };
+                assert_eq!(tensor.raw_data.len() as i64, entries * width, "{}", tensor.name);
+                assert!(!known.contains(&tensor.name), "{}", tensor.name);
+                known.push(tensor.name.clone());
+            }
+            for node in &graph.node {
+                node.input.iter().for_each(|name| assert!(known.contains(name), "{name}"));
+                known.extend(node.output.iter().cloned());
+            }
+            // The transposed wx: its second entry is the second input of the first unit.
+            let wx = graph.initializer.iter().find(|tensor| tensor.name == "wx").unwrap();
+            assert_eq!(wx.raw_data[4..8], params.wx[[1, 0]].to_le_bytes());
+        }
+    }
+}

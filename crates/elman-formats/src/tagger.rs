@@ -1,0 +1,174 @@
+//! A whole tagger: parameters with their words and tags.
+
+use std::collections::HashMap;
+
+use elman::ndarray::{Axis, concatenate};
+use elman::{Error, Params};
+use elman_tagger::{Labels, Model, Normalization, UNKNOWN, Vocabulary};
+
+const LABELS: &str = "labels";
+const VOCABULARY: &str = "vocabulary";
+const NORMALIZATION: &str = "normalization";
+const UNKNOWN_ID: &str = "unknown";
+
+/// The words and tags of a network, as files of other systems have them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// The words, by id, without the padding.
+    pub words: Vec<String>,
+    /// The tags, by id.
+    pub tags: Vec<String>,
+    /// What is done to a word before it is looked up.
+    pub normalization: Normalization,
+}
+
+impl Names {
+    /// Those of a model.
+    pub fn of(model: &Model) -> Self {
+        Names {
+            words: model.vocabulary().words().map(str::to_owned).collect(),
+            tags: model.labels().tags().map(str::to_owned).collect(),
+            normalization: model.vocabulary().normalization(),
+        }
+    }
+
+    /// As the metadata of an ONNX or safetensors file: `labels` and `vocabulary`, JSON lists by id;
+    /// `normalization`, a JSON object; `unknown`, the id of the word that stands for all others.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if they cannot be written as JSON.
+    pub fn to_metadata(&self) -> Result<Vec<(String, String)>, Error> {
+        let refused = |error: serde_json::Error| Error::shape("names", "text that JSON can hold", error);
+        Ok(vec![
+            (LABELS.into(), serde_json::to_string(&self.tags).map_err(refused)?),
+            (VOCABULARY.into(), serde_json::to_string(&self.words).map_err(refused)?),
+            (NORMALIZATION.into(), serde_json::to_string(&self.normalization).map_err(refused)?),
+            (UNKNOWN_ID.into(), self.words.iter().position(|word| word == UNKNOWN).unwrap_or(0).to_string()),
+        ])
+    }
+
+    /// From the metadata that [`Names::to_metadata`] makes; `None` if it has neither words nor tags.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] names the entry that is missing or not as it must be.
+    pub fn from_metadata(metadata: &HashMap<String, String>) -> Result<Option<Self>, Error> {
+        if !metadata.contains_key(VOCABULARY) && !metadata.contains_key(LABELS) {
+            return Ok(None);
+        }
+        let list = |name: &str| -> Result<Vec<String>, Error> {
+            let text = metadata.get(name).map_or("nothing", String::as_str);
+            serde_json::from_str(text).map_err(|error| {
+                Error::shape(format!("{name} in the metadata"), "a JSON list of texts", error)
+            })
+        };
+        let normalization = match metadata.get(NORMALIZATION) {
+            None => Normalization::default(),
+            Some(text) => serde_json::from_str(text).map_err(|error| {
+                Error::shape(
+                    format!("{NORMALIZATION} in the metadata"),
+                    "a JSON object of lowercase, digits",
+                    error,
+                )
+            })?,
+        };
+        Ok(Some(Names { words: list(VOCABULARY)?, tags: list(LABELS)?, normalization }))
+    }
+}
+
+/// A model from parameters and names. The word `unknown`, which stands for all words that the network does not
+/// know, becomes [`UNKNOWN`] with id 0, where models have it; the ids before its own, and their rows of the
+/// embeddings, move up by one. The probabilities stay the same.
+///
+/// # Errors
+/// [`Error::Shape`] if `unknown` is not among the words, or as [`Model::from_elsewhere`].
+pub fn assemble(
+    mut params: Params<f32>,
+    mut names: Names,
+    unknown: &str,
+    source: impl Into<String>,
+) -> Result<Model, Error> {
+    let shape = params.shape()?;
+    if names.words.len() != shape.vocab {
+        let expected = format!("{}, one for each row of the embeddings but the last", shape.vocab);
+        return Err(Error::shape("number of words", expected, names.words.len()));
+    }
+    let Some(id) = names.words.iter().position(|word| word == unknown) else {
+        return Err(Error::shape(
+            "words",
+            format!("{unknown:?}, the word that stands for all others"),
+            "none such",
+        ));
+    };
+    names.words[..=id].rotate_right(1);
+    names.words[0] = UNKNOWN.to_owned();
+    if id > 0 {
+        let rows = |range: std::ops::Range<usize>| params.emb.slice_axis(Axis(0), range.into());
+        let parts = [rows(id..id + 1), rows(0..id), rows(id + 1..shape.vocab + 1)];
+        params.emb = concatenate(Axis(0), &parts)
+            .map_err(|error| Error::shape("emb", "rows that can be moved", error))?;
+    }
+    let vocabulary = Vocabulary::from_words(names.words, names.normalization)?;
+    Model::from_elsewhere(params, vocabulary, Labels::from_tags(names.tags)?, source)
+}
+
+#[cfg(test)]
+mod tests {
+    use elman::{Network, Sentence, Shape};
+    use elman_reference::Reference;
+
+    use super::*;
+
+    fn names() -> Names {
+        let own = |names: &[&str]| names.iter().map(|name| name.to_string()).collect();
+        Names {
+            words: own(&["to", "from", "rare", "york"]),
+            tags: own(&["O", "B-city"]),
+            normalization: Normalization { lowercase: true, digits: false },
+        }
+    }
+
+    #[test]
+    fn the_unknown_word_moves_to_the_front_and_nothing_else_changes() {
+        let shape = Shape { vocab: 4, embed: 3, window: 3, hidden: 5, classes: 2 };
+        let params = Params::<f32>::init(shape, 7).unwrap();
+        let network = Reference::new();
+        let probabilities = |params: &Params<f32>, words: [usize; 5]| {
+            network.predict(params, &Sentence::new(words.to_vec()).unwrap()).unwrap()
+        };
+        let model = assemble(params.clone(), names(), "rare", "test").unwrap();
+        assert_eq!(model.vocabulary().words().collect::<Vec<_>>(), [UNKNOWN, "to", "from", "york"]);
+        assert_eq!(model.vocabulary().id("never seen"), 0);
+        assert_eq!(probabilities(&params, [0, 1, 2, 3, 2]), probabilities(model.params(), [1, 2, 0, 3, 0]));
+        assert_eq!(model.shape(), shape);
+        assert_eq!((model.outcome().epochs, model.outcome().network.as_str()), (0, "test"));
+        // The first word as the unknown one: nothing moves.
+        assert_eq!(*assemble(params.clone(), names(), "to", "test").unwrap().params(), params);
+
+        let refused = |names: Names, unknown: &str| {
+            assemble(params.clone(), names, unknown, "test").unwrap_err().to_string()
+        };
+        assert!(refused(names(), "none").starts_with("words: expected \"none\""));
+        let mut short = names();
+        short.words.pop();
+        assert!(refused(short, "to").starts_with("number of words: expected 4"));
+        let mut tags = names();
+        tags.tags.push("I-city".into());
+        assert_eq!(refused(tags, "to"), "number of tags: expected 2, as the parameters have, found 3");
+        let mut not_finite = params.clone();
+        not_finite.wh[[1, 2]] = f32::NAN;
+        let error = assemble(not_finite, names(), "to", "test").unwrap_err().to_string();
+        assert_eq!(error, "wh[1, 2]: expected a finite number, found NaN");
+    }
+
+    #[test]
+    fn metadata_goes_there_and_back() {
+        let metadata: HashMap<_, _> = names().to_metadata().unwrap().into_iter().collect();
+        assert_eq!(Names::from_metadata(&metadata).unwrap(), Some(names()));
+        assert_eq!(Names::from_metadata(&HashMap::new()).unwrap(), None);
+        for name in [LABELS, VOCABULARY, NORMALIZATION] {
+            let mut broken = metadata.clone();
+            broken.insert(name.into(), "{".into());
+            assert!(Names::from_metadata(&broken).unwrap_err().to_string().starts_with(name));
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! The tutorial's model folder: what NumPy wrote, round trips, and files that are not what they say.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use elman::ndarray::{Array, Dimension};
+use elman::{Error, Params, Shape};
+use elman_formats::npy::{self, Names, Options, Order};
+use proptest::prelude::*;
+
+const SHAPE: Shape = Shape { vocab: 4, embed: 2, window: 3, hidden: 3, classes: 2 };
+
+fn numpys(folder: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/numpy").join(folder)
+}
+
+/// What tests/numpy/make.py put into the files.
+fn expected() -> Params<f64> {
+    fn fill<D: Dimension>(number: usize, array: &mut Array<f64, D>) {
+        array.iter_mut().enumerate().for_each(|(i, entry)| *entry = (i as f64 - 7.0 * number as f64) / 8.0);
+    }
+    let mut params = Params::zeros(SHAPE).unwrap();
+    fill(0, &mut params.emb);
+    fill(1, &mut params.wx);
+    fill(2, &mut params.wh);
+    fill(3, &mut params.w);
+    fill(4, &mut params.bh);
+    fill(5, &mut params.b);
+    fill(6, &mut params.h0);
+    params
+}
+
+#[test]
+fn folders_that_numpy_wrote() {
+    for folder in ["lower", "capital", "big_endian"] {
+        assert_eq!(npy::read::<f64>(numpys(folder)).unwrap(), expected(), "{folder}");
+        assert_eq!(npy::read::<f32>(numpys(folder)).unwrap(), expected().map(|v| v as f32), "{folder}");
+    }
+}
+
+#[test]
+fn what_is_written_is_what_numpy_writes() {
+    let parent = tempfile::tempdir().unwrap();
+    let target = parent.path().join("model");
+    npy::write(&target, &expected().map(|v| v as f32), &[], Options::default()).unwrap();
+    compare(&target, &numpys("lower"), Names::Lower);
+    // The other set of names: the folder has to be another one.
+    let options = Options { names: Names::Capital, order: Order::Fortran };
+    let target = parent.path().join("capital");
+    npy::write(&target, &expected(), &[], options).unwrap();
+    compare(&target, &numpys("capital"), Names::Capital);
+}
+
+/// The same but for white space and the comma at the end of the header, which readers ignore.
+fn compare(ours: &Path, numpys: &Path, names: Names) {
+    for name in names.files() {
+        let [ours, numpys] = [ours, numpys].map(|folder| {
+            let bytes = fs::read(folder.join(name)).unwrap();
+            let length = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+            let header: String =
+                String::from_utf8(bytes[10..length].to_vec()).unwrap().split_whitespace().collect();
+            assert_eq!(length % 64, 0);
+            (bytes[..8].to_vec(), header.replace(",}", "}"), bytes[length..].to_vec())
+        });
+        assert_eq!(ours, numpys, "{name}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn round_trips(
+        vocab in 1usize..20, embed in 1usize..5, half in 0usize..3, hidden in 1usize..6, classes in 1usize..5,
+        seed: u64, capital: bool, fortran: bool,
+    ) {
+        let shape = Shape { vocab, embed, window: 2 * half + 1, hidden, classes };
+        let params = Params::<f64>::init(shape, seed).unwrap();
+        let parent = tempfile::tempdir().unwrap();
+        let target = parent.path().join("model");
+        let options = Options {
+            names: if capital { Names::Capital } else { Names::Lower },
+            order: if fortran { Order::Fortran } else { Order::C },
+        };
+        npy::write(&target, &params, &[("vocab.txt", b"<UNK>\n".to_vec())], options).unwrap();
+        prop_assert_eq!(&npy::read::<f64>(&target).unwrap(), &params);
+        prop_assert_eq!(fs::read(target.join("vocab.txt")).unwrap(), b"<UNK>\n");
+        // Rounded, then read as either type.
+        let rounded = params.map(|v| v as f32);
+        npy::write(&target, &rounded, &[("vocab.txt", vec![])], options).unwrap();
+        prop_assert_eq!(&npy::read::<f32>(&target).unwrap(), &rounded);
+        prop_assert_eq!(npy::read::<f64>(&target).unwrap(), rounded.map(f64::from));
+    }
+
+    /// Any change or cut of a header gives an error or an array, and no panic.
+    #[test]
+    fn damaged_files(position in 0usize..140, byte: u8, length in 0usize..160) {
+        let folder = copy_of_lower();
+        let path = folder.path().join("wx.npy");
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[position] = byte;
+        fs::write(&path, &bytes).unwrap();
+        let _ = npy::read::<f32>(folder.path());
+        fs::write(&path, &bytes[..length]).unwrap();
+        prop_assert!(npy::read::<f32>(folder.path()).is_err());
+    }
+}
+
+fn copy_of_lower() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for name in Names::Lower.files() {
+        fs::copy(numpys("lower").join(name), folder.path().join(name)).unwrap();
+    }
+    folder
+}
+
+fn file(version: u8, dictionary: &str, data: &[u8]) -> Vec<u8> {
+    let mut bytes = b"\x93NUMPY".to_vec();
+    bytes.extend([version, 0]);
+    let header = format!("{dictionary}\n");
+    if version == 1 {
+        bytes.extend((header.len() as u16).to_le_bytes());
+    } else {
+        bytes.extend((header.len() as u32).to_le_bytes());
+    }
+    bytes.extend(header.as_bytes());
+    bytes.extend(data);
+    bytes
+}
+
+#[test]
+fn what_is_wrong_is_named_and_takes_no_memory() {
+    let dictionary = |kind: &str, shape: &str| {
+        format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}")
+    };
+    let good = [0; 4 * 9];
+    let mut announced = file(2, "", &[]);
+    announced[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
+    let cases: Vec<(Vec<u8>, &str)> = vec![
+        (b"".to_vec(), "0 bytes, expected a .npy file"),
+        (b"not a file of numbers".to_vec(), "magic string"),
+        (file(9, &dictionary("<f4", "(3, 3)"), &good), "version"),
+        (announced, "a header of 4294967307 bytes, expected at most 512"),
+        (file(1, &"(".repeat(490), &[]), "expected a .npy file"),
+        (file(1, "{'descr': '<f4'}", &[]), "missing key"),
+        (file(1, &dictionary("<i4", "(3, 3)"), &good), "numbers of type '<i4', expected float32 or float64"),
+        (file(1, &dictionary("<f2", "(3, 3)"), &good), "numbers of type '<f2'"),
+        (file(1, &dictionary("|O", "(3, 3)"), &good), "numbers of type '|O'"),
+        (file(1, &dictionary("<f4", "(9,)"), &good), "an array of shape [9], expected 2 dimensions"),
+        (file(1, &dictionary("<f4", "(3, 3)"), &good[1..]), "expected"),
+        (file(1, &dictionary("<f4", "(3, 3, )"), &[0; 37]), "as its shape [3, 3] demands"),
+        (file(1, &dictionary("<f4", "(1000000, 1000000)"), &good), "as its shape [1000000, 1000000] demands"),
+        (
+            file(1, &dictionary("<f4", "(4294967296, 4294967296)"), &good),
+            "expected a shape that fits in memory",
+        ),
+        (file(1, &dictionary("<f4", "(-3, 3)"), &good), "expected a .npy file"),
+        (file(1, &dictionary("<f4", "(0, 3)"), &[]), "wh is [0, 3], expected [3, 3]"),
+        (file(1, &dictionary("<f4", "(9, 1)"), &good), "wh is [9, 1], expected [3, 3]"),
+    ];
+    for (bytes, part) in cases {
+        let folder = copy_of_lower();
+        fs::write(folder.path().join("wh.npy"), bytes).unwrap();
+        let error = npy::read::<f32>(folder.path()).unwrap_err();
+        let message = error.to_string();
+        assert!(
+            matches!(error, Error::Input { .. }) && message.contains(part),
+            "{part:?} is not in {message}"
+        );
+    }
+    let folder = copy_of_lower();
+    // The control: all of the above differ from a file that is right.
+    fs::write(folder.path().join("wh.npy"), file(3, &dictionary("<f4", "(3, 3)"), &good)).unwrap();
+    npy::read::<f32>(folder.path()).unwrap();
+    fs::copy(folder.path().join("wx.npy"), folder.path().join("Wx.npy")).unwrap();
+    let message = npy::read::<f32>(folder.path()).unwrap_err().to_string();
+    // On a file system that ignores case, the copy is the file itself.
+    if fs::read_dir(folder.path()).unwrap().count() == 8 {
+        assert!(message.contains("beside"), "{message}");
+    }
+    fs::remove_file(folder.path().join("b.npy")).unwrap();
+    fs::remove_file(folder.path().join("Wx.npy")).unwrap();
+    assert!(matches!(npy::read::<f32>(folder.path()), Err(Error::Io { .. })));
+}
