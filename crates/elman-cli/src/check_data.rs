@@ -1,0 +1,92 @@
+use std::path::PathBuf;
+
+use elman::Error;
+use elman_tagger::{CorpusCheck, Labels, Model, Normalization, Vocabulary, check_corpus, read_conll};
+use serde_json::json;
+
+use crate::input;
+use crate::output::{columns, print};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// A CoNLL column file: first column word, last column tag; `-` for the standard input
+    file: PathBuf,
+    /// Also list the words and tags that a training on this corpus would not know
+    #[arg(long, value_name = "FILE")]
+    train: Option<PathBuf>,
+    /// Also list the words and tags that this model does not know
+    #[arg(long, value_name = "DIR", conflicts_with = "train")]
+    model: Option<PathBuf>,
+    /// Print everything in one JSON object
+    #[arg(long)]
+    json: bool,
+    /// End with the exit code 65 if anything looks like a mistake
+    #[arg(long)]
+    strict: bool,
+}
+
+/// Lines of each kind in the text; JSON has all.
+const SHOWN: usize = 20;
+
+pub(crate) fn run(args: &Args) -> Result<(), Error> {
+    let known = match (&args.train, &args.model) {
+        (Some(train), _) => {
+            let train = read_conll(train)?;
+            Some((Vocabulary::new(&train, Normalization::default()), Labels::new(&train)))
+        }
+        (None, Some(model)) => {
+            let model = Model::load(model)?;
+            Some((model.vocabulary().clone(), model.labels().clone()))
+        }
+        (None, None) => None,
+    };
+    let known = known.as_ref().map(|(vocabulary, labels)| (vocabulary, labels));
+    let check = check_corpus(input::open(&args.file)?, &args.file, known)?;
+    if check.sentences == 0 {
+        return Err(input::no_sentence(&args.file));
+    }
+    print(&if args.json { format!("{}\n", json!(check)) } else { to_text(&check) })?;
+    match check.suspicions.first() {
+        Some(first) if args.strict => Err(Error::Input {
+            path: args.file.clone(),
+            line: Some(first.line),
+            problem: format!("{} and {} more", first.problem, check.suspicions.len() - 1),
+            expected: "nothing that looks like a mistake".to_string(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn to_text(check: &CorpusCheck) -> String {
+    let mut text = format!(
+        "{} sentences, {} repeated; the longest has {} words\n{} words, {} different, {} of them once\n\n",
+        check.sentences,
+        check.repeated_sentences,
+        check.longest,
+        check.words,
+        check.distinct_words,
+        check.words_seen_once,
+    );
+    text += &format!("{} tags\n", check.tags.len());
+    for tag in &check.tags {
+        let share = 100.0 * tag.words as f64 / check.words as f64;
+        text += &format!("{:8} {share:6.2}%  {}\n", tag.words, tag.tag);
+    }
+    if let Some(unseen) = &check.unseen {
+        text += &format!("\n{} words are unknown, {} different\n", unseen.words, unseen.distinct.len());
+        text += &columns(unseen.distinct.iter().take(3 * SHOWN).map(|(word, _)| word.as_str()));
+        text += &format!("\n{} tags are unknown\n", unseen.tags.len());
+        text += &columns(unseen.tags.iter().map(String::as_str));
+    }
+    match check.suspicions.len() {
+        0 => text += "\nnothing looks like a mistake\n",
+        count => text += &format!("\n{count} lines look like mistakes\n"),
+    }
+    for suspicion in check.suspicions.iter().take(SHOWN) {
+        text += &format!("{:8}  {}\n", suspicion.line, suspicion.problem);
+    }
+    if check.suspicions.len() > SHOWN {
+        text += &format!("          and {} more; --json has all\n", check.suspicions.len() - SHOWN);
+    }
+    text
+}

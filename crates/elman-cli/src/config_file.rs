@@ -1,0 +1,175 @@
+//! Options from a file: `--config FILE`.
+//!
+//! The file's keys are long options, at its top or in a table that is named as the subcommand. They are put
+//! before the options of the command line, which therefore win.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+
+use clap::{ArgAction, Command};
+use elman::Error;
+use toml::{Table, Value};
+
+use crate::input::nearest;
+
+/// The largest file that is read.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// The command line with the options of its `--config FILE` in it, if it has one.
+///
+/// # Errors
+/// [`Error::Io`] if the file cannot be read; [`Error::Input`] for what is no TOML, an option that the
+/// subcommand does not have, or a value that is no option's.
+pub(crate) fn expand(arguments: Vec<OsString>, program: &Command) -> Result<Vec<OsString>, Error> {
+    let Some((at, path)) = config_path(&arguments) else { return Ok(arguments) };
+    // The subcommand is what clap finds first, too.
+    let found = arguments
+        .iter()
+        .enumerate()
+        .skip(1)
+        .filter(|(index, _)| *index != at)
+        .find_map(|(index, argument)| Some((index, program.find_subcommand(argument.to_str()?)?)));
+    let Some((index, subcommand)) = found else { return Ok(arguments) };
+    let options = options(Path::new(&path), subcommand, program)?;
+    let mut expanded = arguments;
+    let own = expanded.split_off(index + 1);
+    expanded.extend(options);
+    expanded.extend(own);
+    Ok(expanded)
+}
+
+/// The path of the file, and which argument names it.
+fn config_path(arguments: &[OsString]) -> Option<(usize, OsString)> {
+    let mut arguments = arguments.iter().enumerate().skip(1).take_while(|(_, argument)| *argument != "--");
+    while let Some((index, argument)) = arguments.next() {
+        if argument == "--config" {
+            return arguments.next().map(|(index, path)| (index, path.clone()));
+        }
+        if let Some(path) = argument.to_str().and_then(|argument| argument.strip_prefix("--config=")) {
+            return Some((index, path.into()));
+        }
+    }
+    None
+}
+
+fn options(path: &Path, subcommand: &Command, program: &Command) -> Result<Vec<OsString>, Error> {
+    let io = |source| Error::Io { path: path.to_owned(), action: "read", source };
+    let refuse = |line: Option<u64>, problem: String, expected: String| Error::Input {
+        path: path.to_owned(),
+        line,
+        problem,
+        expected,
+    };
+    let bytes = fs::metadata(path).map_err(io)?.len();
+    if bytes > MAX_BYTES {
+        return Err(refuse(None, format!("{bytes} bytes"), format!("at most {MAX_BYTES}")));
+    }
+    let text = fs::read_to_string(path).map_err(io)?;
+    let mut table: Table = text.parse().map_err(|error: toml::de::Error| {
+        let before = error.span().map_or(0, |span| span.start);
+        let line = text.get(..before).map_or(1, |before| before.matches('\n').count() as u64 + 1);
+        refuse(Some(line), error.message().to_owned(), "TOML".to_owned())
+    })?;
+    // Tables of other subcommands may stand in the same file. (`train` is an option, too.)
+    let mut own = Table::new();
+    for name in program.get_subcommands().map(Command::get_name) {
+        if table.get(name).is_some_and(Value::is_table)
+            && let Some(Value::Table(options)) = table.remove(name)
+            && name == subcommand.get_name()
+        {
+            own = options;
+        }
+    }
+    let mut arguments = Vec::new();
+    for (key, value) in table.into_iter().chain(own) {
+        let name = key.replace('_', "-");
+        let all = || subcommand.get_arguments().filter_map(|argument| argument.get_long());
+        let Some(argument) = subcommand.get_arguments().find(|a| a.get_long() == Some(name.as_str())) else {
+            let expected = match nearest(&name, all()) {
+                Some(near) => format!("an option of elman {}, for example {near}", subcommand.get_name()),
+                None => {
+                    let all: Vec<_> = all().filter(|name| !matches!(*name, "help" | "version")).collect();
+                    format!("an option of elman {}: {}", subcommand.get_name(), all.join(", "))
+                }
+            };
+            return Err(refuse(None, format!("the key {key}"), expected));
+        };
+        let is_flag = matches!(argument.get_action(), ArgAction::SetTrue);
+        let values = match value {
+            Value::Array(values) => values,
+            value => vec![value],
+        };
+        for value in values {
+            match value {
+                Value::Boolean(false) => {}
+                Value::Boolean(true)
+                    if is_flag || argument.get_num_args().is_some_and(|n| n.min_values() == 0) =>
+                {
+                    arguments.push(format!("--{name}").into());
+                }
+                Value::String(value) if !is_flag => arguments.push(format!("--{name}={value}").into()),
+                Value::Integer(value) if !is_flag => arguments.push(format!("--{name}={value}").into()),
+                Value::Float(value) if !is_flag => arguments.push(format!("--{name}={value}").into()),
+                other => {
+                    let expected = if is_flag { "true or false" } else { "a string or a number" };
+                    return Err(refuse(None, format!("{key} = {other}"), expected.to_owned()));
+                }
+            }
+        }
+    }
+    Ok(arguments)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn expanded(file: &str, arguments: &[&str]) -> Result<Vec<String>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.toml");
+        fs::write(&path, file).unwrap();
+        let mut all = vec!["elman".to_owned()];
+        all.extend(arguments.iter().map(|argument| argument.replace("FILE", path.to_str().unwrap())));
+        let all: Vec<OsString> = all.into_iter().map(OsString::from).collect();
+        let program = crate::Cli::command();
+        expand(all, &program)
+            .map(|all| {
+                all.into_iter()
+                    .skip(1)
+                    .map(|a| a.into_string().unwrap())
+                    .filter(|a| !a.contains("c.toml"))
+                    .collect()
+            })
+            .map_err(|error| error.to_string().rsplit("c.toml").next().unwrap().to_owned())
+    }
+
+    #[test]
+    fn the_file_comes_before_the_command_line() {
+        let file = "epochs = 3\nlr = 0.5\nlowercase = true\ndigits = false\nby_word = true\n[train]\ntrain = \"t x\"\n[tag]\nmodel = \"m\"\n";
+        assert_eq!(
+            expanded(file, &["train", "--config=FILE", "--epochs", "5"]).unwrap(),
+            ["train", "--by-word", "--epochs=3", "--lowercase", "--lr=0.5", "--train=t x", "--epochs", "5"]
+        );
+        assert_eq!(expanded("", &["tag", "--", "--config=FILE"]).unwrap(), ["tag", "--"]);
+        assert_eq!(expanded(file, &["train"]).unwrap(), ["train"]);
+        assert_eq!(expanded("train = \"t\"", &["train", "--config", "FILE"]).unwrap()[1], "--train=t");
+    }
+
+    #[test]
+    fn what_is_no_option_is_named() {
+        for (file, message) in [
+            ("epocs = 3", ": the key epocs, expected an option of elman train, for example epochs"),
+            ("epochs = true", ": epochs = true, expected a string or a number"),
+            ("lowercase = 1", ": lowercase = 1, expected true or false"),
+            ("epochs = 3\nx = ", ":2: "),
+        ] {
+            let error = expanded(file, &["train", "--config", "FILE"]).unwrap_err();
+            assert!(error.starts_with(message), "{error}");
+        }
+        let error = expanded("qqq = 1", &["tag", "--config", "FILE"]).unwrap_err();
+        assert!(error.contains("an option of elman tag: model, format, output"), "{error}");
+    }
+}

@@ -1,0 +1,129 @@
+use std::path::PathBuf;
+
+use elman::{Error, Params};
+use elman_formats::tagger::Names;
+use elman_formats::{Nonlinearity, Number, npy, onnx, torch};
+use elman_tagger::Model;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The model folder
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// What to write
+    #[arg(long, value_enum)]
+    to: Format,
+    /// The file (torch, onnx) or folder (npy) to write; what is there of the same kind is replaced
+    out: PathBuf,
+    /// Number type [default: f32] [of npy and torch]
+    #[arg(long, value_enum, hide_default_value = true)]
+    dtype: Option<Dtype>,
+    /// Names of the tutorial's files: wx, wh, w or Wx, Wh, W [default: lower] [of npy]
+    #[arg(long, value_enum)]
+    names: Option<FileNames>,
+    /// Order of a matrix's entries [default: c] [of npy]
+    #[arg(long, value_enum)]
+    order: Option<Order>,
+    /// What the file's recurrence computes; the probabilities are the same [default: tanh for torch, which nn.RNN
+    /// does; sigmoid for onnx; tract wants tanh] [of torch and onnx]
+    #[arg(long, value_enum)]
+    nonlinearity: Option<Cell>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// The Theano tutorial's folder of seven .npy files, and vocab.txt and labels.txt beside them
+    Npy,
+    /// A safetensors file of PyTorch's nn.Embedding, nn.RNN and nn.Linear
+    Torch,
+    /// An ONNX file, with labels and vocabulary in its metadata
+    Onnx,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Dtype {
+    F32,
+    F64,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum FileNames {
+    Lower,
+    Capital,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Order {
+    C,
+    Fortran,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub(crate) enum Cell {
+    Tanh,
+    Sigmoid,
+}
+
+impl From<Cell> for Nonlinearity {
+    fn from(cell: Cell) -> Self {
+        match cell {
+            Cell::Tanh => Nonlinearity::Tanh,
+            Cell::Sigmoid => Nonlinearity::Sigmoid,
+        }
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Error> {
+    let refuse = |option: &str, given: bool, formats: &[Format]| {
+        if given && !formats.contains(&args.to) {
+            return Err(Error::Unsupported {
+                what: format!("option {option}"),
+                expected: format!("--to {}", format!("{formats:?}").to_lowercase()),
+                found: format!("--to {}", format!("{:?}", args.to).to_lowercase()),
+            });
+        }
+        Ok(())
+    };
+    refuse("--dtype", args.dtype.is_some(), &[Format::Npy, Format::Torch])?;
+    refuse("--names", args.names.is_some(), &[Format::Npy])?;
+    refuse("--order", args.order.is_some(), &[Format::Npy])?;
+    refuse("--nonlinearity", args.nonlinearity.is_some(), &[Format::Torch, Format::Onnx])?;
+
+    let model = Model::load(&args.model)?;
+    match args.dtype.unwrap_or(Dtype::F32) {
+        Dtype::F32 => write(args, &model, model.params()),
+        Dtype::F64 => write(args, &model, &model.params().map(f64::from)),
+    }
+}
+
+fn write<T: Number>(args: &Args, model: &Model, params: &Params<T>) -> Result<(), Error> {
+    let names = Names::of(model);
+    match args.to {
+        Format::Npy => {
+            let options = npy::Options {
+                names: match args.names.unwrap_or(FileNames::Lower) {
+                    FileNames::Lower => npy::Names::Lower,
+                    FileNames::Capital => npy::Names::Capital,
+                },
+                order: match args.order.unwrap_or(Order::C) {
+                    Order::C => npy::Order::C,
+                    Order::Fortran => npy::Order::Fortran,
+                },
+            };
+            let lines = |names: &[String]| names.iter().flat_map(|name| [name, "\n"]).collect::<String>();
+            let more = [
+                (super::import::WORDS, lines(&names.words).into_bytes()),
+                (super::import::LABELS, lines(&names.tags).into_bytes()),
+            ];
+            npy::write(&args.out, params, &more, options)
+        }
+        Format::Torch => {
+            let nonlinearity = args.nonlinearity.unwrap_or(Cell::Tanh).into();
+            torch::write(&args.out, params, nonlinearity, names.to_metadata()?)
+        }
+        Format::Onnx => {
+            let nonlinearity = args.nonlinearity.unwrap_or(Cell::Sigmoid).into();
+            onnx::write(&args.out, model.params(), nonlinearity, names.to_metadata()?)
+        }
+    }
+}

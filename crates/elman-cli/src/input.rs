@@ -1,0 +1,114 @@
+//! Files and the standard input, and what helps when they are not what was meant.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+use elman::Error;
+
+/// What stands for the standard input.
+const STANDARD_INPUT: &str = "-";
+
+/// Opens a file, or the standard input if it is named `-`.
+pub(crate) fn open(path: &Path) -> Result<Box<dyn Read>, Error> {
+    if path == Path::new(STANDARD_INPUT) {
+        return Ok(Box::new(io::stdin().lock()));
+    }
+    let file =
+        File::open(path).map_err(|source| Error::Io { path: path.to_owned(), action: "open", source })?;
+    Ok(Box::new(file))
+}
+
+/// A corpus without sentences.
+pub(crate) fn no_sentence(path: &Path) -> Error {
+    Error::Input {
+        path: path.to_owned(),
+        line: Some(1),
+        problem: "there is no sentence".to_string(),
+        expected: "lines of a word and a tag".to_string(),
+    }
+}
+
+/// The message of a check that knows of no file, with the file.
+pub(crate) fn in_file(path: &Path, error: Error) -> Error {
+    match error {
+        Error::Shape { what, expected, found } => Error::Input {
+            path: path.to_owned(),
+            line: None,
+            problem: format!("{what} is {found}"),
+            expected,
+        },
+        other => other,
+    }
+}
+
+/// An error about a path that is not there names what is there and nearly so called.
+pub(crate) fn with_suggestion(error: Error) -> Error {
+    match error {
+        Error::Io { path, action, source } if source.kind() == io::ErrorKind::NotFound => {
+            let source = match near_path(&path) {
+                Some(near) => io::Error::new(source.kind(), format!("{source}; did you mean {near}?")),
+                None => source,
+            };
+            Error::Io { path, action, source }
+        }
+        error => error,
+    }
+}
+
+/// What is in the deepest folder of `path` that exists, and called nearly like the next part of `path`.
+fn near_path(path: &Path) -> Option<String> {
+    let missing = path.ancestors().filter(|part| part.file_name().is_some()).find(|part| {
+        let parent = folder_of(part);
+        !part.exists() && parent.is_dir()
+    })?;
+    let name = missing.file_name()?.to_str()?;
+    let names: Vec<String> = fs::read_dir(folder_of(missing))
+        .ok()?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|other| !other.starts_with('.') || name.starts_with('.'))
+        .collect();
+    let near = nearest(name, names.iter().map(String::as_str))?;
+    Some(missing.with_file_name(near).display().to_string())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// The most similar of some names, if it is similar at all (Jaro-Winkler similarity of at least 0.8).
+pub(crate) fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    names
+        .map(|other| (strsim::jaro_winkler(&name.to_lowercase(), &other.to_lowercase()), other))
+        .filter(|(similarity, _)| *similarity >= 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.cmp(a.1)))
+        .map(|(_, other)| other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_path_is_answered_with_the_nearest_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["train.conll", "dev.conll", "notes"] {
+            fs::write(path(name), "").unwrap();
+        }
+        fs::create_dir(path("model")).unwrap();
+        fs::write(path("model/config.toml"), "").unwrap();
+        let suggestion = |name: &str| {
+            near_path(&path(name)).map(|near| near[folder.path().to_str().unwrap().len() + 1..].to_owned())
+        };
+        assert_eq!(suggestion("trian.conll").as_deref(), Some("train.conll"));
+        assert_eq!(suggestion("Dev.conll").as_deref(), Some("dev.conll"));
+        assert_eq!(suggestion("modle/config.toml").as_deref(), Some("model"));
+        assert_eq!(suggestion("model/confg.toml").as_deref(), Some("model/config.toml"));
+        assert_eq!(suggestion("zzz"), None);
+        assert_eq!(suggestion("train.conll"), None);
+    }
+}

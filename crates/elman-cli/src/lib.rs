@@ -1,0 +1,163 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod check_data;
+mod config_file;
+mod demo;
+mod evaluate;
+mod export;
+mod import;
+mod input;
+mod inspect;
+mod kernels;
+mod neighbors;
+mod output;
+mod page;
+mod search;
+mod shell;
+mod tag;
+mod train;
+mod verify;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use elman::Error;
+use elman_tagger::TrainConfig;
+
+const EXIT_CODES: &str = "\
+Results go to the standard output, progress to the standard error (and only if that is a terminal).
+
+Exit codes:
+   0  done
+   1  failure of another kind, for example a training that diverged or an implementation that is wrong
+   2  wrong usage: an option that is not known, or that the chosen kernel does not have
+  65  bad input; the message names the file and, in text, the line
+  74  a file or folder could not be read or written
+ 130  a training was interrupted (SIGINT, SIGTERM); the best model of its finished epochs is saved";
+
+/// The Elman network of the Theano slot-filling tutorial: trains, evaluates and tags.
+#[derive(Parser)]
+#[command(name = "elman", version, after_help = EXIT_CODES)]
+struct Cli {
+    /// Takes options from a TOML file: `epochs = 20`, or in a table named as the subcommand; options of the
+    /// command line win
+    #[arg(long, value_name = "FILE", global = true, help_heading = "Global options")]
+    config: Option<std::path::PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Trains on travel requests that the program makes itself, then tags three; no files, no network
+    #[command(after_help = EXIT_CODES, args_override_self = true)]
+    Demo(demo::Args),
+    /// Trains a tagger on CoNLL column files and writes a model folder
+    #[command(after_help = EXIT_CODES, args_override_self = true)]
+    Train(Box<train::Args>),
+    /// Trains many taggers with settings drawn at random from the tutorial's intervals and keeps the best
+    #[command(after_help = EXIT_CODES, args_override_self = true)]
+    Search(Box<search::Args>),
+    /// Prints conlleval's report: of a model on a file, or of a file that has right and predicted tags
+    #[command(after_help = EXIT_CODES, args_override_self = true, visible_alias = "conlleval")]
+    Evaluate(evaluate::Args),
+    /// Reads sentences, writes word TAB tag, a blank line after each sentence
+    #[command(after_help = EXIT_CODES, args_override_self = true)]
+    Tag(tag::Args),
+    /// Shows what is in a model: shapes, norms, labels, words
+    #[command(after_help = EXIT_CODES, args_override_self = true)]
+    Inspect(inspect::Args),
+    /// The words whose embeddings are nearest to a word's
+    #[command(after_help = EXIT_CODES, args_override_self = true)]
+    Neighbors(neighbors::Args),
+    /// Counts what is in a CoNLL column file and names the lines that look like mistakes
+    #[command(after_help = EXIT_CODES, args_override_self = true)]
+    CheckData(check_data::Args),
+    /// Writes a model in another system's format: the Theano tutorial's .npy files, PyTorch, ONNX
+    #[command(after_help = EXIT_CODES, args_override_self = true)]
+    Export(export::Args),
+    /// Makes a model of the Theano tutorial's .npy files or of a PyTorch file
+    #[command(after_help = EXIT_CODES, args_override_self = true)]
+    Import(import::Args),
+    /// Puts an implementation through the suite that proves it: every gradient, against three derivations
+    #[command(after_help = EXIT_CODES, args_override_self = true)]
+    Verify(verify::Args),
+    /// Prints a script that teaches a shell to complete the program's options
+    Completions(shell::Completions),
+    /// Prints the program's manual page, or writes those of all subcommands
+    Man(shell::Manual),
+}
+
+/// Does what the command line says; errors go to the standard error.
+pub fn main() -> ExitCode {
+    let command = config_file::expand(std::env::args_os().collect(), &Cli::command())
+        .map(|arguments| Cli::parse_from(arguments).command);
+    match command.and_then(run) {
+        Ok(code) => code,
+        // Whoever read the results has had enough of them, as `head` has: that is no failure.
+        Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // If even this cannot be written, the exit code is all there is to say it.
+            let code = exit_code(&error);
+            let _ = writeln!(std::io::stderr(), "{}", input::with_suggestion(error));
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode, Error> {
+    match command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Train(args) => train::run(&args),
+        Command::Search(args) => search::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args),
+        Command::Tag(args) => tag::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Neighbors(args) => neighbors::run(&args),
+        Command::CheckData(args) => check_data::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Import(args) => import::run(&args),
+        Command::Verify(args) => {
+            return Ok(if verify::run(&args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Completions(args) => shell::completions(&args, Cli::command()),
+        Command::Man(args) => shell::manual(&args, Cli::command()),
+    }
+    .map(|()| ExitCode::SUCCESS)
+}
+
+/// Reads a command line (without the program's name) and does nothing; of `train`, how it would train. For tests.
+///
+/// # Errors
+/// What clap has to say, which may be help or the version.
+#[doc(hidden)]
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<TrainConfig>, clap::Error> {
+    let program = std::iter::once(OsString::from("elman"));
+    match Cli::try_parse_from(program.chain(arguments))?.command {
+        Command::Train(args) => Ok(Some(args.config())),
+        _ => Ok(None),
+    }
+}
+
+fn exit_code(error: &Error) -> u8 {
+    match error {
+        Error::Unsupported { .. } => 2,
+        Error::Input { .. } => 65,
+        Error::Io { .. } => 74,
+        Error::Interrupted { .. } => 130,
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        super::Cli::command().debug_assert();
+    }
+}

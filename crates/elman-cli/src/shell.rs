@@ -1,0 +1,44 @@
+//! What a shell needs to know of the program: completions and manual pages.
+
+use std::path::PathBuf;
+
+use clap::Command;
+use clap_complete::Shell;
+use clap_mangen::Man;
+use elman::Error;
+
+use crate::output::print;
+
+#[derive(clap::Args)]
+pub(crate) struct Completions {
+    /// The shell, for example: elman completions bash > ~/.local/share/bash-completion/completions/elman
+    shell: Shell,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Manual {
+    /// Write the pages of all subcommands into this folder instead of printing the program's
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+pub(crate) fn completions(args: &Completions, mut program: Command) -> Result<(), Error> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut program, "elman", &mut script);
+    print(&String::from_utf8_lossy(&script))
+}
+
+pub(crate) fn manual(args: &Manual, program: Command) -> Result<(), Error> {
+    let io = |path: &str| {
+        let path = PathBuf::from(path);
+        move |source| Error::Io { path, action: "write", source }
+    };
+    match &args.out {
+        Some(folder) => clap_mangen::generate_to(program, folder).map_err(io(&folder.display().to_string())),
+        None => {
+            let mut page = Vec::new();
+            Man::new(program).render(&mut page).map_err(io("manual page"))?;
+            print(&String::from_utf8_lossy(&page))
+        }
+    }
+}

@@ -1,0 +1,312 @@
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use clap::builder::RangedU64ValueParser;
+use elman::Error;
+use elman_tagger::{
+    Checkpoint, EpochRecord, Model, Normalization, Pipeline, Progress, Recipe, TrainConfig, Trainer, limits,
+    read_conll,
+};
+use indicatif::{HumanDuration, ProgressBar, ProgressFinish, ProgressStyle};
+use serde_json::json;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use crate::input;
+use crate::kernels::KernelArgs;
+use crate::output::{evaluation_json, print, write_file};
+use crate::page::Page;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Training corpus, a CoNLL column file: first column word, last column tag
+    #[arg(long, value_name = "FILE")]
+    train: PathBuf,
+    /// Development corpus, which decides which epoch is the best
+    #[arg(long, value_name = "FILE")]
+    dev: PathBuf,
+    /// Test corpus; conlleval's report on it is printed at the end
+    #[arg(long, value_name = "FILE")]
+    test: Option<PathBuf>,
+    /// The model folder to write; a model that is there is replaced at the end
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// Also writes an HTML page: curves, F1 and confusions of the slots, the worst sentences of the test corpus
+    /// (without one, of the development corpus)
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Print one JSON object a line instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Writes a checkpoint to the folder MODEL.checkpoint after every N epochs and at the end
+    #[arg(long, value_name = "N", value_parser = from_1_to(limits::MAX_EPOCHS))]
+    checkpoint_every: Option<usize>,
+    /// Goes on from MODEL.checkpoint, if there is one; the model has the same bits as without interruption
+    #[arg(long)]
+    resume: bool,
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    #[command(flatten)]
+    kernel: KernelArgs,
+}
+
+#[derive(clap::Args)]
+#[command(next_help_heading = "Recipe")]
+struct RecipeArgs {
+    /// How the learning rate falls
+    #[arg(long, value_enum, default_value_t)]
+    recipe: RecipeName,
+    /// Last epoch
+    #[arg(long, value_name = "N", default_value_t = TrainConfig::default().epochs, value_parser = from_1_to(limits::MAX_EPOCHS))]
+    epochs: usize,
+    /// Width of the hidden state
+    #[arg(long, value_name = "N", default_value_t = TrainConfig::default().hidden, value_parser = from_1_to(limits::MAX_HIDDEN))]
+    hidden: usize,
+    /// Width of a word's embedding
+    #[arg(long, value_name = "N", default_value_t = TrainConfig::default().embed, value_parser = from_1_to(limits::MAX_EMBED))]
+    embed: usize,
+    /// Words around and with each word that the network sees; odd
+    #[arg(long, value_name = "N", default_value_t = TrainConfig::default().window, value_parser = odd)]
+    window: usize,
+    /// Learning rate of the first epoch
+    #[arg(long, value_name = "X", default_value_t = TrainConfig::default().learning_rate, value_parser = positive, allow_negative_numbers = true)]
+    lr: f64,
+    /// Sentences in one update
+    #[arg(long, value_name = "N", default_value_t = TrainConfig::default().batch, value_parser = from_1_to(limits::MAX_BATCH))]
+    batch: usize,
+    /// An update for each word instead of each sentence, from a run of at most N words that ends with it, as
+    /// in the code of Mesnil et al. (2013)
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "9", value_parser = from_1_to(10_000))]
+    by_word: Option<usize>,
+    /// Decides the first parameters and the order of the sentences
+    #[arg(long, value_name = "N", default_value_t = TrainConfig::default().seed, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    seed: u64,
+    /// Read every word in lower case
+    #[arg(long)]
+    lowercase: bool,
+    /// Read every digit as the word DIGIT
+    #[arg(long)]
+    digits: bool,
+}
+
+#[derive(Clone, Copy, Default, clap::ValueEnum)]
+enum RecipeName {
+    /// As the tutorial's code: halved after EVERY epoch from the tenth without a better F1 on
+    #[default]
+    Tutorial,
+    /// As the tutorial's comment: halved after ten epochs without a better F1, then ten more
+    Standard,
+}
+
+pub(crate) fn from_1_to(most: usize) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=most as u64)
+}
+
+fn odd(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(window) if window % 2 == 1 && window <= limits::MAX_WINDOW => Ok(window),
+        _ => Err("expected an odd number below 1000".into()),
+    }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if number > 0.0 && f64::is_finite(number) => Ok(number),
+        _ => Err("expected a number greater than 0".into()),
+    }
+}
+
+impl Args {
+    /// How to train.
+    pub(crate) fn config(&self) -> TrainConfig {
+        self.recipe.config()
+    }
+}
+
+impl RecipeArgs {
+    fn config(&self) -> TrainConfig {
+        TrainConfig {
+            recipe: match self.recipe {
+                RecipeName::Tutorial => Recipe::Tutorial,
+                RecipeName::Standard => Recipe::Standard,
+            },
+            hidden: self.hidden,
+            embed: self.embed,
+            window: self.window,
+            learning_rate: self.lr,
+            epochs: self.epochs,
+            batch: self.batch,
+            by_word: self.by_word,
+            seed: self.seed,
+            normalization: Normalization { lowercase: self.lowercase, digits: self.digits },
+        }
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Error> {
+    // Everything that can be refused is refused before the first epoch.
+    let network = args.kernel.training(&args.recipe.config())?;
+    let train = read_conll(&args.train)?;
+    let dev = read_conll(&args.dev)?;
+    let test = args.test.as_ref().map(read_conll).transpose()?;
+    Model::check_target(&args.model)?;
+    let checkpoint = checkpoint_of(&args.model);
+    if args.checkpoint_every.is_some() {
+        Checkpoint::check_target(&checkpoint)?;
+    }
+    let found = if args.resume { Checkpoint::load(&checkpoint)? } else { None };
+    if args.resume && found.is_none() {
+        note(&format!("{}: no checkpoint yet; training starts from the beginning", checkpoint.display()));
+    }
+    let mut trainer = match found {
+        Some(found) => Trainer::resume(network.as_ref(), args.config(), &train, &dev, found),
+        None => Trainer::new(network.as_ref(), args.config(), &train, &dev),
+    }
+    .map_err(|error| input::in_file(&args.train, error))?;
+    trainer.stop_when(interrupts()?);
+
+    if !args.json {
+        print(HEADER)?;
+    }
+    let print_row = |record: &EpochRecord| {
+        print(&if args.json { format!("{}\n", json!({ "epoch": record })) } else { row(record) })
+    };
+    trainer.history().iter().try_for_each(print_row)?;
+    let mut interrupted = None;
+    while !trainer.is_finished() {
+        match epoch(&mut trainer, train.len()).map(print_row) {
+            Ok(printed) => printed?,
+            // What is done is kept, and the program ends with the error.
+            Err(error @ Error::Interrupted { .. }) if !trainer.history().is_empty() => {
+                interrupted = Some(error);
+                break;
+            }
+            Err(error) => return Err(error),
+        }
+        if args
+            .checkpoint_every
+            .is_some_and(|every| trainer.history().len() % every == 0 || trainer.is_finished())
+            && let Some(now) = trainer.checkpoint()
+        {
+            now.save(&checkpoint)?;
+        }
+    }
+    let history = trainer.history().to_vec();
+    let model = trainer.into_model();
+    model.save(&args.model, &history)?;
+
+    let test = test.filter(|_| interrupted.is_none());
+    let mut pipeline = Pipeline::new(&model, network.as_ref())?;
+    if let Some(file) = &args.report {
+        let (corpus, sentences) =
+            test.as_ref().map_or(("the development corpus", &dev), |test| ("the test corpus", test));
+        let title = format!("elman train: {}", args.model.display());
+        let page = Page { title: &title, model: &model, history: &history, corpus, sentences };
+        write_file(file, &page.html(&mut pipeline)?)?;
+    }
+    let test = test.map(|test| pipeline.evaluate(&test)).transpose()?;
+    let outcome = model.outcome();
+    if args.json {
+        let test = test.as_ref().map(evaluation_json);
+        print(&format!("{}\n", json!({ "outcome": outcome, "test": test })))?;
+        return interrupted.map_or(Ok(()), Err);
+    }
+    print(&format!(
+        "best epoch {}: dev F1 {:.2}; model in {}\n",
+        outcome.best_epoch,
+        outcome.dev_f1,
+        args.model.display()
+    ))?;
+    if let Some(test) = test {
+        print(&format!("\n{test}"))?;
+    }
+    interrupted.map_or(Ok(()), Err)
+}
+
+/// Where the checkpoints of a model are: beside it.
+fn checkpoint_of(model: &Path) -> PathBuf {
+    let mut name = model.file_name().unwrap_or_default().to_owned();
+    name.push(".checkpoint");
+    model.with_file_name(name)
+}
+
+/// What becomes true when the program is asked to end (SIGINT, SIGTERM); the second time it ends at once.
+fn interrupts() -> Result<Arc<AtomicBool>, Error> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the first signal finds the flag unset.
+        flag::register_conditional_shutdown(signal, 130, stop.clone())
+            .and_then(|_| flag::register(signal, stop.clone()))
+            .map_err(|source| Error::Io { path: "signal".into(), action: "watch", source })?;
+    }
+    Ok(stop)
+}
+
+/// Says something that is neither a result nor an error.
+fn note(text: &str) {
+    // If it cannot be written, nothing is lost.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// The head of the table whose rows [`row`] makes.
+pub(crate) const HEADER: &str = "epoch     loss  dev F1         lr  seconds  words/s\n";
+
+/// One epoch; the star says that no epoch before had a better F1.
+pub(crate) fn row(e: &EpochRecord) -> String {
+    format!(
+        "{:5} {:8.5} {:7.2} {:10.6} {:8.2} {:8.0}{}\n",
+        e.epoch,
+        e.loss,
+        e.dev_f1,
+        e.learning_rate,
+        e.seconds,
+        e.words_per_second,
+        if e.best { " *" } else { "" }
+    )
+}
+
+/// One epoch with a bar on the standard error, if that is a terminal.
+pub(crate) fn epoch<'t>(trainer: &'t mut Trainer<'_>, sentences: usize) -> Result<&'t EpochRecord, Error> {
+    let bar = ProgressBar::new(sentences as u64).with_finish(ProgressFinish::AndClear).with_style(
+        ProgressStyle::with_template("{prefix} {wide_bar} {percent}%, {msg}")
+            .expect("a template known to be right"),
+    );
+    let (start, last) = (Instant::now(), trainer.config().epochs);
+    let record = trainer.run_epoch(&mut |p: Progress| {
+        if !bar.is_hidden() {
+            bar.set_prefix(format!("epoch {}/{last}", p.epoch));
+            bar.set_message(message(&p, last, start.elapsed()));
+            bar.set_position(p.sentences as u64);
+        }
+    })?;
+    bar.finish_and_clear();
+    Ok(record)
+}
+
+/// What the bar says: the speed, the loss, and the time that is left in the epoch and, if none ends earlier,
+/// in all epochs.
+fn message(p: &Progress, last: usize, elapsed: Duration) -> String {
+    let epoch = elapsed.as_secs_f64() * p.of as f64 / p.sentences.max(1) as f64;
+    let left = epoch - elapsed.as_secs_f64();
+    let all = left + epoch * last.saturating_sub(p.epoch) as f64;
+    let speed = p.words as f64 / elapsed.as_secs_f64().max(1e-9);
+    let time = |seconds: f64| HumanDuration(Duration::from_secs_f64(seconds.clamp(0.0, 1e9)));
+    format!("{speed:.0} words/s, loss {:.4}, {:#} left, at most {:#} in all", p.loss, time(left), time(all))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bar_says_how_fast_and_how_long() {
+        let progress = Progress { epoch: 2, sentences: 25, of: 100, words: 500, loss: 0.5 };
+        assert_eq!(
+            message(&progress, 4, Duration::from_secs(2)),
+            "250 words/s, loss 0.5000, 6s left, at most 22s in all"
+        );
+    }
+}

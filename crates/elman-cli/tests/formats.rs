@@ -1,0 +1,118 @@
+//! `elman export` and `elman import` as their users meet them.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use assert_cmd::cargo::cargo_bin;
+use elman::{Params, Shape};
+use elman_tagger::{Labels, Model, Normalization, Vocabulary, travel};
+
+fn elman(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(cargo_bin!("elman")).current_dir(folder).args(arguments).output().unwrap()
+}
+
+fn done(folder: &Path, arguments: &[&str]) {
+    let output = elman(folder, arguments);
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.stdout.is_empty() && output.stderr.is_empty());
+}
+
+fn refused(folder: &Path, arguments: &[&str], code: i32, part: &str) {
+    let output = elman(folder, arguments);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{message}");
+    assert!(message.contains(part) && !message.contains("panicked"), "{part:?} is not in {message}");
+}
+
+/// A folder with an untrained model of the demo's words.
+fn folder() -> (tempfile::TempDir, Model) {
+    let corpus = travel::corpus(1, 60);
+    let normalization = Normalization { lowercase: true, digits: false };
+    let (vocabulary, labels) = (Vocabulary::new(&corpus, normalization), Labels::new(&corpus));
+    let shape = Shape { vocab: vocabulary.size(), embed: 6, window: 5, hidden: 8, classes: labels.size() };
+    let model = Model::from_elsewhere(Params::init(shape, 5).unwrap(), vocabulary, labels, "a test").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    model.save(folder.path().join("model"), &[]).unwrap();
+    (folder, model)
+}
+
+fn loaded(folder: &Path) -> Model {
+    Model::load(folder.join("back")).unwrap()
+}
+
+#[test]
+fn npy_goes_there_and_back() {
+    let (folder, model) = folder();
+    let folder = folder.path();
+    for options in [
+        &["--dtype", "f32"][..],
+        &["--dtype", "f64", "--order", "fortran"],
+        &["--names", "capital"],
+        &["--names", "lower", "--order", "c"],
+    ] {
+        let _ = fs::remove_dir_all(folder.join("out"));
+        done(folder, &[&["export", "--model", "model", "--to", "npy", "out"][..], options].concat());
+        assert_eq!(fs::read_dir(folder.join("out")).unwrap().count(), 9);
+        done(folder, &["import", "--from", "npy", "out", "--model", "back", "--lowercase"]);
+        let back = loaded(folder);
+        assert_eq!((back.params(), back.vocabulary()), (model.params(), model.vocabulary()));
+        assert_eq!(back.labels(), model.labels());
+    }
+    // A network whose unknown word is another, in another place.
+    let text = fs::read_to_string(folder.join("out/vocab.txt")).unwrap();
+    let words: Vec<&str> = text.lines().collect();
+    let renamed = words.iter().map(|word| if *word == "<UNK>" { "oov" } else { word });
+    fs::write(folder.join("words"), renamed.collect::<Vec<_>>().join("\n")).unwrap();
+    let import = ["import", "--from", "npy", "out", "--model", "back", "--lowercase", "--words", "words"];
+    refused(folder, &import, 65, "<UNK>");
+    done(folder, &[&import[..], &["--unknown", "oov"]].concat());
+    assert_eq!(loaded(folder).vocabulary(), model.vocabulary());
+    done(folder, &[&import[..], &["--unknown", words[2]]].concat());
+    assert_eq!(loaded(folder).params().emb.row(0), model.params().emb.row(2));
+
+    fs::write(folder.join("out/b.npy"), b"\x93NUMPY").unwrap();
+    refused(folder, &import, 65, "b.npy: 6 bytes, expected a .npy file");
+    fs::remove_file(folder.join("out/b.npy")).unwrap();
+    refused(folder, &import, 74, "b.npy: cannot open");
+}
+
+#[test]
+fn torch_goes_there_and_back() {
+    let (folder, model) = folder();
+    let folder = folder.path();
+    for (nonlinearity, dtype) in [("sigmoid", "f32"), ("tanh", "f64")] {
+        let options = ["--nonlinearity", nonlinearity, "--dtype", dtype];
+        let export = ["export", "--model", "model", "--to", "torch", "out.safetensors"];
+        done(folder, &[&export[..], &options].concat());
+        done(folder, &["import", "--from", "torch", "out.safetensors", "--model", "back"]);
+        // In f64 the conversion to tanh and back loses nothing that f32 would keep.
+        let back = loaded(folder);
+        for ((name, a), (_, b)) in model.params().tensors().into_iter().zip(back.params().tensors()) {
+            assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= f32::EPSILON / 4.0), "{name}");
+        }
+        assert_eq!((back.vocabulary(), back.labels()), (model.vocabulary(), model.labels()));
+    }
+    fs::write(folder.join("file"), "no tensors").unwrap();
+    refused(folder, &["import", "--from", "torch", "file", "--model", "back"], 65, "file: ");
+}
+
+#[test]
+fn onnx_is_written_and_options_of_other_formats_are_refused() {
+    let (folder, _) = folder();
+    let folder = folder.path();
+    let export = ["export", "--model", "model", "--to", "onnx", "out.onnx"];
+    done(folder, &export);
+    let bytes = fs::read(folder.join("out.onnx")).unwrap();
+    assert!(bytes.windows(7).any(|window| window == b"Sigmoid"));
+    done(folder, &[&export[..], &["--nonlinearity", "tanh"]].concat());
+    let bytes = fs::read(folder.join("out.onnx")).unwrap();
+    assert!(!bytes.windows(7).any(|window| window == b"Sigmoid"));
+    refused(
+        folder,
+        &[&export[..], &["--dtype", "f64"]].concat(),
+        2,
+        "option --dtype: expected --to [npy, torch]",
+    );
+    refused(folder, &["export", "--model", "none", "--to", "onnx", "x"], 74, "config.toml");
+}
