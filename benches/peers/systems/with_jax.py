@@ -1,0 +1,138 @@
+"""JAX: one compiled function for a whole training step, for each sentence length; a scan over the words with the
+products that can be moved out of it moved out."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .inputs import in_groups
+
+
+def states(a, h0, wh):
+    """States by time from a = x·wx + bh, [T, hidden] or [T, batch, hidden]."""
+
+    def recurrence(h_prev, a_t):
+        h_t = jax.nn.sigmoid(a_t + h_prev @ wh)
+        return h_t, h_t
+
+    return jax.lax.scan(recurrence, jnp.broadcast_to(h0, a.shape[1:]), a)[1]
+
+
+def loss(x, wx, wh, w, bh, b, h0, labels, weights):
+    h = states(x @ wx + bh, h0, wh)
+    log_s = jax.nn.log_softmax(h @ w + b)
+    return -(weights * jnp.take_along_axis(log_s, labels[..., None], -1)[..., 0]).sum()
+
+
+@partial(jax.jit, donate_argnums=0)
+def step(params, contexts, labels, weights, rows, lr):
+    """contexts by time, [T, window] or [T, batch, window]; weights 1/(sentences · words), 0 past the end."""
+    emb, *others = params
+    x = emb[contexts].reshape(*contexts.shape[:-1], -1)
+    value, (dx, *grads) = jax.value_and_grad(loss, range(7))(x, *others, labels, weights)
+    emb = emb.at[contexts].add(-lr * dx.reshape(*contexts.shape, -1))
+    # A row that stands there twice is written twice, with the same value.
+    changed = emb[rows]
+    emb = emb.at[rows].set(changed / jnp.linalg.norm(changed, axis=1, keepdims=True))
+    return [emb, *(p - lr * g for p, g in zip(others, grads))], value
+
+
+@jax.jit
+def tag(params, contexts):
+    emb, wx, wh, w, bh, b, h0 = params
+    x = emb[contexts].reshape(*contexts.shape[:-1], -1)
+    return jnp.argmax(states(x @ wx + bh, h0, wh) @ w + b, axis=-1)
+
+
+@jax.jit
+def forward(xs, wx, wh, bh, h0):
+    return states(xs @ wx + bh, h0, wh)
+
+
+@jax.jit
+def backward(xs, dh, wx, wh, bh, h0):
+    h, pullback = jax.vjp(forward, xs, wx, wh, bh, h0)
+    return h, *pullback(dh)
+
+
+class Jax:
+    what = "scan, one compilation for each shape"
+    unchecked = ()
+    packages = ("jax", "jaxlib", "numpy")
+
+    def trainer(self, workload):
+        return Trainer(workload)
+
+    def tagger(self, workload):
+        return Tagger(workload)
+
+    def recurrence(self, cell):
+        return Recurrence(cell)
+
+
+class Trainer:
+    def __init__(self, workload):
+        self.workload = workload
+
+    def batch(self, sentences):
+        """Padded to the longest, [T, batch, window]; one sentence as [T, window]."""
+        steps = max(len(words) for words, _ in sentences)
+        contexts = np.full((steps, len(sentences), self.workload.window), self.workload.vocab, np.int32)
+        labels = np.zeros((steps, len(sentences)), np.int32)
+        weights = np.zeros((steps, len(sentences)), np.float32)
+        rows = np.full((steps, len(sentences)), sentences[0][0][0], np.int32)
+        for column, (words, tags) in enumerate(sentences):
+            count = len(words)
+            contexts[:count, column] = self.workload.contexts(words)
+            labels[:count, column] = tags
+            weights[:count, column] = 1 / (len(sentences) * count)
+            rows[:count, column] = words
+        rows = rows.ravel()
+        if self.workload.window > 1:
+            rows = np.append(rows, np.int32(self.workload.vocab))
+        if len(sentences) == 1:
+            contexts, labels, weights = contexts[:, 0], labels[:, 0], weights[:, 0]
+        return [jnp.asarray(part) for part in (contexts, labels, weights, rows)], len(sentences)
+
+    def reset(self):
+        self.params = [jnp.array(tensor) for tensor in self.workload.params.values()]
+
+    def epoch(self, batches, lr):
+        losses = []
+        params = self.params
+        for (contexts, labels, weights, rows), count in batches:
+            params, value = step(params, contexts, labels, weights, rows, lr)
+            losses.append((value, count))
+        self.params = params
+        return sum(float(value) * count for value, count in losses)
+
+
+class Tagger:
+    def __init__(self, workload):
+        self.workload = workload
+        self.params = [jnp.array(tensor) for tensor in workload.trained.values()]
+
+    def tag(self, words):
+        return np.asarray(tag(self.params, self.workload.contexts(words)))
+
+    def tag_all(self, sentences):
+        return in_groups(sentences, 32, self.tag_padded)
+
+    def tag_padded(self, sentences):
+        return np.asarray(tag(self.params, self.workload.padded_contexts(sentences)))
+
+
+class Recurrence:
+    def __init__(self, cell):
+        # A single sequence as [T, input]: its steps are products of a vector.
+        by_time = lambda tensor: jnp.asarray(tensor[:, 0] if cell.batch == 1 else tensor)
+        self.xs, self.dh = by_time(cell.xs), by_time(cell.dh)
+        self.weights = [jnp.asarray(tensor) for tensor in (cell.wx, cell.wh, cell.bh, cell.h0)]
+
+    def forward(self):
+        return forward(self.xs, *self.weights).block_until_ready()
+
+    def backward(self):
+        return jax.block_until_ready(backward(self.xs, self.dh, *self.weights))

@@ -1,0 +1,94 @@
+"""ONNX Runtime: the whole network as one graph around the RNN node, which it cannot train."""
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+from .inputs import in_groups
+
+
+def session(nodes, inputs, output, constants):
+    """A model with the inputs (name, type, dimensions), in one thread."""
+    values = [helper.make_tensor_value_info(*value) for value in inputs]
+    output = helper.make_tensor_value_info(*output)
+    tensors = [numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "elman", values, [output], tensors)
+    # Of the versions of the standard, one that this release and older ones read.
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+
+
+def rnn_node(hidden):
+    return helper.make_node(
+        "RNN", ["x", "W", "R", "B", "", "initial"], ["y"], hidden_size=hidden, activations=["Sigmoid"]
+    )
+
+
+def rnn_constants(wx, wh, bh):
+    return {"W": wx.T[None], "R": wh.T[None], "B": np.concatenate([bh, np.zeros_like(bh)])[None]}
+
+
+class OnnxRuntime:
+    what = "one graph around the RNN node"
+    unchecked = ()
+    gradients = False
+    packages = ("onnxruntime", "onnx", "numpy")
+
+    def tagger(self, workload):
+        return Tagger(workload)
+
+    def recurrence(self, cell):
+        return Recurrence(cell)
+
+
+class Tagger:
+    def __init__(self, workload):
+        self.workload = workload
+        p = workload.trained
+        self.h0 = p["h0"]
+        constants = rnn_constants(p["wx"], p["wh"], p["bh"])
+        constants |= {"emb": p["emb"], "w": p["w"], "b": p["b"]}
+        constants |= {"row": np.array([0, 0, -1]), "direction": np.array([1])}
+        nodes = [
+            helper.make_node("Gather", ["emb", "contexts"], ["gathered"]),  # [T, batch, window, embed]
+            helper.make_node("Reshape", ["gathered", "row"], ["x"]),
+            rnn_node(workload.hidden),  # [T, 1, batch, hidden]
+            helper.make_node("Squeeze", ["y", "direction"], ["h"]),
+            helper.make_node("MatMul", ["h", "w"], ["product"]),
+            helper.make_node("Add", ["product", "b"], ["scores"]),
+            helper.make_node("ArgMax", ["scores"], ["labels"], axis=2, keepdims=0),
+        ]
+        inputs = [
+            ("contexts", TensorProto.INT64, ["T", "batch", workload.window]),
+            ("initial", TensorProto.FLOAT, [1, "batch", workload.hidden]),
+        ]
+        self.session = session(nodes, inputs, ("labels", TensorProto.INT64, ["T", "batch"]), constants)
+        self.initial = {}
+
+    def run(self, contexts):
+        count = contexts.shape[1]
+        if count not in self.initial:
+            self.initial[count] = np.repeat(self.h0[None, None], count, axis=1)
+        return self.session.run(None, {"contexts": contexts, "initial": self.initial[count]})[0]
+
+    def tag(self, words):
+        return self.run(np.ascontiguousarray(self.workload.contexts(words)[:, None]))[:, 0]
+
+    def tag_all(self, sentences):
+        return in_groups(sentences, 32, lambda part: self.run(self.workload.padded_contexts(part)))
+
+
+class Recurrence:
+    def __init__(self, cell):
+        self.inputs = {"x": cell.xs, "initial": np.repeat(cell.h0[None, None], cell.batch, axis=1)}
+        inputs = [("x", TensorProto.FLOAT, cell.xs.shape), ("initial", TensorProto.FLOAT, [1, cell.batch, cell.hidden])]
+        output = ("y", TensorProto.FLOAT, [cell.steps, 1, cell.batch, cell.hidden])
+        constants = rnn_constants(cell.wx, cell.wh, cell.bh)
+        self.session = session([rnn_node(cell.hidden)], inputs, output, constants)
+
+    def forward(self):
+        return self.session.run(None, self.inputs)[0]
