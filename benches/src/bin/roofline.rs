@@ -127,12 +127,15 @@ fn read_all<S: Simd>(simd: S, data: &[f32], times: usize) -> f32 {
 
 /// Bytes per second when so many are read again and again.
 fn bandwidth(bytes: usize, budget: f64) -> f64 {
-    let data = vec![1.0f32; bytes / 4 / 128 * 128];
+    // Whole cache lines, as the kernels read: a vector across two of them costs two reads.
+    let len = bytes / 4 / 128 * 128;
+    let memory = vec![1.0f32; len + 16];
+    let data = &memory[memory.as_ptr().align_offset(64)..][..len];
     let level = Level::new();
     // Enough for the sums at the end not to count.
     let times = (4usize << 20).div_ceil(bytes);
     let time = least_seconds(budget, || {
-        let data = black_box(&data[..]);
+        let data = black_box(data);
         black_box(fearless_simd::dispatch!(level, simd => read_all(simd, data, times)));
     });
     (data.len() * 4 * times) as f64 / time
@@ -249,11 +252,14 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let caches = caches();
     let largest = caches.last().map_or(1 << 20, |(_, size)| *size);
-    let mut levels: Vec<(String, usize, f64)> = caches
-        .iter()
-        // Half of it, so that it stays there.
-        .map(|(name, size)| (name.clone(), *size, bandwidth(size / 2, budget)))
-        .collect();
+    let mut below = largest;
+    let mut levels = Vec::new();
+    for (name, size) in &caches {
+        // Half of it, so that it stays there, and a few times the level below: the last may be large and shared.
+        let rate = bandwidth((size / 2).min(4 * below), budget);
+        levels.push((name.clone(), *size, rate));
+        below = *size;
+    }
     levels.push(("memory".to_string(), usize::MAX, bandwidth((8 * largest).max(256 << 20), budget.max(0.5))));
     for (name, _, rate) in &levels {
         println!("reading, {name}: {:.1} GB/s", rate / 1e9);
