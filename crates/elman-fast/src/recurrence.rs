@@ -19,7 +19,11 @@ const GROUP: usize = 64;
 
 /// From so many rows on, the weights are copied into the kernels' layout (aligned, and no row stride of 4 KiB);
 /// below, a copy costs more than it gains.
-const COPY_FROM: usize = 256;
+const COPY_FROM: usize = 32;
+
+/// The same for weights of more than `LARGE` bytes, which come from so far that their alignment hardly counts.
+const COPY_LARGE_FROM: usize = 256;
+const LARGE: usize = 2 << 20;
 
 /// A weight of the caller's, read in place or from a copy.
 enum Weight<'a, T: Num> {
@@ -29,7 +33,9 @@ enum Weight<'a, T: Num> {
 
 impl<'a, T: Num> Weight<'a, T> {
     fn new(weight: &'a Array2<T>, rows: usize, kept: &Kept) -> Self {
-        if rows < COPY_FROM && weight.ncols().is_multiple_of(T::LANES) {
+        let from =
+            if size_of_val(weight.as_slice().unwrap_or(&[])) > LARGE { COPY_LARGE_FROM } else { COPY_FROM };
+        if rows < from && weight.ncols().is_multiple_of(T::LANES) {
             return Weight::InPlace(weight.view());
         }
         let mut copy = kept.zeros(weight.nrows(), weight.ncols());

@@ -6,13 +6,11 @@ use super::product::{load, store};
 use crate::matrix::{Bf16Matrix, View};
 use crate::num::Num;
 
-/// Vectors of sums that a pass over the weights keeps in registers, at most: few where the matrix is read
-/// from the second-level cache, so that one pass's sigmoids overlap with the next one's reads; more where it
-/// is read from the third.
-const fn vectors_of(native_lanes: usize, small: bool) -> usize {
+/// Vectors of sums that a pass over the weights keeps in registers, at most: few, so that one pass's sigmoids
+/// overlap with the next one's reads.
+const fn vectors_of(native_lanes: usize) -> usize {
     match native_lanes {
-        16 if small => 4,
-        16 => 8,
+        16 => 4,
         8 => 5,
         _ if cfg!(target_arch = "aarch64") => 5,
         _ => 3,
@@ -37,8 +35,10 @@ pub(crate) fn step<S: Simd, T: Num>(simd: S, t: usize, h_prev: &[T], wh: View<'_
 #[inline(always)]
 fn step_here<S: Simd, T: Num>(simd: S, t: usize, h_prev: &[T], wh: View<'_, T>, z: &mut [T]) {
     assert!(z.len() == wh.cols() && z.len().is_multiple_of(T::LANES));
-    let small = wh.rows() * wh.row_stride() * size_of::<T>() <= 512 << 10;
-    let most = vectors_of(<S::f32s as SimdBase<S>>::LEN, small);
+    if wh.rows() * wh.row_stride() * size_of::<T>() > LARGE {
+        return stream_here(simd, h_prev, wh, z);
+    }
+    let most = vectors_of(<S::f32s as SimdBase<S>>::LEN);
     let vectors = z.len() / T::LANES;
     let passes = vectors.div_ceil(most);
     for pass in 0..passes {
@@ -55,10 +55,52 @@ fn step_here<S: Simd, T: Num>(simd: S, t: usize, h_prev: &[T], wh: View<'_, T>, 
             };
         }
         if const { <S::f32s as SimdBase<S>>::LEN == 16 } {
-            by_vectors!(1 2 3 4 5 6 7 8);
+            by_vectors!(1 2 3 4);
         } else {
             by_vectors!(1 2 3 4 5);
         }
+    }
+}
+
+/// Bytes of a matrix that the second-level cache cannot be expected to hold.
+const LARGE: usize = 512 << 10;
+
+/// [`step`] for a large matrix, which is read from beyond the second-level cache: some whole rows at a time, as
+/// they lie in memory, so that the CPU reads ahead. The sums go to memory and back between rows.
+#[inline(always)]
+fn stream_here<S: Simd, T: Num>(simd: S, h_prev: &[T], wh: View<'_, T>, z: &mut [T]) {
+    const ROWS: usize = 8;
+    let depth = wh.rows();
+    let whole = depth / ROWS * ROWS;
+    for k in (0..whole).step_by(ROWS) {
+        rows_of::<S, T, ROWS>(simd, &h_prev[k..], wh.rows_from(k, ROWS), z);
+    }
+    for k in whole..depth {
+        rows_of::<S, T, 1>(simd, &h_prev[k..], wh.rows_from(k, 1), z);
+    }
+    for z in z.chunks_exact_mut(T::LANES) {
+        T::sigmoid_each(simd, T::V::<S>::from_slice(simd, z)).store_slice(z);
+    }
+}
+
+/// `z += h_prev · wh` for R rows of wh.
+#[inline(always)]
+fn rows_of<S: Simd, T: Num, const R: usize>(simd: S, h_prev: &[T], wh: View<'_, T>, z: &mut [T]) {
+    let h: [T::V<S>; R] = std::array::from_fn(
+        #[inline(always)]
+        |r| T::V::<S>::splat(simd, h_prev[r]),
+    );
+    let rows: [&[T]; R] = std::array::from_fn(
+        #[inline(always)]
+        |r| &wh.row(r)[..z.len()],
+    );
+    for (v, z) in z.chunks_exact_mut(T::LANES).enumerate() {
+        let mut sum = T::V::<S>::from_slice(simd, z);
+        for r in 0..R {
+            let weights = T::V::<S>::from_slice(simd, &rows[r][v * T::LANES..][..T::LANES]);
+            sum = h[r].mul_add(weights, sum);
+        }
+        sum.store_slice(z);
     }
 }
 
