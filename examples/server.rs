@@ -10,9 +10,9 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -80,14 +80,14 @@ fn tag(mut pipeline: Pipeline, questions: &Receiver<Question>) -> usize {
 }
 
 fn accept(listener: &TcpListener, stop: &AtomicBool, ask: &SyncSender<Question>) {
-    let mut connections: Vec<(TcpStream, JoinHandle<()>)> = Vec::new();
+    // Weak, so that a connection is closed when its thread ends.
+    let mut connections: Vec<(Weak<TcpStream>, JoinHandle<()>)> = Vec::new();
     for stream in listener.incoming() {
         if stop.load(Ordering::SeqCst) {
             break;
         }
         connections.retain(|(_, thread)| !thread.is_finished());
-        let pair = stream.and_then(|stream| Ok((stream.try_clone()?, stream)));
-        let Ok((handle, stream)) = pair else {
+        let Ok(stream) = stream else {
             // Most often there are no file descriptors left: wait until some are.
             thread::sleep(Duration::from_millis(50));
             continue;
@@ -96,14 +96,17 @@ fn accept(listener: &TcpListener, stop: &AtomicBool, ask: &SyncSender<Question>)
             let _ = writeln!(&stream, "error: {CONNECTIONS} connections already, try again later");
             continue;
         }
-        let ask = ask.clone();
+        let (stream, ask) = (Arc::new(stream), ask.clone());
+        let handle = Arc::downgrade(&stream);
         // An error here is a client that went away.
         let thread = thread::spawn(move || drop(serve(&stream, &ask)));
         connections.push((handle, thread));
     }
     for (stream, thread) in connections {
         // The reader sees the end of its input; what was asked is still answered.
-        let _ = stream.shutdown(Shutdown::Read);
+        if let Some(stream) = stream.upgrade() {
+            let _ = stream.shutdown(Shutdown::Read);
+        }
         let _ = thread.join();
     }
 }
@@ -147,6 +150,7 @@ impl Client {
     fn connect(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
         Ok(Client { stream: BufReader::new(stream) })
     }
 
@@ -279,6 +283,11 @@ mod tests {
             let answer = client.ask(&line).unwrap();
             assert!(answer.len() == 1 && answer[0].starts_with(problem), "{answer:?}");
         }
+        // One that never ends is not read for ever.
+        let endless = Client::connect(server.address).unwrap();
+        let mut writer = endless.stream.get_ref();
+        let end = (0..1000).find_map(|_| writer.write_all(&[b'a'; 1 << 16]).err()).unwrap().kind();
+        assert!(matches!(end, io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe), "{end}");
         // An empty line is a sentence without words.
         assert_eq!(other.ask(b"").unwrap(), Vec::<String>::new());
         assert_eq!(other.ask(b"to york").unwrap(), before);
