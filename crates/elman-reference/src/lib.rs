@@ -11,7 +11,7 @@ mod tagger;
 
 /// The network as its equations read.
 ///
-/// Implements [`elman::Network`] and [`elman::Recurrence`] for every [`elman::Real`].
+/// Implements [`elman::Network`] (Elman's and Jordan's) and [`elman::Recurrence`] for every [`elman::Real`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reference {
     truncate_gradient: Option<usize>,

@@ -45,6 +45,21 @@ pub(crate) fn softmax<T: Real>(y: Array1<T>) -> Array1<T> {
     e.mapv_into(|e| e / sum)
 }
 
+/// `dh ∘ h ∘ (1 - h)`, written over dh: from the gradient of `h = sigmoid(z)` to that of `z`.
+pub(crate) fn through_sigmoid<T: Real>(dh: &mut Array1<T>, h: ArrayView1<'_, T>) {
+    for (dh, h) in dh.iter_mut().zip(h) {
+        *dh *= *h * (T::one() - *h);
+    }
+}
+
+/// `dy += (diag(s) - s·sᵀ)·ds`: from the gradient of `s = softmax(y)` to that of `y`.
+pub(crate) fn add_through_softmax<T: Real>(dy: &mut Array1<T>, s: ArrayView1<'_, T>, ds: &Array1<T>) {
+    let mean = s.iter().zip(ds).fold(T::zero(), |sum, (s, ds)| sum + *s * *ds);
+    for ((dy, s), ds) in dy.iter_mut().zip(s).zip(ds) {
+        *dy += *s * (*ds - mean);
+    }
+}
+
 /// `ln (sum over k of e^y[k])`: `-ln softmax(y)[j]` is `log_sum_exp(y) - y[j]`, finite even where the
 /// softmax itself is too small to be represented.
 pub(crate) fn log_sum_exp<T: Real>(y: &Array1<T>) -> T {

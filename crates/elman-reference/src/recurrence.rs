@@ -1,10 +1,10 @@
 //! The recurrence alone: `h[t] = sigmoid(x[t]·wx + h[t-1]·wh + bh)`, `h[-1] = h0`, and its gradient.
 
-use elman::ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, Slice, Zip, concatenate};
+use elman::ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, Slice, concatenate};
 use elman::{Cell, CellGradient, Error, Params, Real, Recurrence, Sequences, Trace};
 
 use crate::Reference;
-use crate::linear::{add_outer, mat_vec, sigmoid, stack, vec_mat};
+use crate::linear::{add_outer, mat_vec, sigmoid, stack, through_sigmoid, vec_mat};
 use crate::scan::{Initial, Input, scan};
 
 /// The four tensors of the recurrence, of a [`Cell`] or of a [`Params`].
@@ -48,14 +48,29 @@ impl<'a, T: Real> From<&'a mut Params<T>> for Sums<'a, T> {
 }
 
 impl<T: Real> Weights<'_, T> {
-    /// The state before the first step.
+    /// What is fed back into the first step.
     pub(crate) fn h0(&self) -> Array1<T> {
         self.h0.to_owned()
     }
 
-    /// The next state.
-    pub(crate) fn step(&self, x: ArrayView1<'_, T>, h_prev: &Array1<T>) -> Array1<T> {
-        sigmoid(vec_mat(x, self.wx) + vec_mat(h_prev.view(), self.wh) + self.bh)
+    /// The next state, from what the step before feeds back: its state, or in a Jordan network its output.
+    pub(crate) fn step(&self, x: ArrayView1<'_, T>, fed_back: &Array1<T>) -> Array1<T> {
+        sigmoid(vec_mat(x, self.wx) + vec_mat(fed_back.view(), self.wh) + self.bh)
+    }
+
+    /// From the gradient `dz` before the sigmoid of a step: adds those of wx, wh and bh, and returns those of what
+    /// was fed back and of `x`.
+    pub(crate) fn step_backward(
+        &self,
+        x: ArrayView1<'_, T>,
+        fed_back: ArrayView1<'_, T>,
+        dz: ArrayView1<'_, T>,
+        sums: &mut Sums<'_, T>,
+    ) -> (Array1<T>, Array1<T>) {
+        add_outer(sums.wx, x, dz);
+        add_outer(sums.wh, fed_back, dz);
+        *sums.bh += &dz;
+        (mat_vec(self.wh, dz), mat_vec(self.wx, dz))
     }
 
     /// The states of one sequence, `[steps, hidden]`.
@@ -65,7 +80,7 @@ impl<T: Real> Weights<'_, T> {
             .outputs_info(Initial(self.h0()))
             .n_steps(x.nrows())
             .run(|x, h_prev| self.step(x, h_prev))?;
-        Ok(stack(&h, self.h0.len()))
+        Ok(stack(&h, self.bh.len()))
     }
 
     /// The scan of one sequence, backwards over its last `steps` steps: from the inputs `x`, the states `h`
@@ -80,7 +95,7 @@ impl<T: Real> Weights<'_, T> {
         h: ArrayView2<'_, T>,
         dh: ArrayView2<'_, T>,
         steps: usize,
-        sums: Sums<'_, T>,
+        mut sums: Sums<'_, T>,
     ) -> Result<Array2<T>, Error> {
         let after_the_end = Array1::zeros(self.h0.len());
         let h = concatenate![Axis(0), self.h0.insert_axis(Axis(0)), h];
@@ -91,23 +106,25 @@ impl<T: Real> Weights<'_, T> {
             .go_backwards(true)
             .run(|(x, [h_prev, h], dh), (dh_next, ())| {
                 let mut dz = &dh + dh_next;
-                Zip::from(&mut dz).and(h).for_each(|dz, h| *dz *= *h * (T::one() - *h));
-                add_outer(sums.wx, x, dz.view());
-                add_outer(sums.wh, h_prev, dz.view());
-                *sums.bh += &dz;
-                (mat_vec(self.wh, dz.view()), mat_vec(self.wx, dz.view()))
+                through_sigmoid(&mut dz, h);
+                self.step_backward(x, h_prev, dz.view(), &mut sums)
             })?;
         if steps == x.nrows()
             && let Some(dh_first) = dh_prev.last()
         {
             *sums.h0 += dh_first;
         }
-        let mut gradient = Array2::zeros(x.raw_dim());
-        for (mut row, dx) in gradient.rows_mut().into_iter().rev().zip(dx) {
-            row.assign(&dx);
-        }
-        Ok(gradient)
+        Ok(in_order(dx, x.dim()))
     }
+}
+
+/// The gradient of `x` in the order of its rows, from a scan that went backwards; what it did not come to is zero.
+pub(crate) fn in_order<T: Real>(dx: Vec<Array1<T>>, (rows, input): (usize, usize)) -> Array2<T> {
+    let mut gradient = Array2::zeros((rows, input));
+    for (mut row, dx) in gradient.rows_mut().into_iter().rev().zip(dx) {
+        row.assign(&dx);
+    }
+    gradient
 }
 
 impl<T: Real> Recurrence<T> for Reference {

@@ -1,7 +1,7 @@
 //! The equations, against numbers that were not computed by this code.
 
-use elman::ndarray::{arr1, arr2, array};
-use elman::{Labelled, Network, Params, Real, Sentence, Shape};
+use elman::ndarray::{Array2, arr1, arr2, array};
+use elman::{Feedback, Labelled, Network, Params, Real, Sentence, Shape};
 use elman_reference::Reference;
 
 fn sentence(words: &[usize]) -> Sentence {
@@ -34,6 +34,7 @@ fn by_hand<T: Real>() -> Params<T> {
         bh: arr1(&[0.0]),
         b: arr1(&[0.0, -5.0 * ln2]),
         h0: arr1(&[1.0 / 7.0]),
+        feedback: Feedback::Hidden,
     }
     .map(T::from_f64)
 }
@@ -81,13 +82,9 @@ fn the_gradient_of_one_word_by_hand() {
 }
 
 /// Entry `k` of all parameters, counted through the seven tensors in order, is `((7k mod 19) - 9) / 20`.
-///
-/// The expected numbers are from another program: the loss written out in Python with mpmath at 60 digits,
-/// its gradient by central differences with a step of 1e-25.
-#[test]
-fn numbers_of_another_program() {
-    let shape = Shape { vocab: 3, embed: 2, window: 3, hidden: 2, classes: 3 };
-    let mut params = Params::<f64>::zeros(shape).unwrap();
+fn counted(feedback: Feedback) -> Params<f64> {
+    let shape = Shape { vocab: 3, embed: 2, window: 3, hidden: 2, classes: 3, feedback };
+    let mut params = Params::zeros(shape).unwrap();
     let mut k = 0;
     for (_, mut tensor) in params.tensors_mut() {
         for entry in &mut tensor {
@@ -95,6 +92,14 @@ fn numbers_of_another_program() {
             k += 1;
         }
     }
+    params
+}
+
+/// Outputs, loss and gradient of [`counted`] for the words 2, 0, 2, 1 with labels 1, 2, 0, 1, which are from another
+/// program: the loss written out in Python with mpmath at 60 digits, its gradient by central differences with a step
+/// of 1e-25.
+#[test]
+fn numbers_of_another_program() {
     let loss = 1.343506649204623;
     let s = array![
         [0.5120535079763284, 0.16694534571955638, 0.3210011463041152],
@@ -128,15 +133,62 @@ fn numbers_of_another_program() {
         bh: arr1(&[0.04197939714548263, 0.043354185121802245]),
         b: arr1(&[0.2598409440163623, -0.3313642872950684, 0.07152334327870608]),
         h0: arr1(&[0.00412525406157117, -0.008026890682385237]),
+        feedback: Feedback::Hidden,
     };
+    compare(loss, &s, &gradient);
+}
 
+/// The same for the Jordan network.
+#[test]
+fn numbers_of_another_program_for_jordan() {
+    let loss = 1.0622729377468207;
+    let s = array![
+        [0.34724552438451445, 0.44118363760932355, 0.21157083800616197],
+        [0.32802016540990203, 0.4690083100562898, 0.2029715245338082],
+        [0.34971360500030096, 0.43628283195337536, 0.2140035630463237],
+        [0.33806002580337297, 0.4559065800881054, 0.20603339410852162],
+    ];
+    let gradient = Params {
+        emb: arr2(&[
+            [-0.006515504051837012, -0.007989467156716095],
+            [0.012276327882849209, 0.01514099481016762],
+            [0.010882321970480186, 0.004636162032288478],
+            [-0.01909296462773278, -0.02003001062415972],
+        ]),
+        wx: arr2(&[
+            [0.0010656715537804536, 0.004432921530005013],
+            [0.00021593248723148834, 0.007985828248904328],
+            [-0.013549326551894478, 0.006238610862971021],
+            [-0.000282593107879641, -0.00606106447224676],
+            [0.012470152688846213, -0.017112876596235924],
+            [0.00549283949984595, 0.005189448112477945],
+        ]),
+        wh: arr2(&[
+            [0.002127112965295889, 0.00043587282483077634],
+            [0.01332678089505006, -0.012009706953171473],
+            [0.004340237555953999, -0.0031859414962991596],
+        ]),
+        w: arr2(&[
+            [0.06251506474960843, -0.027347971814405618, -0.0351670929352028],
+            [0.023934604721032086, -0.03142472001374797, 0.007490115292715885],
+        ]),
+        bh: arr1(&[-0.0024278259044256153, 0.010151162053998044]),
+        b: arr1(&[0.09036301967717007, -0.0506984526200429, -0.039664567057127176]),
+        h0: arr1(&[0.006035664394094308, 0.00555548933018139, -0.010003871058509587]),
+        feedback: Feedback::Output,
+    };
+    compare(loss, &s, &gradient);
+}
+
+fn compare(loss: f64, s: &Array2<f64>, gradient: &Params<f64>) {
+    let params = counted(gradient.feedback);
     let words = [2, 0, 2, 1];
     let batch = [labelled(&words, &[1, 2, 0, 1])];
     let found_s = Reference::new().predict(&params, &sentence(&words)).unwrap();
-    for ((place, found), expected) in found_s.indexed_iter().zip(&s) {
+    for ((place, found), expected) in found_s.indexed_iter().zip(s) {
         close(&format!("s{place:?}"), *found, *expected, 1e-15);
     }
-    let mut grad = Params::zeros(shape).unwrap();
+    let mut grad = params.clone();
     close("loss", Reference::new().gradient(&params, &batch, &mut grad).unwrap(), loss, 1e-15);
     for ((name, found), (_, expected)) in grad.tensors().into_iter().zip(gradient.tensors()) {
         for ((place, found), expected) in found.indexed_iter().zip(&expected) {
@@ -146,7 +198,7 @@ fn numbers_of_another_program() {
 
     // The same lines in f32.
     let single = params.map(|v| v as f32);
-    let mut grad = Params::zeros(shape).unwrap();
+    let mut grad = single.clone();
     let found = Reference::new().gradient(&single, &batch, &mut grad).unwrap();
     close("loss in f32", f64::from(found), loss, 1e-6);
     for ((name, found), (_, expected)) in grad.tensors().into_iter().zip(gradient.tensors()) {
@@ -158,8 +210,8 @@ fn numbers_of_another_program() {
 
 /// Scores so far apart that the softmax of the label is 0 in any floating-point number: the loss is their
 /// difference, not infinity, and the gradient stays finite. In f32 as in f64.
-fn large_scores<T: Real>() {
-    let shape = Shape { vocab: 2, embed: 1, window: 1, hidden: 1, classes: 3 };
+fn large_scores<T: Real>(feedback: Feedback) {
+    let shape = Shape { vocab: 2, embed: 1, window: 1, hidden: 1, classes: 3, feedback };
     let mut params = Params::<T>::zeros(shape).unwrap();
     params.b = arr1(&[-5000.0, 5000.0, 0.0]).mapv(T::from_f64);
     let mut grad = params.clone();
@@ -182,10 +234,12 @@ fn large_scores<T: Real>() {
 
 #[test]
 fn large_scores_do_not_overflow() {
-    large_scores::<f32>();
-    large_scores::<f64>();
-    // A dual number has the derivative of the loss there too, and no NaN from infinity by infinity.
-    large_scores::<num_dual::Dual64>();
+    for feedback in [Feedback::Hidden, Feedback::Output] {
+        large_scores::<f32>(feedback);
+        large_scores::<f64>(feedback);
+        // A dual number has the derivative of the loss there too, and no NaN from infinity by infinity.
+        large_scores::<num_dual::Dual64>(feedback);
+    }
     let mut params = by_hand::<num_dual::Dual64>();
     params.bh[0] = num_dual::Dual64::new(-5000.0, 1.0);
     let mut grad = params.clone();

@@ -2,15 +2,16 @@
 
 use approx::{abs_diff_eq, assert_abs_diff_eq};
 use elman::ndarray::Array2;
-use elman::{Cell, Labelled, Network, Params, Recurrence, Sentence, Sequences, Shape};
+use elman::{Cell, Feedback, Labelled, Network, Params, Recurrence, Sentence, Sequences, Shape};
 use elman_reference::Reference;
 use num_dual::Dual64;
 
-const SHAPE: Shape = Shape { vocab: 5, embed: 3, window: 3, hidden: 4, classes: 3 };
+const FEEDBACKS: [Feedback; 2] = [Feedback::Hidden, Feedback::Output];
 
 /// Parameters with nothing at zero: the start of training would hide an error in a bias.
-fn params(seed: u64) -> Params<f64> {
-    let mut params = Params::init(SHAPE, seed).unwrap().map(|v: f64| 3.0 * v);
+fn params(feedback: Feedback, seed: u64) -> Params<f64> {
+    let shape = Shape { vocab: 5, embed: 3, window: 3, hidden: 4, classes: 3, feedback };
+    let mut params = Params::init(shape, seed).unwrap().map(|v: f64| 3.0 * v);
     for (i, v) in params.bh.iter_mut().chain(&mut params.b).chain(&mut params.h0).enumerate() {
         *v = 0.3 - 0.11 * i as f64;
     }
@@ -25,25 +26,26 @@ fn batch() -> Vec<Labelled> {
 }
 
 /// A gradient to be overwritten: whoever reads it, or adds to it, returns NaN.
-fn dirty() -> Params<f64> {
-    Params::zeros(SHAPE).unwrap().map(|_: f64| f64::NAN)
+fn dirty(params: &Params<f64>) -> Params<f64> {
+    params.map(|_| f64::NAN)
 }
 
 /// The loss with entry `index` of tensor `name` shifted by `shift`.
 fn loss(params: &Params<f64>, name: usize, index: usize, shift: f64) -> f64 {
     let mut params = params.clone();
     *params.tensors_mut()[name].1.iter_mut().nth(index).unwrap() += shift;
-    Reference::new().gradient(&params, &batch(), &mut dirty()).unwrap()
+    Reference::new().gradient(&params, &batch(), &mut dirty(&params)).unwrap()
 }
 
 #[test]
 fn the_gradient_is_the_derivative_by_dual_numbers() {
-    for seed in 0..3 {
-        let params = params(seed);
-        let mut grad = dirty();
+    for (feedback, seed) in FEEDBACKS.into_iter().flat_map(|feedback| [0, 1, 2].map(|seed| (feedback, seed)))
+    {
+        let params = params(feedback, seed);
+        let mut grad = dirty(&params);
         let value = Reference::new().gradient(&params, &batch(), &mut grad).unwrap();
         let dual = params.map(Dual64::from);
-        let mut unused = Params::zeros(SHAPE).unwrap();
+        let mut unused = dual.clone();
         for (tensor, (name, gradient)) in grad.tensors().into_iter().enumerate() {
             for (index, hand) in gradient.iter().enumerate() {
                 let mut dual = dual.clone();
@@ -52,7 +54,7 @@ fn the_gradient_is_the_derivative_by_dual_numbers() {
                 assert_abs_diff_eq!(loss.re, value, epsilon = 1e-14);
                 assert!(
                     abs_diff_eq!(loss.eps, *hand, epsilon = 1e-12),
-                    "{name}[{index}] = {hand}, by dual numbers {}, seed {seed}",
+                    "{feedback}: {name}[{index}] = {hand}, by dual numbers {}, seed {seed}",
                     loss.eps
                 );
             }
@@ -62,19 +64,21 @@ fn the_gradient_is_the_derivative_by_dual_numbers() {
 
 #[test]
 fn the_gradient_is_the_derivative_by_central_differences() {
-    let params = params(7);
-    let mut grad = dirty();
-    Reference::new().gradient(&params, &batch(), &mut grad).unwrap();
     // The error of a central difference is of the order step²; that of its rounding, eps / step.
     let step = 1e-5;
-    for (tensor, (name, gradient)) in grad.tensors().into_iter().enumerate() {
-        for (index, hand) in gradient.iter().enumerate() {
-            let difference =
-                (loss(&params, tensor, index, step) - loss(&params, tensor, index, -step)) / (2.0 * step);
-            assert!(
-                abs_diff_eq!(difference, *hand, epsilon = 1e-9),
-                "{name}[{index}] = {hand}, by central differences {difference}"
-            );
+    for feedback in FEEDBACKS {
+        let params = params(feedback, 7);
+        let mut grad = dirty(&params);
+        Reference::new().gradient(&params, &batch(), &mut grad).unwrap();
+        for (tensor, (name, gradient)) in grad.tensors().into_iter().enumerate() {
+            for (index, hand) in gradient.iter().enumerate() {
+                let difference =
+                    (loss(&params, tensor, index, step) - loss(&params, tensor, index, -step)) / (2.0 * step);
+                assert!(
+                    abs_diff_eq!(difference, *hand, epsilon = 1e-9),
+                    "{feedback}: {name}[{index}] = {hand}, by central differences {difference}"
+                );
+            }
         }
     }
 }

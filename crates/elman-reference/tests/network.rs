@@ -4,10 +4,12 @@ use std::slice::from_ref;
 
 use approx::assert_abs_diff_eq;
 use elman::ndarray::{Array1, Array2, Axis, s};
-use elman::{Cell, Error, Labelled, Network, Params, Recurrence, Sentence, Sequences, Shape};
+use elman::{Cell, Error, Feedback, Labelled, Network, Params, Recurrence, Sentence, Sequences, Shape};
 use elman_reference::Reference;
 
-const SHAPE: Shape = Shape { vocab: 6, embed: 2, window: 3, hidden: 3, classes: 4 };
+const SHAPE: Shape =
+    Shape { vocab: 6, embed: 2, window: 3, hidden: 3, classes: 4, feedback: Feedback::Hidden };
+const JORDAN: Shape = Shape { feedback: Feedback::Output, ..SHAPE };
 
 fn params(shape: Shape) -> Params<f64> {
     let mut params = Params::init(shape, 5).unwrap().map(|v: f64| 3.0 * v);
@@ -130,6 +132,44 @@ fn a_batch_is_the_mean_over_its_sentences() {
     assert_abs_diff_eq!(loss, mean_loss, epsilon = 1e-15);
     let (name, most) = difference(&grad, &mean);
     assert!(most < 1e-15, "{name}: {most}");
+}
+
+/// s0 stands for the output that an earlier word would have left, at the first word alone; and so does the last of
+/// the words that a truncated gradient leaves out. (A window of 1, so that the words see no neighbours.)
+#[test]
+fn s0_is_the_output_before_the_first_word_and_nothing_else() {
+    let params = params(Shape { window: 1, ..JORDAN });
+    let (words, labels) = ([0, 3, 1, 3, 2], [0, 1, 2, 3, 1]);
+    let s = Reference::new().predict(&params, &sentence(&words)).unwrap();
+    assert_eq!(s.dim(), (5, 4), "s0 is no row of the result");
+    let batch = [labelled(&words, &labels)];
+    let (whole_loss, whole) = gradient(Reference::new(), &params, &batch);
+    for k in 1..5 {
+        let last = 5 - k;
+        let suffix = Params { h0: s.row(last - 1).to_owned(), ..params.clone() };
+        let after = Reference::new().predict(&suffix, &sentence(&words[last..])).unwrap();
+        assert_eq!(after, s.slice(s![last.., ..]));
+        let (_, expected) = gradient(Reference::new(), &suffix, &[labelled(&words[last..], &labels[last..])]);
+        let mut expected = expected.map(|g| g * k as f64 / 5.0);
+        expected.h0.fill(0.0);
+        let (loss, truncated) = gradient(Reference::new().truncate_gradient(k), &params, &batch);
+        assert_eq!(loss, whole_loss, "the loss is not truncated");
+        let (name, most) = difference(&truncated, &expected);
+        assert!(most < 1e-15, "{k} steps, {name}: {most}");
+        assert!(difference(&truncated, &whole).1 > 1e-4, "{k} steps are not all");
+    }
+    assert_eq!(gradient(Reference::new().truncate_gradient(5), &params, &batch).1, whole);
+
+    // With one word, the gradient before its sigmoid is that of bh.
+    let (_, grad) = gradient(Reference::new(), &params, &[labelled(&[1], &[2])]);
+    assert_abs_diff_eq!(grad.h0, params.wh.dot(&grad.bh), epsilon = 1e-16);
+    assert!(grad.h0.iter().all(|g| *g != 0.0));
+    // Without wh nothing is left of s0.
+    let mut unconnected = params.clone();
+    unconnected.wh.fill(0.0);
+    let s = Reference::new().predict(&unconnected, &sentence(&words)).unwrap();
+    unconnected.h0.fill(100.0);
+    assert_eq!(Reference::new().predict(&unconnected, &sentence(&words)).unwrap(), s);
 }
 
 /// The last k words alone, from the state before them as a constant h0, have the same gradient; the mean

@@ -10,6 +10,9 @@
 //! loss  = mean over t of -ln s[t][label[t]]
 //! ```
 //!
+//! The Jordan network, which the same code has, feeds `s` back instead: `h[t] = sigmoid(x[t]·wx + s[t-1]·wh + bh)`
+//! with `s[-1] = s0`, wh `[classes, hidden]`, and s0 in the place of h0. [`Feedback`] says which of the two.
+//!
 //! The network is that of Mesnil, He, Deng and Bengio, *Investigation of recurrent-neural-network
 //! architectures and learning methods for spoken language understanding* (Interspeech 2013), as the
 //! Theano tutorial ("RNNSLU") writes it.
@@ -21,9 +24,9 @@
 //! hardware allows, and `elman-verify` proves that an implementation does what the equations say.
 //!
 //! ```
-//! use elman::{Params, Sentence, Shape};
+//! use elman::{Feedback, Params, Sentence, Shape};
 //!
-//! let shape = Shape { vocab: 10, embed: 4, window: 3, hidden: 5, classes: 2 };
+//! let shape = Shape { vocab: 10, embed: 4, window: 3, hidden: 5, classes: 2, feedback: Feedback::Hidden };
 //! let params = Params::<f32>::init(shape, 42)?;
 //! assert_eq!(params.wx.dim(), (4 * 3, 5));
 //! assert_eq!(params.shape()?, shape);
@@ -36,6 +39,7 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod feedback;
 mod network;
 mod params;
 mod real;
@@ -43,6 +47,7 @@ mod recurrence;
 mod sentence;
 
 pub use error::Error;
+pub use feedback::Feedback;
 pub use ndarray;
 pub use network::{Learner, Network, Tagger};
 pub use params::{Params, Shape, TENSOR_NAMES};

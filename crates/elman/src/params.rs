@@ -2,9 +2,9 @@ use ndarray::{Array1, Array2, ArrayViewD, ArrayViewMutD};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use crate::{Error, Real};
+use crate::{Error, Feedback, Real};
 
-/// The five sizes of a network.
+/// The five sizes of a network, and which of its outputs is fed back.
 ///
 /// In the tutorial's words: `vocab` is ne, `embed` de, `window` cs, `hidden` nh, `classes` nc.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,6 +19,8 @@ pub struct Shape {
     pub hidden: usize,
     /// Number of labels.
     pub classes: usize,
+    /// What the next step sees of a step: its hidden state (Elman) or its output (Jordan).
+    pub feedback: Feedback,
 }
 
 impl Shape {
@@ -32,14 +34,23 @@ impl Shape {
         self.vocab
     }
 
+    /// Width of what is fed back, which is the number of rows of wh and the length of h0: `hidden` or `classes`.
+    pub fn fed_back(&self) -> usize {
+        match self.feedback {
+            Feedback::Hidden => self.hidden,
+            Feedback::Output => self.classes,
+        }
+    }
+
     /// Number of parameters in all seven tensors.
     pub fn parameters(&self) -> usize {
         (self.vocab + 1) * self.embed
             + self.input() * self.hidden
-            + self.hidden * self.hidden
+            + self.fed_back() * self.hidden
             + self.hidden * self.classes
-            + 2 * self.hidden
+            + self.hidden
             + self.classes
+            + self.fed_back()
     }
 
     /// Refuses a size of 0, an even window, and sizes whose products do not fit in memory.
@@ -47,7 +58,7 @@ impl Shape {
     /// # Errors
     /// [`Error::Shape`], which names the size.
     pub fn check(&self) -> Result<(), Error> {
-        let Shape { vocab, embed, window, hidden, classes } = *self;
+        let Shape { vocab, embed, window, hidden, classes, feedback: _ } = *self;
         for (what, size) in
             [("vocab", vocab), ("embed", embed), ("window", window), ("hidden", hidden), ("classes", classes)]
         {
@@ -66,10 +77,11 @@ impl Shape {
         if !fits(&[
             vocab.checked_add(1).and_then(|rows| rows.checked_mul(embed)),
             embed.checked_mul(window).and_then(|input| input.checked_mul(hidden)),
-            hidden.checked_mul(hidden),
+            self.fed_back().checked_mul(hidden),
             hidden.checked_mul(classes),
-            hidden.checked_mul(2),
+            Some(hidden),
             Some(classes),
+            Some(self.fed_back()),
         ]) {
             return Err(Error::shape("shape", "tensors that fit in memory", format!("{self:?}")));
         }
@@ -80,7 +92,10 @@ impl Shape {
 /// The names of the seven tensors, in the order of [`Params::tensors`].
 pub const TENSOR_NAMES: [&str; 7] = ["emb", "wx", "wh", "w", "bh", "b", "h0"];
 
-/// The seven parameters of a network, or their gradient.
+/// The seven parameters of a network, or their gradient, and which network it is.
+///
+/// In a Jordan network (`feedback` is [`Feedback::Output`]) wh is `[classes, hidden]`, and h0 is what the equations
+/// call s0, `[classes]`.
 ///
 /// All tensors are row-major (ndarray's standard layout). The fields are public: whoever takes a `Params`
 /// calls [`Params::shape`] first, which checks that the tensors belong together.
@@ -90,7 +105,7 @@ pub struct Params<T> {
     pub emb: Array2<T>,
     /// Input to hidden, `[embed · window, hidden]`.
     pub wx: Array2<T>,
-    /// Hidden to hidden, `[hidden, hidden]`.
+    /// What is fed back to hidden, `[hidden, hidden]`; in a Jordan network `[classes, hidden]`.
     pub wh: Array2<T>,
     /// Hidden to output, `[hidden, classes]`.
     pub w: Array2<T>,
@@ -98,8 +113,10 @@ pub struct Params<T> {
     pub bh: Array1<T>,
     /// Bias of the output, `[classes]`.
     pub b: Array1<T>,
-    /// The state before the first word, `[hidden]`; learned.
+    /// What is fed back into the first word, `[hidden]`, in a Jordan network `[classes]`; learned.
     pub h0: Array1<T>,
+    /// What is fed back. The tensors alone do not say it where `hidden` and `classes` are equal.
+    pub feedback: Feedback,
 }
 
 impl<T: Real> Params<T> {
@@ -112,11 +129,12 @@ impl<T: Real> Params<T> {
         Ok(Params {
             emb: Array2::zeros((shape.vocab + 1, shape.embed)),
             wx: Array2::zeros((shape.input(), shape.hidden)),
-            wh: Array2::zeros((shape.hidden, shape.hidden)),
+            wh: Array2::zeros((shape.fed_back(), shape.hidden)),
             w: Array2::zeros((shape.hidden, shape.classes)),
             bh: Array1::zeros(shape.hidden),
             b: Array1::zeros(shape.classes),
-            h0: Array1::zeros(shape.hidden),
+            h0: Array1::zeros(shape.fed_back()),
+            feedback: shape.feedback,
         })
     }
 
@@ -159,16 +177,17 @@ impl<T: Real> Params<T> {
                 dims(self.wx.shape()),
             ));
         }
-        let shape = Shape { vocab: rows - 1, embed, window: input / embed, hidden, classes };
+        let feedback = self.feedback;
+        let shape = Shape { vocab: rows - 1, embed, window: input / embed, hidden, classes, feedback };
         shape.check()?;
         let expected: [&[usize]; 7] = [
             &[rows, embed],
             &[input, hidden],
-            &[hidden, hidden],
+            &[shape.fed_back(), hidden],
             &[hidden, classes],
             &[hidden],
             &[classes],
-            &[hidden],
+            &[shape.fed_back()],
         ];
         for ((name, tensor), expected) in self.tensors().into_iter().zip(expected) {
             if tensor.shape() != expected {
@@ -231,6 +250,7 @@ impl<T: Real> Params<T> {
             bh: self.bh.mapv(&mut f),
             b: self.b.mapv(&mut f),
             h0: self.h0.mapv(&mut f),
+            feedback: self.feedback,
         }
     }
 }
@@ -244,7 +264,9 @@ pub(crate) fn dims(shape: &[usize]) -> String {
 mod tests {
     use super::*;
 
-    const SHAPE: Shape = Shape { vocab: 6, embed: 3, window: 5, hidden: 4, classes: 2 };
+    const SHAPE: Shape =
+        Shape { vocab: 6, embed: 3, window: 5, hidden: 4, classes: 2, feedback: Feedback::Hidden };
+    const JORDAN: Shape = Shape { feedback: Feedback::Output, ..SHAPE };
 
     #[test]
     fn init_is_the_tutorials_and_stable() {
@@ -259,7 +281,28 @@ mod tests {
         assert_eq!(params.w[[3, 1]], 0.18015804178185213);
         assert_eq!(params.map(|v| v as f32), Params::<f32>::init(SHAPE, 42).unwrap());
         assert_ne!(params, Params::init(SHAPE, 43).unwrap());
-        assert_eq!(params.tensors().iter().map(|(_, t)| t.len()).sum::<usize>(), SHAPE.parameters());
+        for shape in [SHAPE, JORDAN] {
+            let params = Params::<f64>::init(shape, 42).unwrap();
+            assert_eq!(params.tensors().iter().map(|(_, t)| t.len()).sum::<usize>(), shape.parameters());
+        }
+    }
+
+    #[test]
+    fn a_jordan_network_feeds_its_output_back() {
+        let params = Params::<f64>::init(JORDAN, 42).unwrap();
+        assert_eq!((params.wh.dim(), params.h0.len()), ((2, 4), 2));
+        assert!(params.wh.iter().all(|v| *v != 0.0) && params.h0.iter().all(|v| *v == 0.0));
+        assert_eq!(params.shape().unwrap(), JORDAN);
+        assert_eq!(params.map(|v| v as f32).shape().unwrap(), JORDAN);
+        assert!(params.check(&SHAPE).is_err());
+
+        // Of equal widths, the tensors of either would fit the other; they are not taken for it.
+        let square = Shape { classes: 4, ..SHAPE };
+        let elman = Params::<f64>::zeros(square).unwrap();
+        let message = elman.check(&Shape { feedback: Feedback::Output, ..square }).unwrap_err().to_string();
+        assert!(message.starts_with("parameters: expected") && message.contains("Output"), "{message}");
+        let taken_for_elman = Params { feedback: Feedback::Hidden, ..params };
+        assert_eq!(taken_for_elman.shape().unwrap_err().to_string(), "wh: expected [4, 4], found [2, 4]");
     }
 
     #[test]
@@ -272,6 +315,7 @@ mod tests {
             (Shape { hidden: 0, ..SHAPE }, "hidden"),
             (Shape { classes: 0, ..SHAPE }, "classes"),
             (Shape { hidden: 1 << 40, ..SHAPE }, "shape"),
+            (Shape { classes: 1 << 62, ..JORDAN }, "shape"),
             (Shape { vocab: usize::MAX, ..SHAPE }, "shape"),
         ] {
             let message = Params::<f32>::zeros(shape).unwrap_err().to_string();

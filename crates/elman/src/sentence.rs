@@ -98,8 +98,10 @@ fn check_ids(what: &'static str, ids: &[usize], limit: usize) -> Result<(), Erro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Feedback;
 
-    const SHAPE: Shape = Shape { vocab: 9, embed: 1, window: 5, hidden: 1, classes: 3 };
+    const SHAPE: Shape =
+        Shape { vocab: 9, embed: 1, window: 5, hidden: 1, classes: 3, feedback: Feedback::Hidden };
 
     #[test]
     fn context_is_the_tutorials() {
