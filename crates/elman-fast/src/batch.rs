@@ -8,13 +8,14 @@
 //!
 //! Threads take groups of sentences, distinct words, or rows of a gradient; the sums are the same.
 
-use elman::Labelled;
+use elman::{Feedback, Labelled};
 use fearless_simd::Simd;
 
+use crate::jordan;
 use crate::kernel::{self, Blocks};
 use crate::matrix::{Buffer, View, ViewMut, buffer, grow, padded, row_stride};
 use crate::num::Num;
-use crate::packed::{self, Packed};
+use crate::packed::{self, Packed, Rows};
 use crate::pool::Split;
 use crate::weights::Weights;
 
@@ -93,16 +94,7 @@ struct Group {
     first_rank: usize,
 }
 
-/// Buffers with a row for each word (dh0: for each sentence), those of a group together.
-struct Rows<B> {
-    h: B,
-    h_prev: B,
-    s: B,
-    dz: B,
-    dh0: B,
-}
-
-/// The parts of [`Rows`] and of the losses that belong to some groups.
+/// The parts of the rows (of which those of a group are together) and of the losses that belong to some groups.
 struct Parts<'a, T> {
     groups: &'a [Group],
     rows: Rows<&'a mut [T]>,
@@ -114,6 +106,7 @@ struct Parts<'a, T> {
 struct Strides {
     hidden: usize,
     classes: usize,
+    fed_back: usize,
 }
 
 impl<T: Num> Split for Parts<'_, T> {
@@ -127,16 +120,16 @@ impl<T: Num> Split for Parts<'_, T> {
         let sentences = rest[0].first_rank - groups[0].first_rank;
         let strides = self.strides;
         let (h, h2) = self.rows.h.split_at_mut(words * strides.hidden);
-        let (h_prev, h_prev2) = self.rows.h_prev.split_at_mut(words * strides.hidden);
+        let (fed_back, fed_back2) = self.rows.fed_back.split_at_mut(words * strides.fed_back);
         let (s, s2) = self.rows.s.split_at_mut(words * strides.classes);
         let (dz, dz2) = self.rows.dz.split_at_mut(words * strides.hidden);
-        let (dh0, dh02) = self.rows.dh0.split_at_mut(sentences * strides.hidden);
+        let (dh0, dh02) = self.rows.dh0.split_at_mut(sentences * strides.fed_back);
         let (losses, losses2) = self.losses.split_at_mut(sentences);
         (
-            Parts { groups, rows: Rows { h, h_prev, s, dz, dh0 }, losses, strides },
+            Parts { groups, rows: Rows { h, fed_back, s, dz, dh0 }, losses, strides },
             Parts {
                 groups: rest,
-                rows: Rows { h: h2, h_prev: h_prev2, s: s2, dz: dz2, dh0: dh02 },
+                rows: Rows { h: h2, fed_back: fed_back2, s: s2, dz: dz2, dh0: dh02 },
                 losses: losses2,
                 strides,
             },
@@ -154,7 +147,7 @@ impl<T: Num> Scratch<T> {
             table: buffer(),
             q: buffer(),
             de: buffer(),
-            rows: Rows { h: buffer(), h_prev: buffer(), s: buffer(), dz: buffer(), dh0: buffer() },
+            rows: Rows { h: buffer(), fed_back: buffer(), s: buffer(), dz: buffer(), dh0: buffer() },
             losses: Vec::new(),
         }
     }
@@ -198,7 +191,7 @@ pub(crate) fn forward_backward<S: Simd, T: Num>(
     let words = scratch.plan(batch, shape.vocab, shape.window);
     let distinct = scratch.distinct.words.len();
     let (hidden, stride) = (padded::<T>(shape.hidden), row_stride::<T>(shape.hidden));
-    let s_stride = row_stride::<T>(shape.classes);
+    let (s_stride, fed_back_stride) = (row_stride::<T>(shape.classes), row_stride::<T>(shape.fed_back()));
     let (embed, e_stride) = (padded::<T>(shape.embed), row_stride::<T>(shape.embed));
     let word_stride = shape.window * stride;
 
@@ -218,12 +211,12 @@ pub(crate) fn forward_backward<S: Simd, T: Num>(
     scratch.losses.resize(batch.len(), T::zero());
     let rows = Rows {
         h: grow(&mut scratch.rows.h, words * stride),
-        h_prev: grow(&mut scratch.rows.h_prev, words * stride),
+        fed_back: grow(&mut scratch.rows.fed_back, words * fed_back_stride),
         s: grow(&mut scratch.rows.s, words * s_stride),
         dz: grow(&mut scratch.rows.dz, words * stride),
-        dh0: grow(&mut scratch.rows.dh0, batch.len() * stride),
+        dh0: grow(&mut scratch.rows.dh0, batch.len() * fed_back_stride),
     };
-    let strides = Strides { hidden: stride, classes: s_stride };
+    let strides = Strides { hidden: stride, classes: s_stride, fed_back: fed_back_stride };
     let (order, distinct_words) = (&scratch.order, &scratch.distinct);
     let parts = Parts { groups: &scratch.groups, rows, losses: &mut scratch.losses, strides };
     parts.each(threads, &|_, parts| {
@@ -235,10 +228,10 @@ pub(crate) fn forward_backward<S: Simd, T: Num>(
             let sentences = group.packed.order().len();
             let rows = Rows {
                 h: &mut parts.rows.h[row * stride..][..n * stride],
-                h_prev: &mut parts.rows.h_prev[row * stride..][..n * stride],
+                fed_back: &mut parts.rows.fed_back[row * fed_back_stride..][..n * fed_back_stride],
                 s: &mut parts.rows.s[row * s_stride..][..n * s_stride],
                 dz: &mut parts.rows.dz[row * stride..][..n * stride],
-                dh0: &mut parts.rows.dh0[rank * stride..][..sentences * stride],
+                dh0: &mut parts.rows.dh0[rank * fed_back_stride..][..sentences * fed_back_stride],
             };
             let losses = &mut parts.losses[rank..][..sentences];
             let inputs = Inputs { table, distinct: distinct_words, order };
@@ -329,7 +322,7 @@ fn group_of<S: Simd, T: Num>(
     factor: T,
     packed: &Packed,
     inputs: &Inputs<'_, T>,
-    rows: Rows<&mut [T]>,
+    mut rows: Rows<&mut [T]>,
     losses: &mut [T],
 ) {
     let shape = &weights.shape;
@@ -347,22 +340,10 @@ fn group_of<S: Simd, T: Num>(
             }
         },
     );
-    packed::forward(simd, packed, &weights.h0, weights.wh.view(), rows.h, stride);
-    for t in 0..packed.steps() {
-        for rank in 0..packed.active(t) {
-            let to = &mut rows.h_prev[(packed.offset(t) + rank) * stride..][..hidden];
-            match t.checked_sub(1) {
-                None => to.copy_from_slice(&weights.h0),
-                Some(t) => to.copy_from_slice(&rows.h[(packed.offset(t) + rank) * stride..][..hidden]),
-            }
-        }
+    match shape.feedback {
+        Feedback::Hidden => forward_states(simd, packed, weights, &mut rows),
+        Feedback::Output => jordan::forward(simd, packed, weights, &mut rows),
     }
-
-    for row in rows.s.chunks_exact_mut(s_stride) {
-        row[..classes].copy_from_slice(&weights.b);
-    }
-    let states = View::new(rows.h, n, shape.hidden, stride, 1);
-    kernel::product(simd, states, weights.w.view(), ViewMut::new(rows.s, n, classes, s_stride));
     losses.fill(T::zero());
     simd.vectorize(
         #[inline(always)]
@@ -377,11 +358,45 @@ fn group_of<S: Simd, T: Num>(
         },
     );
 
-    rows.dz.fill(T::zero());
-    let ds = View::new(rows.s, n, classes, s_stride, 1);
-    kernel::dot(simd, ds, weights.w.view_padded(), ViewMut::new(rows.dz, n, hidden, stride));
-    rows.dh0.fill(T::zero());
-    packed::backward(simd, packed, weights.wh.view_padded(), rows.h, rows.dz, rows.dh0, stride);
+    match shape.feedback {
+        Feedback::Hidden => {
+            rows.dz.fill(T::zero());
+            let ds = View::new(rows.s, n, classes, s_stride, 1);
+            kernel::dot(simd, ds, weights.w.view_padded(), ViewMut::new(rows.dz, n, hidden, stride));
+            rows.dh0.fill(T::zero());
+            packed::backward(simd, packed, weights.wh.view_padded(), rows.h, rows.dz, rows.dh0, stride);
+        }
+        Feedback::Output => jordan::backward(simd, packed, weights, &mut rows),
+    }
+}
+
+/// The states over z, what is fed back, and the logits of a group.
+#[inline(always)]
+fn forward_states<S: Simd, T: Num>(
+    simd: S,
+    packed: &Packed,
+    weights: &Weights<T>,
+    rows: &mut Rows<&mut [T]>,
+) {
+    let shape = &weights.shape;
+    let (hidden, stride) = (padded::<T>(shape.hidden), row_stride::<T>(shape.hidden));
+    let (classes, s_stride) = (padded::<T>(shape.classes), row_stride::<T>(shape.classes));
+    packed::forward(simd, packed, &weights.h0, weights.wh.view(), rows.h, stride);
+    for t in 0..packed.steps() {
+        for rank in 0..packed.active(t) {
+            let to = &mut rows.fed_back[(packed.offset(t) + rank) * stride..][..hidden];
+            match t.checked_sub(1) {
+                None => to.copy_from_slice(&weights.h0),
+                Some(t) => to.copy_from_slice(&rows.h[(packed.offset(t) + rank) * stride..][..hidden]),
+            }
+        }
+    }
+    for row in rows.s.chunks_exact_mut(s_stride) {
+        row[..classes].copy_from_slice(&weights.b);
+    }
+    let n = packed.rows();
+    let states = View::new(rows.h, n, shape.hidden, stride, 1);
+    kernel::product(simd, states, weights.w.view(), ViewMut::new(rows.s, n, classes, s_stride));
 }
 
 /// After [`forward_backward`]: adds the gradient to `target`, which may be the parameters themselves.
@@ -394,17 +409,18 @@ pub(crate) fn apply<S: Simd, T: Num>(simd: S, threads: usize, scratch: &Scratch<
     let word_stride = shape.window * stride;
     let words = scratch.groups.iter().map(|group| group.packed.rows()).sum();
     let distinct = scratch.distinct.words.len();
-    let Rows { h, h_prev, s, dz, dh0 } = &scratch.rows;
+    let fed_back_stride = row_stride::<T>(shape.fed_back());
+    let Rows { h, fed_back, s, dz, dh0 } = &scratch.rows;
 
     let h = View::new(h, words, shape.hidden, stride, 1).t();
-    let h_prev = View::new(h_prev, words, shape.hidden, stride, 1).t();
+    let fed_back = View::new(fed_back, words, shape.fed_back(), fed_back_stride, 1).t();
     let ds = View::new(s, words, classes, s_stride, 1);
     let dz = View::new(dz, words, hidden, stride, 1);
     target.w.view_mut().each(threads, &|from, w| {
         kernel::weight_product(simd, h.rows_from(from, w.rows()), ds, w);
     });
     target.wh.view_mut().each(threads, &|from, wh| {
-        kernel::weight_product(simd, h_prev.rows_from(from, wh.rows()), dz, wh);
+        kernel::weight_product(simd, fed_back.rows_from(from, wh.rows()), dz, wh);
     });
     let e = View::new(&scratch.e, distinct, shape.embed, e_stride, 1).t();
     target.wx.view_mut().each(threads, &|from, wx| {
@@ -430,8 +446,9 @@ pub(crate) fn apply<S: Simd, T: Num>(simd: S, threads: usize, scratch: &Scratch<
             for row in scratch.rows.dz[..words * stride].chunks_exact(stride) {
                 kernel::add(simd, &row[..hidden], &mut target.bh);
             }
-            for row in dh0.chunks_exact(stride).take(scratch.order.len()) {
-                kernel::add(simd, &row[..hidden], &mut target.h0);
+            let fed_back = padded::<T>(shape.fed_back());
+            for row in dh0.chunks_exact(fed_back_stride).take(scratch.order.len()) {
+                kernel::add(simd, &row[..fed_back], &mut target.h0);
             }
             for (word, de) in scratch.distinct.words.iter().zip(scratch.de.chunks_exact(e_stride)) {
                 kernel::add(simd, &de[..embed], target.emb.row_mut(*word));

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use elman::{Error, Labelled, Learner, Params, Shape};
+use elman::{Error, Feedback, Labelled, Learner, Params, Shape};
 use fearless_simd::Simd;
 
 use crate::isa::{Cpu, Task};
@@ -105,9 +105,12 @@ fn scale<T: Num>(learning_rate: T, words: &[usize]) -> T {
 
 impl<T: Num> FastLearner<T> {
     /// How many threads may compute a sentence together: no more than leave each two vectors of hidden
-    /// units, and one where the sentence is too small to gain.
+    /// units, and one where the sentence is too small to gain or the network is Jordan's.
     fn members(&self, sentence: &Labelled) -> usize {
         let shape = &self.state.weights.shape;
+        if shape.feedback == Feedback::Output {
+            return 1;
+        }
         let work = sentence.labels().len() * shape.hidden * (shape.input() + shape.hidden + shape.classes);
         if work < 300_000 { 1 } else { self.pool.threads().min(shape.hidden.div_ceil(2 * T::LANES)) }
     }

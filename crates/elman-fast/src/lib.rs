@@ -3,6 +3,7 @@
 
 mod batch;
 mod isa;
+mod jordan;
 mod kept;
 mod kernel;
 mod learner;
@@ -33,7 +34,7 @@ use pool::Pool;
 use team::Member;
 use weights::Weights;
 
-/// The network near the hardware's limit, for `f32` and `f64`.
+/// The network near the hardware's limit, for `f32` and `f64`. The Jordan network runs on the same kernels.
 ///
 /// All results have the same bits for any number of threads, and on every instruction set with fused
 /// multiply-add ([`Isa::is_fused`]).
@@ -70,7 +71,7 @@ impl Fast {
     }
 
     /// With this many threads (0 is taken as 1). More than one is used for batches of sentences or
-    /// sequences, for labelling in bulk, and for a learner's step of one sentence.
+    /// sequences, for labelling in bulk, and for a learner's step of one sentence (not of a Jordan network's).
     ///
     /// # Errors
     /// [`Error::Unsupported`] if the system does not start them.
@@ -79,9 +80,9 @@ impl Fast {
     }
 
     /// Whether taggers round wh to 8 bits of mantissa, as bf16 does: one sentence is then labelled in about two
-    /// thirds of the time, and where two labels are almost equally probable the other one may win (on ATIS
-    /// about one word in 50,000). For `f32` only; everything else is computed as without, and so is
-    /// all if wh has an entry that is infinite or NaN.
+    /// thirds of the time (by a Jordan network in the same time), and where two labels are almost equally probable
+    /// the other one may win (on ATIS about one word in 50,000). For `f32` only; everything else is computed as
+    /// without, and so is all if wh has an entry that is infinite or NaN.
     pub fn bf16(self, bf16: bool) -> Self {
         Fast { bf16, ..self }
     }

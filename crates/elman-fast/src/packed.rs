@@ -64,6 +64,20 @@ impl Packed {
     }
 }
 
+/// What packed sequences have a row for at each step; dh0: what each sequence has one for.
+pub(crate) struct Rows<B> {
+    /// The states, `[rows, hidden]`.
+    pub(crate) h: B,
+    /// What the step before feeds back, `[rows, hidden]`, or in a Jordan network `[rows, classes]`.
+    pub(crate) fed_back: B,
+    /// Logits, then the derivatives by them, `[rows, classes]`.
+    pub(crate) s: B,
+    /// The derivatives by the hidden units before the sigmoid, `[rows, hidden]`.
+    pub(crate) dz: B,
+    /// The derivatives by h0, a row for each sequence by rank, as wide as `fed_back`.
+    pub(crate) dh0: B,
+}
+
 /// One step of several sequences: `z = sigmoid(z + h_prev·wh)`, row by row.
 #[inline(always)]
 pub(crate) fn step<S: Simd, T: Num>(

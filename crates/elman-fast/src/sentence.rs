@@ -6,12 +6,14 @@
 
 use std::ops::Range;
 
-use elman::Shape;
+use elman::{Feedback, Shape};
 use fearless_simd::Simd;
 
+use crate::jordan;
 use crate::kernel::{self, Blocks};
 use crate::matrix::{Buffer, View, ViewMut, buffer, grow, padded, row_stride};
 use crate::num::Num;
+use crate::packed::{Packed, Rows};
 use crate::pool::Split;
 use crate::team::{Member, share};
 use crate::weights::Weights;
@@ -21,14 +23,18 @@ pub(crate) struct Scratch<T> {
     /// The embeddings of the words with the padding's on both sides, `[words + window - 1, embed]`: the
     /// input x[t] is the part from row t on, so the windows are never copied.
     x: Buffer<T>,
-    /// `[words + 1, hidden]`; row 0 is h0, row t + 1 is h[t].
+    /// `[words + 1, hidden]`; row 0 is h0 (in a Jordan network nothing), row t + 1 is h[t].
     h: Buffer<T>,
+    /// In a Jordan network `[words, classes]`: row 0 is h0, row t + 1 the probabilities s[t].
+    fed_back: Buffer<T>,
+    /// For a Jordan network: the sentence as the only one of a group.
+    packed: Packed,
     /// `[words, classes]`: logits, then probabilities, then the derivatives by the logits.
     s: Buffer<T>,
     /// `[words + window - 1, hidden]`: the derivatives by the hidden units before the sigmoid, with rows of
     /// zeros on both sides.
     dz: Buffer<T>,
-    /// `[hidden]`: the derivative by h0.
+    /// `[hidden]`, in a Jordan network `[classes]`: the derivative by h0.
     dh0: Buffer<T>,
     /// `[window, hidden]`: dz summed over the words that see padding, by position in the window, the last
     /// position first.
@@ -42,6 +48,8 @@ impl<T: Num> Scratch<T> {
         Scratch {
             x: buffer(),
             h: buffer(),
+            fed_back: buffer(),
+            packed: Packed::default(),
             s: buffer(),
             dz: buffer(),
             dh0: buffer(),
@@ -57,7 +65,7 @@ impl<T: Num> Scratch<T> {
     }
 }
 
-/// The states and the logits of a sentence.
+/// The states and the logits of a sentence. A Jordan network's are computed by one member alone.
 #[inline(always)]
 pub(crate) fn forward<S: Simd, T: Num>(
     simd: S,
@@ -77,7 +85,6 @@ pub(crate) fn forward<S: Simd, T: Num>(
     // z = bh + x·wx for all words, then h = sigmoid(z + h_prev·wh) word by word.
     let (hidden, stride) = (padded::<T>(shape.hidden), row_stride::<T>(shape.hidden));
     let h = grow(&mut scratch.h, (words.len() + 1) * stride);
-    h[..hidden].copy_from_slice(&weights.h0);
     for row in h.chunks_exact_mut(stride).skip(1) {
         row[..hidden].copy_from_slice(&weights.bh);
     }
@@ -85,6 +92,16 @@ pub(crate) fn forward<S: Simd, T: Num>(
     let own = member.vectors(hidden);
     let z = ViewMut::new(&mut h[stride..], words.len(), hidden, stride).cols_from(own.start, own.len());
     kernel::product(simd, windows, weights.wx.view().cols_from(own.start, own.len()), z);
+
+    let (classes, s_stride) = (padded::<T>(shape.classes), row_stride::<T>(shape.classes));
+    let s = grow(&mut scratch.s, words.len() * s_stride);
+    if shape.feedback == Feedback::Output {
+        scratch.packed.pack(0, 1, |_| words.len());
+        let fed_back = grow(&mut scratch.fed_back, words.len() * s_stride);
+        let mut rows = Rows { h: &mut h[stride..], fed_back, s, dz: &mut [], dh0: &mut [] };
+        return jordan::forward(simd, &scratch.packed, weights, &mut rows);
+    }
+    h[..hidden].copy_from_slice(&weights.h0);
     let wh = weights.wh.view().cols_from(own.start, own.len());
     for t in 0..words.len() {
         let (before, z) = h.split_at_mut((t + 1) * stride);
@@ -93,8 +110,6 @@ pub(crate) fn forward<S: Simd, T: Num>(
         member.exchange_vectors(z, hidden, hidden);
     }
 
-    let (classes, s_stride) = (padded::<T>(shape.classes), row_stride::<T>(shape.classes));
-    let s = grow(&mut scratch.s, words.len() * s_stride);
     for row in s.chunks_exact_mut(s_stride) {
         row[..classes].copy_from_slice(&weights.b);
     }
@@ -142,28 +157,18 @@ pub(crate) fn backward<S: Simd, T: Num>(
         loss += kernel::derive_softmax(simd, &mut row[..classes], *label, scale);
     }
 
-    // dh = ds·wᵀ; then backwards in time dz = dh ∘ h ∘ (1 - h), and dh of the word before += dz·whᵀ.
     let (hidden, stride) = (padded::<T>(shape.hidden), row_stride::<T>(shape.hidden));
     let dz = grow(&mut scratch.dz, (words + shape.window - 1) * stride);
     dz.fill(T::zero());
-    let dh0 = grow(&mut scratch.dh0, hidden);
+    let dh0 = grow(&mut scratch.dh0, row_stride::<T>(shape.fed_back()));
     dh0.fill(T::zero());
     let inner = &mut dz[half * stride..][..words * stride];
-    let ds = View::new(s, words, classes, s_stride, 1);
-    let own = member.vectors(hidden);
-    let dh = ViewMut::new(inner, words, hidden, stride).cols_from(own.start, own.len());
-    kernel::dot(simd, ds, weights.w.view_padded().rows_from(own.start, own.len()), dh);
-    let wh = weights.wh.view_padded().rows_from(own.start, own.len());
-    for t in (0..words).rev() {
-        let (before, now) = inner.split_at_mut(t * stride);
-        let now = &mut now[..hidden];
-        let h = &scratch.h[(t + 1) * stride..][own.clone()];
-        kernel::through_sigmoid(simd, h, &mut now[own.clone()]);
-        member.exchange_vectors(now, hidden, hidden);
-        let dh_prev = if t == 0 { &mut *dh0 } else { &mut before[(t - 1) * stride..][..hidden] };
-        kernel::dot_row(simd, t, now, wh, &mut dh_prev[own.clone()]);
+    if shape.feedback == Feedback::Output {
+        let (h, fed_back) = (&mut scratch.h[stride..], &mut scratch.fed_back[..]);
+        jordan::backward(simd, &scratch.packed, weights, &mut Rows { h, fed_back, s, dz: inner, dh0 });
+    } else {
+        backward_states(simd, member, weights, &scratch.h, s, inner, dh0);
     }
-    member.exchange_vectors(dh0, hidden, hidden);
 
     // The derivative by the embeddings, without dx by window position: for each word one sum over all the
     // windows that see it and over the hidden units; all padding is one word more.
@@ -197,6 +202,40 @@ pub(crate) fn backward<S: Simd, T: Num>(
     loss / T::from_f64(words as f64)
 }
 
+/// From the derivatives ds by the logits, `dh = ds·wᵀ`; then backwards in time `dz = dh ∘ h ∘ (1 - h)`, and dh of the
+/// word before `+= dz·whᵀ`. dz and dh0 begin as zeros; row 0 of h is h0.
+#[inline(always)]
+fn backward_states<S: Simd, T: Num>(
+    simd: S,
+    member: &mut Member<'_, T>,
+    weights: &Weights<T>,
+    h: &[T],
+    ds: &[T],
+    dz: &mut [T],
+    dh0: &mut [T],
+) {
+    let shape = &weights.shape;
+    let (hidden, stride) = (padded::<T>(shape.hidden), row_stride::<T>(shape.hidden));
+    let (classes, s_stride) = (padded::<T>(shape.classes), row_stride::<T>(shape.classes));
+    let words = dz.len() / stride;
+    let dh0 = &mut dh0[..hidden];
+    let ds = View::new(ds, words, classes, s_stride, 1);
+    let own = member.vectors(hidden);
+    let dh = ViewMut::new(dz, words, hidden, stride).cols_from(own.start, own.len());
+    kernel::dot(simd, ds, weights.w.view_padded().rows_from(own.start, own.len()), dh);
+    let wh = weights.wh.view_padded().rows_from(own.start, own.len());
+    for t in (0..words).rev() {
+        let (before, now) = dz.split_at_mut(t * stride);
+        let now = &mut now[..hidden];
+        let h = &h[(t + 1) * stride..][own.clone()];
+        kernel::through_sigmoid(simd, h, &mut now[own.clone()]);
+        member.exchange_vectors(now, hidden, hidden);
+        let dh_prev = if t == 0 { &mut *dh0 } else { &mut before[(t - 1) * stride..][..hidden] };
+        kernel::dot_row(simd, t, now, wh, &mut dh_prev[own.clone()]);
+    }
+    member.exchange_vectors(dh0, hidden, hidden);
+}
+
 /// The large part of [`apply`]: some rows of w, wh and wx.
 pub(crate) struct Part<'a, T> {
     w: (usize, ViewMut<'a, T>),
@@ -205,7 +244,7 @@ pub(crate) struct Part<'a, T> {
     wx: Vec<(usize, ViewMut<'a, T>)>,
 }
 
-/// The parts of the members of a team: those rows that each has read last, so that they are still in its
+/// The parts of the members of a team, which only an Elman network has: those rows that each has read last, so that they are still in its
 /// caches.
 pub(crate) fn parts<T: Num>(target: &mut Weights<T>, members: usize) -> Vec<Part<'_, T>> {
     fn cut<'a, T: Num>(
@@ -247,7 +286,7 @@ pub(crate) fn apply_part<S: Simd, T: Num>(
     part: Part<'_, T>,
 ) {
     let factors = Factors::new(shape, words, scratch);
-    let w = [(factors.h, factors.ds, part.w), (factors.h_prev, factors.dz, part.wh)];
+    let w = [(factors.h, factors.ds, part.w), (factors.fed_back, factors.dz, part.wh)];
     let wx = part.wx.into_iter().map(|wx| (factors.x, factors.dz, wx));
     for (a, b, (from, to)) in w.into_iter().chain(wx) {
         kernel::product(simd, a.rows_from(from, to.rows()), b, to);
@@ -264,7 +303,7 @@ pub(crate) fn apply<S: Simd, T: Num>(
 ) {
     let factors = Factors::new(&target.shape, words.len(), scratch);
     kernel::product(simd, factors.h, factors.ds, target.w.view_mut());
-    kernel::product(simd, factors.h_prev, factors.dz, target.wh.view_mut());
+    kernel::product(simd, factors.fed_back, factors.dz, target.wh.view_mut());
     kernel::product(simd, factors.x, factors.dz, target.wx.view_mut());
     apply_vectors(simd, words, scratch, target);
 }
@@ -272,7 +311,7 @@ pub(crate) fn apply<S: Simd, T: Num>(
 /// The factors of the gradients of w, wh and wx; those on the left transposed.
 struct Factors<'a, T> {
     h: View<'a, T>,
-    h_prev: View<'a, T>,
+    fed_back: View<'a, T>,
     x: View<'a, T>,
     ds: View<'a, T>,
     dz: View<'a, T>,
@@ -285,7 +324,10 @@ impl<'a, T: Num> Factors<'a, T> {
         let (classes, s_stride) = (padded::<T>(shape.classes), row_stride::<T>(shape.classes));
         Factors {
             h: View::new(&scratch.h[stride..], words, shape.hidden, stride, 1).t(),
-            h_prev: View::new(&scratch.h, words, shape.hidden, stride, 1).t(),
+            fed_back: match shape.feedback {
+                Feedback::Hidden => View::new(&scratch.h, words, shape.hidden, stride, 1).t(),
+                Feedback::Output => View::new(&scratch.fed_back, words, shape.classes, s_stride, 1).t(),
+            },
             x: View::new(&scratch.x, words, shape.input(), shape.embed, 1).t(),
             ds: View::new(&scratch.s, words, classes, s_stride, 1),
             dz: View::new(&scratch.dz[shape.window / 2 * stride..], words, hidden, stride, 1),
@@ -311,7 +353,7 @@ pub(crate) fn apply_vectors<S: Simd, T: Num>(
     for row in scratch.dz[half * stride..][..n * stride].chunks_exact(stride) {
         kernel::add(simd, &row[..hidden], &mut target.bh);
     }
-    kernel::add(simd, &scratch.dh0[..hidden], &mut target.h0);
+    kernel::add(simd, &scratch.dh0[..padded::<T>(shape.fed_back())], &mut target.h0);
 
     let (embed, dx_stride) = (padded::<T>(shape.embed), row_stride::<T>(shape.embed));
     let padding = (shape.window > 1).then_some(shape.padding());

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use elman::{Error, Params, Sentence, Tagger};
+use elman::{Error, Feedback, Params, Sentence, Tagger};
 use fearless_simd::Simd;
 
 use crate::batch;
 use crate::isa::{Cpu, Task};
+use crate::jordan;
 use crate::kernel;
 use crate::matrix::{Bf16Matrix, Buffer, View, ViewMut, buffer, grow, padded, row_stride};
 use crate::num::Num;
-use crate::packed::{self, Packed};
+use crate::packed::{self, Packed, Rows};
 use crate::pool::{Pool, Split};
 use crate::sentence;
 use crate::team::Member;
@@ -43,6 +44,7 @@ struct Scratch<T> {
     packed: Packed,
     ids: Vec<usize>,
     z: Buffer<T>,
+    fed_back: Buffer<T>,
     s: Buffer<T>,
 }
 
@@ -53,6 +55,7 @@ impl<T: Num> Scratch<T> {
             packed: Packed::default(),
             ids: Vec::new(),
             z: buffer(),
+            fed_back: buffer(),
             s: buffer(),
         }
     }
@@ -211,7 +214,7 @@ fn label_group<S: Simd, T: Num>(simd: S, model: &Model<T>, scratch: &mut Scratch
         return;
     };
     let (hidden, stride) = (padded::<T>(shape.hidden), row_stride::<T>(shape.hidden));
-    let (classes, s_stride) = (padded::<T>(shape.classes), row_stride::<T>(shape.classes));
+    let s_stride = row_stride::<T>(shape.classes);
     let packed = &mut scratch.packed;
     packed.pack(0, jobs.len(), |i| jobs[i].sentence.words().len());
     let packed = &*packed;
@@ -229,7 +232,29 @@ fn label_group<S: Simd, T: Num>(simd: S, model: &Model<T>, scratch: &mut Scratch
             }
         },
     );
-    match (&model.wh_bf16, &*jobs) {
+    let s = grow(&mut scratch.s, rows * s_stride);
+    match shape.feedback {
+        Feedback::Hidden => logits(simd, model, packed, z, s),
+        Feedback::Output => {
+            let fed_back = grow(&mut scratch.fed_back, rows * s_stride);
+            let mut rows = Rows { h: z, fed_back, s, dz: &mut [], dh0: &mut [] };
+            jordan::forward(simd, packed, weights, &mut rows);
+        }
+    }
+    for (row, i, t) in packed.each_row() {
+        jobs[i].labels[t] = kernel::argmax(&scratch.s[row * s_stride..][..shape.classes]);
+    }
+}
+
+/// The logits of packed sentences, from what their inputs give: the states are written over it.
+#[inline(always)]
+fn logits<S: Simd, T: Num>(simd: S, model: &Model<T>, packed: &Packed, z: &mut [T], s: &mut [T]) {
+    let weights = &model.weights;
+    let shape = &weights.shape;
+    let (hidden, stride) = (padded::<T>(shape.hidden), row_stride::<T>(shape.hidden));
+    let (classes, s_stride) = (padded::<T>(shape.classes), row_stride::<T>(shape.classes));
+    let rows = packed.rows();
+    match (&model.wh_bf16, packed.order()) {
         // One sentence is bound by reading wh; several are bound by the sums.
         (Some(wh), [_]) => {
             for t in 0..rows {
@@ -241,13 +266,9 @@ fn label_group<S: Simd, T: Num>(simd: S, model: &Model<T>, scratch: &mut Scratch
         _ => packed::forward(simd, packed, &weights.h0, weights.wh.view(), z, stride),
     }
 
-    let s = grow(&mut scratch.s, rows * s_stride);
     for row in s.chunks_exact_mut(s_stride) {
         row[..classes].copy_from_slice(&weights.b);
     }
     let states = View::new(z, rows, shape.hidden, stride, 1);
     kernel::product(simd, states, weights.w.view(), ViewMut::new(s, rows, classes, s_stride));
-    for (row, i, t) in packed.each_row() {
-        jobs[i].labels[t] = kernel::argmax(&s[row * s_stride..][..shape.classes]);
-    }
 }

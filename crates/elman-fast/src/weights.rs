@@ -42,11 +42,11 @@ impl<T: Num> Weights<T> {
             shape,
             emb: Matrix::zeros(shape.vocab + 1, shape.embed),
             wx: Matrix::zeros(shape.input(), shape.hidden),
-            wh: Matrix::zeros(shape.hidden, shape.hidden),
+            wh: Matrix::zeros(shape.fed_back(), shape.hidden),
             w: Matrix::zeros(shape.hidden, shape.classes),
             bh: zeros(shape.hidden),
             b: zeros(shape.classes),
-            h0: zeros(shape.hidden),
+            h0: zeros(shape.fed_back()),
         }
     }
 

@@ -6,7 +6,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use common::*;
-use elman::{Network, Params, Shape};
+use elman::{Feedback, Network, Params, Shape};
 use elman_fast::Fast;
 
 /// The system's allocator, counting.
@@ -42,8 +42,12 @@ fn allocations(work: impl FnOnce()) -> u64 {
 
 #[test]
 fn the_steady_state_does_not_allocate() {
+    FEEDBACKS.into_iter().for_each(steady_state);
+}
+
+fn steady_state(feedback: Feedback) {
     let random = &mut Random::new(5);
-    let shape = Shape { vocab: 40, embed: 10, window: 7, hidden: 40, classes: 20 };
+    let shape = Shape { vocab: 40, embed: 10, window: 7, hidden: 40, classes: 20, feedback };
     let params: Params<f32> = params(shape, random);
     let sentences: Vec<_> = (1..40).map(|words| sentence(&shape, words, random)).collect();
     let fast = Fast::new();
@@ -66,7 +70,9 @@ fn the_steady_state_does_not_allocate() {
                 tagger.label(sentence.sentence(), &mut labels).unwrap();
             }
         });
-        println!("{what}: {sgd} allocations in steps, {batches} in batches, {labelling} in labelling");
+        println!(
+            "{feedback}, {what}: {sgd} allocations in steps, {batches} in batches, {labelling} in labelling"
+        );
         [sgd, batches, labelling]
     };
     let first = all("first pass");

@@ -4,7 +4,7 @@
 mod common;
 
 use common::*;
-use elman::{Network, Params, Recurrence, Sentence, Sequences, Shape};
+use elman::{Feedback, Network, Params, Recurrence, Sentence, Sequences, Shape};
 use elman_fast::{Fast, Isa, Num};
 
 /// The implementations that must agree to the bit, the first of them the measure.
@@ -132,7 +132,11 @@ fn the_recurrence() {
 /// Sentence by sentence, long ones and short ones: several threads compute one sentence together.
 #[test]
 fn a_learner_of_many_sentences() {
-    let shape = Shape { vocab: 60, embed: 33, window: 5, hidden: 150, classes: 7 };
+    FEEDBACKS.into_iter().for_each(learner_of_many_sentences);
+}
+
+fn learner_of_many_sentences(feedback: Feedback) {
+    let shape = Shape { vocab: 60, embed: 33, window: 5, hidden: 150, classes: 7, feedback };
     let random = &mut Random::new(99);
     let params: Params<f32> = params(shape, random);
     let sentences: Vec<_> = (0..60)
@@ -148,15 +152,19 @@ fn a_learner_of_many_sentences() {
             sentences.iter().map(|s| learner.step(std::slice::from_ref(s), 0.05).unwrap()).collect();
         let found = (bits(&losses), params_bits(&learner.params()));
         let measure = measure.get_or_insert_with(|| found.clone());
-        assert!(found == *measure, "{fast:?}");
+        assert!(found == *measure, "{feedback}: {fast:?}");
     }
 }
 
 /// Sentences are labelled alike alone, in any batch and in any order.
 #[test]
 fn labels_in_any_batch() {
+    FEEDBACKS.into_iter().for_each(labels_of_network);
+}
+
+fn labels_of_network(feedback: Feedback) {
     let random = &mut Random::new(77);
-    let shape = Shape { vocab: 50, embed: 20, window: 5, hidden: 48, classes: 30 };
+    let shape = Shape { vocab: 50, embed: 20, window: 5, hidden: 48, classes: 30, feedback };
     let params: Params<f32> = params(shape, random);
     let sentences: Vec<Sentence> = (0..64)
         .map(|_| {
@@ -182,7 +190,7 @@ fn labels_in_any_batch() {
         let batch: Vec<Sentence> = order.iter().map(|i| sentences[*i].clone()).collect();
         let labels = tagger.label_all(&batch).unwrap();
         for (i, labels) in order.iter().zip(labels) {
-            assert_eq!(labels, alone[*i], "sentence {i} in a batch of {size}");
+            assert_eq!(labels, alone[*i], "{feedback}: sentence {i} in a batch of {size}");
         }
     }
 }

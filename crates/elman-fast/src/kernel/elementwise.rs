@@ -134,6 +134,23 @@ pub(crate) fn derive_softmax<S: Simd, T: Num>(simd: S, row: &mut [T], label: usi
     log_sum - logit
 }
 
+/// `dy += s ∘ (ds - sum of s ∘ ds)`: from the derivative by `s = softmax(y)` to that by y.
+#[inline(always)]
+pub(crate) fn through_softmax<S: Simd, T: Num>(simd: S, s: &[T], ds: &[T], dy: &mut [T]) {
+    assert_eq!((s.len(), ds.len()), (dy.len(), dy.len()));
+    let mut sum = T::V::<S>::splat(simd, T::zero());
+    for (s, ds) in s.chunks_exact(T::LANES).zip(ds.chunks_exact(T::LANES)) {
+        sum = T::V::<S>::from_slice(simd, s).mul_add(T::V::<S>::from_slice(simd, ds), sum);
+    }
+    let mean = T::V::<S>::splat(simd, T::fold::<S>(sum));
+    for ((s, ds), dy) in
+        s.chunks_exact(T::LANES).zip(ds.chunks_exact(T::LANES)).zip(dy.chunks_exact_mut(T::LANES))
+    {
+        let from_mean = T::V::<S>::from_slice(simd, ds) - mean;
+        T::V::<S>::from_slice(simd, s).mul_add(from_mean, T::V::<S>::from_slice(simd, dy)).store_slice(dy);
+    }
+}
+
 /// Divides by the Euclidean norm; zeros are left alone.
 #[inline(always)]
 pub(crate) fn normalise<S: Simd, T: Num>(simd: S, row: &mut [T]) {

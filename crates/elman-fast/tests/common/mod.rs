@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use elman::ndarray::{Array1, Array2};
-use elman::{Cell, Labelled, Params, Real, Sentence, Shape};
+use elman::{Cell, Feedback, Labelled, Params, Real, Sentence, Shape};
 
 /// A small generator, so that a failing case is named by its seed.
 pub(crate) struct Random(u64);
@@ -37,6 +37,9 @@ impl Random {
 /// Sizes on both sides of every vector boundary.
 pub(crate) const SIZES: [usize; 12] = [1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 65, 100];
 
+/// Elman's network and Jordan's.
+pub(crate) const FEEDBACKS: [Feedback; 2] = [Feedback::Hidden, Feedback::Output];
+
 pub(crate) fn shape(random: &mut Random) -> Shape {
     Shape {
         vocab: 1 + random.below(30),
@@ -44,6 +47,7 @@ pub(crate) fn shape(random: &mut Random) -> Shape {
         window: 1 + 2 * random.below(5),
         hidden: *random.of(&SIZES),
         classes: *random.of(&SIZES),
+        feedback: *random.of(&FEEDBACKS),
     }
 }
 
