@@ -43,6 +43,12 @@ class Case:
     sentences: list
     lr: float
     truncate: tuple = ()
+    network: str = "elman"
+
+    @property
+    def jordan(self):
+        """Whether the output of a step is fed back, and not its state."""
+        return self.network == "jordan"
 
 
 CASES = [
@@ -61,20 +67,33 @@ CASES = [
         ],
         0.0970806646812754, (5, 30),
     ),
+    Case("jordan_tiny", 5, 2, 3, 3, 2, [[3, 0, 4, 1], [2, 2], [1, 3, 0]], 0.1, (1, 3, 4, 9), "jordan"),
+    Case("jordan_square", 7, 4, 5, 5, 5, [[2, 2, 2, 6, 2, 6, 2, 2], [0] * 6, [6]], 0.3, (1, 3), "jordan"),
+    Case(
+        "jordan_medium", 40, 10, 7, 33, 17,
+        [
+            [17, 3, 39, 8, 0, 21, 3, 33, 12, 5, 28, 3],
+            [1, 39, 14, 22],
+            [30, 7, 7, 19, 2, 36, 11],
+            [25, 3, 9, 9, 31],
+        ],
+        0.0970806646812754, (5, 30), "jordan",
+    ),
 ]  # fmt: skip
 
 
 def inputs(case, seed):
     """Parameters (none of them zero) and the labels of the sentences."""
     rng = np.random.default_rng(seed)
+    fed_back = case.classes if case.jordan else case.hidden
     shapes = {
         "emb": (case.vocab + 1, case.embed),
         "wx": (case.embed * case.window, case.hidden),
-        "wh": (case.hidden, case.hidden),
+        "wh": (fed_back, case.hidden),
         "w": (case.hidden, case.classes),
         "bh": (case.hidden,),
         "b": (case.classes,),
-        "h0": (case.hidden,),
+        "h0": (fed_back,),
     }
     params = {name: rng.uniform(-0.8, 0.8, shapes[name]) for name in NAMES}
     labels = [rng.integers(0, case.classes, len(words)) for words in case.sentences]
@@ -94,7 +113,8 @@ def changed_rows(words, case):
 
 
 class PyTensor:
-    """The equations as the Theano tutorial writes them: a scan with outputs_info=[h0, None]."""
+    """The equations as the Theano tutorial writes them: a scan with outputs_info=[h0, None], and those of the Jordan
+    network, with [None, s0]."""
 
     version = f"pytensor {pytensor.__version__}"
 
@@ -116,15 +136,15 @@ class PyTensor:
         steps = self.ids.shape[0]
         x = emb[self.ids].reshape((steps, self.case.window * self.case.embed))
 
-        def recurrence(x_t, h_prev):
-            h_t = pt.sigmoid(x_t @ wx + h_prev @ wh + bh)
+        def recurrence(x_t, fed_back):
+            h_t = pt.sigmoid(x_t @ wx + fed_back @ wh + bh)
             s_t = pt.special.softmax(h_t @ w + b, axis=-1)
             return h_t, s_t
 
         h, s = pytensor.scan(
             fn=recurrence,
             sequences=x,
-            outputs_info=[h0, None],
+            outputs_info=[None, h0] if self.case.jordan else [h0, None],
             n_steps=steps,
             truncate_gradient=truncate,
             return_updates=False,
@@ -159,15 +179,16 @@ class PyTorch:
         self.tensors = [torch.tensor(params[name], requires_grad=True) for name in NAMES]
 
     def forward(self, words, first=0):
-        """h and the logarithm of s; the state before step `first` is a constant unless it is h0."""
-        emb, wx, wh, w, bh, b, h = self.tensors
+        """h and the logarithm of s; what is fed back into step `first` is a constant unless it is h0."""
+        emb, wx, wh, w, bh, b, fed_back = self.tensors
         x = emb[torch.tensor(contexts(words, self.case))].reshape(len(words), -1)
         states = []
         for t in range(len(words)):
             if t == first and t > 0:
-                h = h.detach()
-            h = torch.sigmoid(x[t] @ wx + h @ wh + bh)
+                fed_back = fed_back.detach()
+            h = torch.sigmoid(x[t] @ wx + fed_back @ wh + bh)
             states.append(h)
+            fed_back = torch.softmax(h @ w + b, dim=0) if self.case.jordan else h
         h = torch.stack(states)
         return h, torch.log_softmax(h @ w + b, dim=1)
 
@@ -208,16 +229,15 @@ class Jax:
         self.case = case
         self.tensors = [jnp.asarray(params[name]) for name in NAMES]
 
-    @staticmethod
-    def loss(tensors, ids, labels, first):
-        """The loss of the steps from `first` on; the state before step `first` is a constant unless it
+    def loss(self, tensors, ids, labels, first):
+        """The loss of the steps from `first` on; what is fed back into step `first` is a constant unless it
         is h0."""
         emb, wx, wh, w, bh, b, h0 = tensors
         steps = ids.shape[0]
 
-        def recurrence(h_prev, x_t):
-            h_t = jax.nn.sigmoid(x_t @ wx + h_prev @ wh + bh)
-            return h_t, h_t
+        def recurrence(fed_back, x_t):
+            h_t = jax.nn.sigmoid(x_t @ wx + fed_back @ wh + bh)
+            return jax.nn.softmax(h_t @ w + b) if self.case.jordan else h_t, h_t
 
         x = emb[ids].reshape(steps, -1)
         last, before = jax.lax.scan(recurrence, h0, x[:first])
@@ -299,7 +319,8 @@ def make(case, seed):
     tensors["labels"] = np.concatenate(labels).astype(np.int64)
     tensors["lengths"] = np.array([len(words) for words in case.sentences], dtype=np.int64)
     tensors["lr"] = np.array(case.lr)
-    metadata = {
+    metadata = {"network": case.network} if case.jordan else {}
+    metadata |= {
         "format": "elman golden 1",
         "case": case.name,
         "values from": PyTensor.version,

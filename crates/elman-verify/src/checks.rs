@@ -8,7 +8,7 @@ mod recurrence;
 mod same_bits;
 mod tagger;
 
-use elman::{Labelled, Network, Params, Shape};
+use elman::{Feedback, Labelled, Network, Params, Shape};
 
 use crate::strategies::Problem;
 use crate::{Number, Options, Report};
@@ -24,7 +24,8 @@ pub use same_bits::{check_same_bits, check_same_bits_recurrence};
 pub use tagger::check_tagger;
 
 /// The tutorial's shape, with a smaller vocabulary: the rows of the embeddings do not interact.
-const TUTORIAL: Shape = Shape { vocab: 60, embed: 50, window: 7, hidden: 200, classes: 127 };
+pub(crate) const TUTORIAL: Shape =
+    Shape { vocab: 60, embed: 50, window: 7, hidden: 200, classes: 127, feedback: Feedback::Hidden };
 
 /// Puts an implementation of [`Network`] through the whole suite: [`check_gradient`], [`check_agreement`],
 /// [`check_learner`], [`check_tagger`], [`check_invariance`] and [`check_doors`].

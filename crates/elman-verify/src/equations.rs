@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use elman::ndarray::{Array2, ArrayView1, ArrayView2, Axis, Slice};
-use elman::{Cell, Labelled, Params};
+use elman::{Cell, Feedback, Labelled, Params};
 
 /// `x`, `[T, embed · window]`: the words with `window / 2` padding rows on either side, seen through a
 /// window that moves by one word a step.
@@ -36,9 +36,25 @@ pub(crate) fn states(
     h
 }
 
-/// The states of a sentence.
-pub(crate) fn sentence_states(params: &Params<f64>, x: ArrayView2<'_, f64>) -> Array2<f64> {
-    states(x, params.wx.view(), params.wh.view(), params.bh.view(), params.h0.view())
+/// The scores `z[t] = h[t]·w + b` of a sentence, `[T, classes]`.
+fn scores(params: &Params<f64>, x: ArrayView2<'_, f64>) -> Array2<f64> {
+    let (wx, wh, bh, h0) = (params.wx.view(), params.wh.view(), params.bh.view(), params.h0.view());
+    match params.feedback {
+        Feedback::Hidden => states(x, wx, wh, bh, h0).dot(&params.w) + &params.b,
+        // h[t] = sigmoid(x[t]·wx + softmax(z[t-1])·wh + bh)
+        Feedback::Output => {
+            let from_x = x.dot(&wx) + bh;
+            let mut z = Array2::zeros((x.nrows(), params.b.len()));
+            let mut s = h0.to_owned();
+            for (from_x, mut z) in from_x.rows().into_iter().zip(z.rows_mut()) {
+                let h = (s.dot(&wh) + from_x).mapv(|a| 1.0 / (1.0 + (-a).exp()));
+                z.assign(&(h.dot(&params.w) + &params.b));
+                let log_sum = log_sum_exp(z.view());
+                s = z.mapv(|z| (z - log_sum).exp());
+            }
+            z
+        }
+    }
 }
 
 /// The states of packed sequences.
@@ -71,7 +87,7 @@ pub(crate) fn loss(params: &Params<f64>, batch: &[Labelled]) -> f64 {
     let window = params.wx.nrows() / params.emb.ncols();
     let sentence_loss = |labelled: &Labelled| {
         let x = windows(params.emb.view(), labelled.sentence().words(), window);
-        let z = sentence_states(params, x.view()).dot(&params.w) + &params.b;
+        let z = scores(params, x.view());
         let words = z.rows().into_iter().zip(labelled.labels());
         words.map(|(z, label)| log_sum_exp(z) - z[*label]).sum::<f64>() / labelled.labels().len() as f64
     };

@@ -2,13 +2,14 @@ use std::fmt::{self, Debug};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use elman::Error;
 use elman::ndarray::{ArrayView, Dimension};
+use elman::{Error, Feedback, Shape};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::Number;
 use crate::report::{Against, Entry, Failure, Histogram, Measurement, Report};
+use crate::strategies::{Problem, Sizes, problems};
 
 /// What to run.
 ///
@@ -23,6 +24,7 @@ pub struct Options {
     pub(crate) cases: usize,
     pub(crate) only: Option<String>,
     pub(crate) shrink: usize,
+    feedback: Option<Feedback>,
     slack: f64,
     progress: Option<Progress>,
 }
@@ -37,21 +39,22 @@ impl Default for Options {
 
 impl Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Options { seed, cases, only, shrink, slack, progress: _ } = self;
+        let Options { seed, cases, only, shrink, feedback, slack, progress: _ } = self;
         f.debug_struct("Options")
             .field("seed", seed)
             .field("cases", cases)
             .field("only", only)
             .field("shrink", shrink)
+            .field("feedback", feedback)
             .field("slack", slack)
             .finish_non_exhaustive()
     }
 }
 
 impl Options {
-    /// Seed 42, 350 random cases, all of them, shrunk when they fail.
+    /// Seed 42, 350 random cases of both networks, all of them, shrunk when they fail.
     pub fn new() -> Self {
-        Options { seed: 42, cases: 350, only: None, shrink: 400, slack: 1.0, progress: None }
+        Options { seed: 42, cases: 350, only: None, shrink: 400, feedback: None, slack: 1.0, progress: None }
     }
 
     /// The seed of the random cases. The same seed gives the same cases on every machine.
@@ -73,6 +76,20 @@ impl Options {
     /// How many smaller problems to try when one fails; 0 keeps the one that was found.
     pub fn shrink(self, tries: usize) -> Self {
         Options { shrink: tries, ..self }
+    }
+
+    /// Takes the problems of one of the two networks alone, Elman's or Jordan's: for an implementation that has no
+    /// other.
+    pub fn feedback(self, feedback: Feedback) -> Self {
+        Options { feedback: Some(feedback), ..self }
+    }
+
+    /// The networks whose problems are taken.
+    pub(crate) fn feedbacks(&self) -> impl Iterator<Item = Feedback> + use<> {
+        let only = self.feedback;
+        [Feedback::Hidden, Feedback::Output]
+            .into_iter()
+            .filter(move |feedback| only.is_none_or(|only| only == *feedback))
     }
 
     /// Multiplies what the results may be off by; 1 by default. What is allowed is some four standard deviations
@@ -241,6 +258,35 @@ pub(crate) struct Part<'a> {
 impl<'a> Part<'a> {
     pub(crate) fn new<T: Number>(name: &'static str, implementation: String, options: &'a Options) -> Self {
         Part { name, options, report: Report::new(implementation, T::NAME, options.seed) }
+    }
+
+    /// The random problems of the networks that are asked for.
+    pub(crate) fn problems(&self, sizes: Sizes) -> impl Strategy<Value = Problem> + use<> {
+        let only = self.options.feedback;
+        problems(sizes).prop_map(move |problem| {
+            let feedback = only.unwrap_or(problem.shape.feedback);
+            Problem { shape: Shape { feedback, ..problem.shape }, ..problem }
+        })
+    }
+
+    /// [`Part::fixed`] for a problem of [`Problem::tutorial`], of each network that is asked for.
+    pub(crate) fn tutorial(
+        &mut self,
+        id: &str,
+        shape: Shape,
+        (lengths, seed): (&[usize], u64),
+        test: impl Fn(&Problem, &mut Trial<'_>) -> Result<(), Error>,
+    ) {
+        for feedback in self.options.feedbacks() {
+            let id = match feedback {
+                Feedback::Hidden => id.to_string(),
+                Feedback::Output => format!("{id}-{feedback}"),
+            };
+            match Problem::tutorial(Shape { feedback, ..shape }, lengths, seed) {
+                Ok(problem) => self.fixed(&id, problem, &test),
+                Err(error) => unreachable!("{error}"),
+            }
+        }
     }
 
     /// Runs a case that does not depend on the seed, unless another one has failed.

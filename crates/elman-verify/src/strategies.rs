@@ -17,7 +17,7 @@
 //! ```
 
 use elman::ndarray::Array2;
-use elman::{Cell, Error, Labelled, Params, Sentence, Shape};
+use elman::{Cell, Error, Feedback, Labelled, Params, Sentence, Shape};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -161,7 +161,8 @@ pub enum Sizes {
     Full,
 }
 
-/// Shapes whose every size may be a [boundary](BOUNDARIES).
+/// Shapes of Elman and of Jordan networks, whose every size may be a [boundary](BOUNDARIES). One in eight has as many
+/// labels as hidden units: the tensors of either network would then fit the other.
 pub fn shapes(sizes: Sizes) -> impl Strategy<Value = Shape> {
     let (most, vocab, parameters) = match sizes {
         Sizes::Small => (17usize, 6usize, 900usize),
@@ -173,9 +174,12 @@ pub fn shapes(sizes: Sizes) -> impl Strategy<Value = Shape> {
     };
     let window =
         prop_oneof![2 => select(vec![1usize, 3, 5, 7]), 1 => (0usize..10).prop_map(|half| 2 * half + 1)];
-    (1..=vocab, size(), window, size(), size(), 0..3usize).prop_map(
-        move |(vocab, embed, window, hidden, classes, keep)| {
-            let mut shape = Shape { vocab, embed, window, hidden, classes };
+    let feedback = select(vec![Feedback::Hidden, Feedback::Output]);
+    let square = proptest::bool::weighted(0.125);
+    (1..=vocab, size(), window, size(), size(), 0..3usize, feedback, square).prop_map(
+        move |(vocab, embed, window, hidden, classes, keep, feedback, square)| {
+            let classes = if square { hidden } else { classes };
+            let mut shape = Shape { vocab, embed, window, hidden, classes, feedback };
             // Too many parameters: halve the sizes in turn, one of them last.
             let mut turn = 0;
             while shape.parameters() > parameters {
@@ -188,6 +192,9 @@ pub fn shapes(sizes: Sizes) -> impl Strategy<Value = Shape> {
                 if turn > 30 {
                     shape = Shape { embed: 1, window: 1, hidden: 1, ..shape };
                 }
+            }
+            if square {
+                shape.classes = shape.hidden;
             }
             shape
         },

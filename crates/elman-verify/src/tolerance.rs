@@ -52,6 +52,17 @@
 //! da   = dh h (1 - h)           cov da = d cov dh d ⊕ e cov h e + (2 eps da)²    e = diag(dh (1 - 2h))
 //! ```
 //!
+//! In a Jordan network `s` takes the place of `h` in what is fed back, and an error passes through the softmax at each
+//! step, forwards and backwards:
+//!
+//! ```text
+//! a[t] = x·wx + s·wh + bh       cov a  = whᵀ cov s wh + roundings²
+//! ds   = (s - onehot) / n + j·g cov ds = m cov s mᵀ ⊕ j cov g j + roundings²
+//!        g = wh·da[t+1]         cov g  = wh cov da[t+1] whᵀ + roundings²
+//!                                                      m = 1 / n + diag(g - s·g) - s gᵀ
+//! dh   = w·ds                   cov dh = w cov ds wᵀ + roundings²
+//! ```
+//!
 //! Where `⊕` stands, both errors are made of the same roundings, those of the states. Their covariance with
 //! each other is not followed; `p ⊕ q = (1 + c) p + (1 + 1/c) q` is not less than the covariance of the sum,
 //! whatever `c` is and however they go together.
@@ -61,7 +72,7 @@
 //! multiplied by `(e^m - 1) / m`, where `m` is twice the largest error of the scores. That makes an error larger
 //! but leaves its direction; in a chaotic network all errors point the same way, and what is at right angles to it
 //! has none. So what is beyond the first order is added at each step as an error of its own, `error²` times half the
-//! greatest curvature and the products of two errors: nothing where errors are small. States and outputs are
+//! greatest curvature and the products of two errors (of three where `j·g` is wrong in both): nothing where errors are small. States and outputs are
 //! between 0 and 1, and so are their errors; their standard deviations too, and so `cov h` and `cov s` end at 5².
 //!
 //! Note what saturation does: where `s` is nearly 1, `s - 1` is nearly 0, but its error is that of `s`. A
@@ -73,7 +84,7 @@
 //! nothing is checked in that entry. The report counts such entries as *blind*.
 
 use elman::ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, Slice, Zip, aview1, concatenate};
-use elman::{Cell, Error, Labelled, Params, Sentence};
+use elman::{Cell, Error, Feedback, Labelled, Params, Sentence};
 
 use crate::Number;
 use crate::equations::{log_sum_exp, rows, windows};
@@ -211,61 +222,80 @@ pub(crate) struct Tolerances {
 pub(crate) fn predict(unit: Unit, params: &Params<f64>, sentence: &Sentence) -> Result<Array2<f64>, Error> {
     let shape = params.shape()?;
     let cell = Weights::of_network(params);
-    let run = cell.forward(unit, windows(params.emb.view(), sentence.words(), shape.window));
+    let (_, outputs) = forward(unit, params, &cell, sentence)?;
     let mut allowed = Array2::zeros((sentence.words().len(), shape.classes));
-    for (t, mut row) in allowed.rows_mut().into_iter().enumerate() {
-        row.assign(&at_most_one(&Output::new(unit, params, &run, t).cov_s));
+    for (mut row, output) in allowed.rows_mut().into_iter().zip(&outputs) {
+        row.assign(&at_most_one(&output.cov_s));
     }
     Ok(allowed)
+}
+
+/// The states and the outputs of a sentence.
+fn forward(
+    unit: Unit,
+    params: &Params<f64>,
+    cell: &Weights<'_>,
+    sentence: &Sentence,
+) -> Result<(Run, Vec<Output>), Error> {
+    let shape = params.shape()?;
+    let mut outputs = Vec::new();
+    let x = windows(params.emb.view(), sentence.words(), shape.window);
+    let run = cell.forward(unit, x, |h, cov_h| {
+        let output = Output::new(unit, params, h, cov_h);
+        let fed_back = match shape.feedback {
+            Feedback::Hidden => (h.clone(), cov_h.clone()),
+            Feedback::Output => (output.s.clone(), output.cov_s.clone()),
+        };
+        outputs.push(output);
+        fed_back
+    });
+    Ok((run, outputs))
 }
 
 /// What the loss and the gradient of a batch may be off by.
 pub(crate) fn gradient(unit: Unit, params: &Params<f64>, batch: &[Labelled]) -> Result<Tolerances, Error> {
     let shape = params.shape()?;
     let cell = Weights::of_network(params);
-    let (w, w_t) = (params.w.view(), standard(params.w.t()));
+    let w_t = standard(params.w.t());
     let mut emb = Sum::new(params.emb.dim());
-    let mut sums = CellSums::new(shape.input(), shape.hidden);
+    let mut sums = CellSums::new(shape.input(), params.wh.dim());
     let (mut sum_w, mut sum_b) = (Sum::new(params.w.dim()), Sum::new((1, shape.classes)));
     let (mut loss, mut loss_error, mut words) = (0.0, 0.0, 0);
 
     for labelled in batch {
-        let steps = labelled.labels().len();
+        let (steps, labels) = (labelled.labels().len(), labelled.labels());
         let n = (steps * batch.len()) as f64;
-        let run = cell.forward(unit, windows(params.emb.view(), labelled.sentence().words(), shape.window));
-        let mut outer = Outer::zeros(steps, shape.hidden);
-        let (mut ds, mut ds_error) =
-            (Array2::zeros((steps, shape.classes)), Array2::zeros((steps, shape.classes)));
-        for (t, label) in labelled.labels().iter().enumerate() {
-            let output = Output::new(unit, params, &run, t);
+        let (run, outputs) = forward(unit, params, &cell, labelled.sentence())?;
+        for (output, label) in outputs.iter().zip(labels) {
             let (value, error) = output.loss(unit, *label);
             loss += value / n;
             loss_error += error / n;
-
-            let mut onehot = Array1::zeros(shape.classes);
-            onehot[*label] = 1.0;
-            let ds_t = (&output.s - &onehot) / n;
-            let mut cov = output.cov_s / (n * n);
-            let mut rounding = (&output.s + &onehot) * (2.0 * unit.eps / n) + unit.floor;
-            // Duals have 1 minus the sum of all others here, each rounded in f64.
-            rounding[output.max] += SUM * growth(shape.classes) * f64::EPSILON / n;
-            add_independent(&mut cov, &rounding);
-            outer.dh.row_mut(t).assign(&w.dot(&ds_t));
-            let roundings = unit.product(&Array1::zeros(shape.hidden), &ds_t, w_t.view());
-            outer.cov.push(transport(w, &cov));
-            add_independent(&mut outer.cov[t], &roundings);
-            ds_error.row_mut(t).assign(&deviations(&cov));
-            ds.row_mut(t).assign(&ds_t);
         }
+        let mut ds = Array2::zeros((steps, shape.classes));
+        let mut ds_error = Array2::zeros((steps, shape.classes));
+        // From the gradient by the scores to that by the state.
+        let mut through_w = |t: usize, (ds_t, cov): (Array1<f64>, Array2<f64>)| {
+            ds_error.row_mut(t).assign(&deviations(&cov));
+            let mut cov_dh = transport(params.w.view(), &cov);
+            let zero = Array1::zeros(shape.hidden);
+            add_independent(&mut cov_dh, &unit.product(&zero, &ds_t, w_t.view()));
+            let dh = params.w.dot(&ds_t);
+            ds.row_mut(t).assign(&ds_t);
+            (dh, cov_dh)
+        };
+        let back = cell.backward(unit, &run, |t, carried| match shape.feedback {
+            Feedback::Hidden => {
+                let (dh, cov_dh) = through_w(t, outputs[t].gradient(unit, labels[t], n, None));
+                carried.onto(unit, &cell.wh_t, dh, Some(&cov_dh))
+            }
+            Feedback::Output => {
+                let through = (t + 1 < steps).then(|| carried.rounded(unit, &cell.wh_t));
+                through_w(t, outputs[t].gradient(unit, labels[t], n, through))
+            }
+        });
         words += steps;
-        sum_w.add_products(
-            rows(run.h.view(), 1..steps + 1),
-            rows(run.errors().view(), 1..steps + 1),
-            &ds,
-            &ds_error,
-        );
+        sum_w.add_products(run.h.view(), run.errors().view(), &ds, &ds_error);
         sum_b.add_rows(&ds, &ds_error);
-        let back = cell.backward(unit, &run, &outer);
         sums.add(&run, &back);
         let half = shape.window / 2;
         for t in 0..steps {
@@ -289,6 +319,7 @@ pub(crate) fn gradient(unit: Unit, params: &Params<f64>, batch: &[Labelled]) -> 
         h0: cell.h0,
         w: sum_w.allowed(unit),
         b: sum_b.allowed(unit).remove_axis(Axis(0)),
+        feedback: shape.feedback,
     };
     Ok(Tolerances {
         loss: loss_error,
@@ -302,6 +333,7 @@ pub(crate) fn gradient(unit: Unit, params: &Params<f64>, batch: &[Labelled]) -> 
             h0: sums.h0.value.remove_axis(Axis(0)),
             w: sum_w.value,
             b: sum_b.value.remove_axis(Axis(0)),
+            feedback: shape.feedback,
         },
     })
 }
@@ -328,16 +360,17 @@ pub(crate) fn recurrence(
     let weights = Weights::of_cell(cell);
     let (input, hidden) = cell.wx.dim();
     let (mut h, mut allowed_xs) = (Array2::zeros(dh.raw_dim()), Array2::zeros(xs.raw_dim()));
-    let mut sums = CellSums::new(input, hidden);
+    let mut sums = CellSums::new(input, (hidden, hidden));
     let mut start = 0;
     for length in lengths {
         let range = start..start + length;
-        let run = weights.forward(unit, rows(xs, range.clone()).to_owned());
-        let mut outer = Outer::zeros(*length, hidden);
-        outer.dh.assign(&rows(dh, range.clone()));
-        let back = weights.backward(unit, &run, &outer);
+        let run =
+            weights.forward(unit, rows(xs, range.clone()).to_owned(), |h, cov_h| (h.clone(), cov_h.clone()));
+        let dh = rows(dh, range.clone());
+        let back = weights
+            .backward(unit, &run, |t, carried| carried.onto(unit, &weights.wh_t, dh.row(t).to_owned(), None));
         let part = Slice::from(range);
-        h.slice_axis_mut(Axis(0), part).assign(&rows(run.errors().view(), 1..length + 1));
+        h.slice_axis_mut(Axis(0), part).assign(&run.errors());
         allowed_xs.slice_axis_mut(Axis(0), part).assign(&back.dx_error);
         sums.add(&run, &back);
         start += length;
@@ -357,11 +390,15 @@ struct Weights<'a> {
     wh_t: Array2<f64>,
 }
 
-/// A sequence's states and the covariances of their errors; the first row and covariance are those of `h0`.
+/// A sequence's states, and what was fed back into each step.
 struct Run {
     x: Array2<f64>,
     h: Array2<f64>,
+    /// The covariances of the errors of the states.
     cov: Vec<Array2<f64>>,
+    /// `h0` first.
+    fed_back: Array2<f64>,
+    fed_back_error: Array2<f64>,
 }
 
 impl Run {
@@ -374,16 +411,36 @@ impl Run {
     }
 }
 
-/// The gradient that reaches each state from outside the recurrence, and the covariances of its errors (none
-/// if it is exact).
-struct Outer {
-    dh: Array2<f64>,
-    cov: Vec<Array2<f64>>,
+/// The gradient that a step carries back to what was fed into it, `wh·da`, the covariance of its errors (without the
+/// roundings of this product), and `da` itself.
+struct Carried {
+    value: Array1<f64>,
+    cov: Array2<f64>,
+    da: Array1<f64>,
 }
 
-impl Outer {
-    fn zeros(steps: usize, hidden: usize) -> Self {
-        Outer { dh: Array2::zeros((steps, hidden)), cov: Vec::new() }
+impl Carried {
+    /// Added to a gradient from elsewhere, which has errors of its own (or is exact).
+    fn onto(
+        self,
+        unit: Unit,
+        wh_t: &Array2<f64>,
+        other: Array1<f64>,
+        other_cov: Option<&Array2<f64>>,
+    ) -> (Array1<f64>, Array2<f64>) {
+        let roundings = unit.product(&other, &self.da, wh_t.view());
+        let mut cov = match other_cov {
+            Some(other_cov) => dependent(self.cov, other_cov),
+            None => self.cov,
+        };
+        add_independent(&mut cov, &roundings);
+        (other + self.value, cov)
+    }
+
+    /// Alone.
+    fn rounded(self, unit: Unit, wh_t: &Array2<f64>) -> (Array1<f64>, Array2<f64>) {
+        let zero = Array1::zeros(self.value.len());
+        self.onto(unit, wh_t, zero, None)
     }
 }
 
@@ -416,14 +473,22 @@ impl<'a> Weights<'a> {
         Weights { wx, wh, bh, h0, all, wx_t: standard(wx.t()), wh_t: standard(wh.t()) }
     }
 
-    fn forward(&self, unit: Unit, x: Array2<f64>) -> Run {
-        let (steps, hidden) = (x.nrows(), self.h0.len());
-        let mut h = Array2::zeros((steps + 1, hidden));
-        h.row_mut(0).assign(&self.h0);
-        let mut cov = vec![Array2::zeros((hidden, hidden))];
+    /// `feed` says what of a state and its errors is fed back.
+    fn forward(
+        &self,
+        unit: Unit,
+        x: Array2<f64>,
+        mut feed: impl FnMut(&Array1<f64>, &Array2<f64>) -> (Array1<f64>, Array2<f64>),
+    ) -> Run {
+        let (steps, hidden, fed) = (x.nrows(), self.bh.len(), self.h0.len());
+        let mut h = Array2::zeros((steps, hidden));
+        let (mut fed_back, mut fed_back_error) = (Array2::zeros((steps, fed)), Array2::zeros((steps, fed)));
+        let mut cov = Vec::new();
+        let (mut h_prev, mut cov_prev) = (self.h0.to_owned(), Array2::zeros((fed, fed)));
         let from_x = x.dot(&self.wx) + self.bh;
         for t in 0..steps {
-            let h_prev = h.row(t).to_owned();
+            fed_back.row_mut(t).assign(&h_prev);
+            fed_back_error.row_mut(t).assign(&at_most_one(&cov_prev));
             let a = &from_x.row(t) + &h_prev.dot(&self.wh);
             let terms = concatenate![Axis(0), x.row(t), h_prev, aview1(&[1.0])];
             // One chain over all terms, or one over x·wx and one over h·wh, whichever rounds more.
@@ -437,7 +502,7 @@ impl<'a> Weights<'a> {
                 .map_collect(|of_x, of_h, a| of_x.hypot(*of_h).hypot(2.0 * unit.eps * a));
             let roundings = Zip::from(&together).and(&apart).map_collect(|a: &f64, b| a.max(*b));
             let mut cov_a =
-                if t == 0 { Array2::zeros((hidden, hidden)) } else { transport(self.wh.t(), &cov[t]) };
+                if t == 0 { Array2::zeros((hidden, hidden)) } else { transport(self.wh.t(), &cov_prev) };
             add_independent(&mut cov_a, &roundings);
             let h_t = a.mapv(sigmoid);
             let a_error = deviations(&cov_a);
@@ -452,32 +517,33 @@ impl<'a> Weights<'a> {
                 .map_collect(|slope, error| slope.min(MOST_CURVATURE) * error * error / 2.0);
             add_independent(&mut cov_h, &second_order);
             add_independent(&mut cov_h, &h_t.mapv(|h| FUNCTION * unit.eps * h + unit.floor));
-            h.row_mut(t + 1).assign(&h_t);
+            h.row_mut(t).assign(&h_t);
             cov.push(bounded(cov_h));
+            (h_prev, cov_prev) = feed(&h_t, &cov[t]);
         }
-        Run { x, h, cov }
+        Run { x, h, cov, fed_back, fed_back_error }
     }
 
-    fn backward(&self, unit: Unit, run: &Run, outer: &Outer) -> Back {
-        let (steps, hidden, input) = (run.x.nrows(), self.h0.len(), self.wx.nrows());
+    /// `dh_of` makes of what the step after carries back the gradient of a state and the covariance of its errors.
+    fn backward(
+        &self,
+        unit: Unit,
+        run: &Run,
+        mut dh_of: impl FnMut(usize, Carried) -> (Array1<f64>, Array2<f64>),
+    ) -> Back {
+        let (steps, hidden) = run.h.dim();
+        let (fed, input) = (self.h0.len(), self.wx.nrows());
         let mut da = Array2::zeros((steps, hidden));
         let mut da_error = Array2::zeros((steps, hidden));
         let mut dx_error = Array2::zeros((steps, input));
-        let mut carried = Array1::zeros(hidden);
-        let mut da_next = Array1::zeros(hidden);
         let mut dx_roundings = Array2::zeros((steps, input));
-        let mut carried_cov = Array2::zeros((hidden, hidden));
+        let mut carried =
+            Carried { value: Array1::zeros(fed), cov: Array2::zeros((fed, fed)), da: Array1::zeros(hidden) };
         for t in (0..steps).rev() {
-            let h = run.h.row(t + 1);
-            let dh = &outer.dh.row(t) + &carried;
-            let roundings = unit.product(&outer.dh.row(t).to_owned(), &da_next, self.wh_t.view());
-            let mut cov = carried_cov;
-            if let Some(outer) = outer.cov.get(t) {
-                cov = dependent(cov, outer);
-            }
-            add_independent(&mut cov, &roundings);
+            let h = run.h.row(t);
+            let (dh, cov) = dh_of(t, carried);
             let da_t = &dh * &h.mapv(|h| h * (1.0 - h));
-            let h_error = at_most_one(&run.cov[t + 1]);
+            let h_error = at_most_one(&run.cov[t]);
             let steepest = Zip::from(h).and(&h_error).map_collect(|h, error| {
                 let h = (h.min(1.0 - h) + error).min(0.5);
                 h * (1.0 - h)
@@ -491,25 +557,23 @@ impl<'a> Weights<'a> {
                 .and(&deviations(&cov))
                 .and(&h_error)
                 .map_collect(|dh, dh_error, h_error| h_error * (dh_error + dh.abs() * h_error));
-            let mut cov_da = dependent(scale(cov, &steepest), &scale(run.cov[t + 1].clone(), &bend));
+            let mut cov_da = dependent(scale(cov, &steepest), &scale(run.cov[t].clone(), &bend));
             add_independent(&mut cov_da, &second_order);
             add_independent(&mut cov_da, &da_t.mapv(|da| FUNCTION * unit.eps * da.abs() + unit.floor));
 
-            carried = self.wh.dot(&da_t);
             let no_start = Array1::zeros(input);
             dx_roundings.row_mut(t).assign(&unit.product(&no_start, &da_t, self.wx_t.view()));
-            carried_cov = transport(self.wh, &cov_da);
             let from_da = (&self.wx.dot(&cov_da) * &self.wx).sum_axis(Axis(1));
             dx_error.row_mut(t).assign(&from_da.mapv(deviation));
             da_error.row_mut(t).assign(&deviations(&cov_da));
             da.row_mut(t).assign(&da_t);
-            da_next = da_t;
+            carried = Carried { value: self.wh.dot(&da_t), cov: transport(self.wh, &cov_da), da: da_t };
         }
         dx_error += &dx_roundings;
-        let h0_roundings = unit.product(&Array1::zeros(hidden), &da_next, self.wh_t.view());
-        let dh0_error = deviations(&carried_cov) + h0_roundings;
+        let h0_roundings = unit.product(&Array1::zeros(fed), &carried.da, self.wh_t.view());
+        let dh0_error = deviations(&carried.cov) + h0_roundings;
         let dx = da.dot(&self.wx.t());
-        Back { da, da_error, dx, dx_error, dh0: carried, dh0_error }
+        Back { da, da_error, dx, dx_error, dh0: carried.value, dh0_error }
     }
 }
 
@@ -527,20 +591,15 @@ struct Output {
 }
 
 impl Output {
-    fn new(unit: Unit, params: &Params<f64>, run: &Run, t: usize) -> Self {
-        let h = run.h.row(t + 1);
+    fn new(unit: Unit, params: &Params<f64>, h: &Array1<f64>, cov_h: &Array2<f64>) -> Self {
         let z = h.dot(&params.w) + &params.b;
-        let mut cov_z = transport(params.w.t(), &run.cov[t + 1]);
-        add_independent(&mut cov_z, &unit.product(&params.b, &h.to_owned(), params.w.view()));
+        let mut cov_z = transport(params.w.t(), cov_h);
+        add_independent(&mut cov_z, &unit.product(&params.b, h, params.w.view()));
         let log_sum = log_sum_exp(z.view());
         let max = (0..z.len()).fold(0, |max, k| if z[k] > z[max] { k } else { max });
         let s = z.mapv(|z| (z - log_sum).exp());
 
-        // j cov jᵀ with j = diag(s) - s sᵀ, symmetric, one factor at a time.
-        let left = &cov_z - &s.dot(&cov_z);
-        let left = left * s.view().insert_axis(Axis(1));
-        let mut cov_s = &left - &left.dot(&s).insert_axis(Axis(1));
-        cov_s *= &s;
+        let mut cov_s = through_softmax(&s, &cov_z);
         // An error of the scores that is not small counts exponentially.
         let most = 2.0 * deviations(&cov_z).fold(0.0, |most: f64, error| most.max(*error));
         let grown = most.min(MOST_EXPONENT).exp_m1();
@@ -557,6 +616,52 @@ impl Output {
         add_independent(&mut cov_s, &s.mapv(|s| s * unit.eps / 2.0));
         let cov_s = bounded(cov_s);
         Output { z, max, s, sum, cov_z, cov_s, beyond_first_order }
+    }
+
+    /// The gradient of the loss by the scores with the covariance of its errors, where `n` terms make the mean;
+    /// `through` is the gradient of this output that the step after carries back, with its covariance.
+    fn gradient(
+        &self,
+        unit: Unit,
+        label: usize,
+        n: f64,
+        through: Option<(Array1<f64>, Array2<f64>)>,
+    ) -> (Array1<f64>, Array2<f64>) {
+        let (s, classes) = (&self.s, self.s.len());
+        let mut onehot = Array1::zeros(classes);
+        onehot[label] = 1.0;
+        let mut ds = (s - &onehot) / n;
+        let mut rounding = (s + &onehot) * (2.0 * unit.eps / n) + unit.floor;
+        // Duals have 1 minus the sum of all others here, each rounded in f64.
+        rounding[self.max] += SUM * growth(classes) * f64::EPSILON / n;
+        let mut cov = match through {
+            None => &self.cov_s / (n * n),
+            Some((g, cov_g)) => {
+                let mean = s.dot(&g);
+                let from_mean = &g - mean;
+                let magnitude = &ds.mapv(f64::abs) + &(s * &from_mean.mapv(f64::abs));
+                ds += &(s * &from_mean);
+                // By s: 1 / n + diag(g - s·g) - s gᵀ.
+                let by_s = Array2::from_diag(&(&from_mean + 1.0 / n))
+                    - s.view().insert_axis(Axis(1)).dot(&g.view().insert_axis(Axis(0)));
+                let mut cov = dependent(transport(by_s.view(), &self.cov_s), &through_softmax(s, &cov_g));
+
+                // What is not of the first order: s is wrong, and so is g.
+                let (s_error, g_error) = (at_most_one(&self.cov_s), deviations(&cov_g));
+                let both = s_error.dot(&g_error);
+                let of_mean = s_error.dot(&from_mean.mapv(f64::abs)) + s.dot(&g_error) + both;
+                add_independent(&mut cov, &(&s_error * &(&g_error + of_mean) + s * both));
+
+                // The sum, the difference and the product, in whichever order.
+                let of_sum = unit.sum(mean, (s * &g).mapv(|v| v * v).sum(), classes);
+                let apart = g.mapv(|g| FUNCTION * unit.eps * (g.abs() + mean.abs()) + of_sum);
+                rounding += &(s * &apart);
+                rounding += &(magnitude * (2.0 * unit.eps));
+                cov
+            }
+        };
+        add_independent(&mut cov, &rounding);
+        (ds, cov)
     }
 
     /// `-ln s[label]` and its error.
@@ -636,25 +741,19 @@ struct CellSums {
 }
 
 impl CellSums {
-    fn new(input: usize, hidden: usize) -> Self {
+    fn new(input: usize, (fed_back, hidden): (usize, usize)) -> Self {
         CellSums {
             wx: Sum::new((input, hidden)),
-            wh: Sum::new((hidden, hidden)),
+            wh: Sum::new((fed_back, hidden)),
             bh: Sum::new((1, hidden)),
-            h0: Sum::new((1, hidden)),
+            h0: Sum::new((1, fed_back)),
         }
     }
 
     fn add(&mut self, run: &Run, back: &Back) {
         let exact = Array2::zeros(run.x.raw_dim());
         self.wx.add_products(run.x.view(), exact.view(), &back.da, &back.da_error);
-        let previous = 0..run.x.nrows();
-        self.wh.add_products(
-            rows(run.h.view(), previous.clone()),
-            rows(run.errors().view(), previous),
-            &back.da,
-            &back.da_error,
-        );
+        self.wh.add_products(run.fed_back.view(), run.fed_back_error.view(), &back.da, &back.da_error);
         self.bh.add_rows(&back.da, &back.da_error);
         self.h0.add_row(0, back.dh0.view(), back.dh0_error.view());
     }
@@ -695,6 +794,15 @@ fn dependent(mut a: Array2<f64>, b: &Array2<f64>) -> Array2<f64> {
 /// `m cov mᵀ`.
 fn transport(m: ArrayView2<'_, f64>, cov: &Array2<f64>) -> Array2<f64> {
     m.dot(cov).dot(&m.t())
+}
+
+/// `j cov j` with `j = diag(s) - s sᵀ`, one factor at a time.
+fn through_softmax(s: &Array1<f64>, cov: &Array2<f64>) -> Array2<f64> {
+    let left = cov - &s.dot(cov);
+    let left = left * s.view().insert_axis(Axis(1));
+    let mut through = &left - &left.dot(s).insert_axis(Axis(1));
+    through *= s;
+    through
 }
 
 /// `diag(d) cov diag(d)`.
@@ -740,7 +848,8 @@ mod tests {
     use super::*;
     use crate::strategies::Problem;
 
-    const TUTORIAL: Shape = Shape { vocab: 60, embed: 50, window: 7, hidden: 200, classes: 127 };
+    const TUTORIAL: Shape = crate::checks::TUTORIAL;
+    const NETWORKS: [Feedback; 2] = [Feedback::Hidden, Feedback::Output];
 
     fn largest<'a>(entries: impl IntoIterator<Item = &'a f64>) -> f64 {
         entries.into_iter().fold(0.0, |most: f64, v| most.max(v.abs()))
@@ -749,35 +858,81 @@ mod tests {
     #[test]
     fn what_is_allowed_is_little_at_the_tutorials_size() {
         let eps = f64::from(f32::EPSILON);
-        let params = Params::<f32>::init(TUTORIAL, 42).unwrap().map(f64::from);
-        let problem = Problem::tutorial(TUTORIAL, &[15], 42).unwrap();
-        let unit = Unit::of::<f32>();
-        let s = Reference::new().predict(&params, problem.batch[0].sentence()).unwrap();
-        let allowed = predict(unit, &params, problem.batch[0].sentence()).unwrap();
-        let forward = largest(&allowed) / largest(&s) / eps;
-        println!("s: {forward:.1} eps of the largest");
-        assert!(forward <= 24.0);
-        let allowed = gradient(unit, &params, &problem.batch).unwrap();
-        for ((name, value), (_, allowed)) in allowed.value.tensors().into_iter().zip(allowed.grad.tensors()) {
-            let backward = largest(&allowed) / largest(&value) / eps;
-            println!("{name}: {backward:.1} eps of the largest");
-            assert!(backward <= 112.0, "{name}: {backward:.1}");
+        // What was found, rounded up.
+        for (feedback, most) in NETWORKS.into_iter().zip([24.0, 28.0]) {
+            let shape = Shape { feedback, ..TUTORIAL };
+            let params = Params::<f32>::init(shape, 42).unwrap().map(f64::from);
+            let problem = Problem::tutorial(shape, &[15], 42).unwrap();
+            let unit = Unit::of::<f32>();
+            let s = Reference::new().predict(&params, problem.batch[0].sentence()).unwrap();
+            let allowed = predict(unit, &params, problem.batch[0].sentence()).unwrap();
+            let forward = largest(&allowed) / largest(&s) / eps;
+            println!("{feedback}: s: {forward:.1} eps of the largest");
+            assert!(forward <= most, "{feedback}: {forward:.1}");
+            let allowed = gradient(unit, &params, &problem.batch).unwrap();
+            for ((name, value), (_, allowed)) in
+                allowed.value.tensors().into_iter().zip(allowed.grad.tensors())
+            {
+                let backward = largest(&allowed) / largest(&value) / eps;
+                println!("{feedback}: {name}: {backward:.1} eps of the largest");
+                assert!(backward <= 112.0, "{feedback}: {name}: {backward:.1}");
+            }
         }
     }
 
     #[test]
     fn the_gradient_that_errors_are_followed_through_is_the_gradient() {
-        let shape = Shape { vocab: 9, embed: 4, window: 5, hidden: 17, classes: 6 };
-        let problem = Problem::tutorial(shape, &[5, 1, 7], 3).unwrap();
-        let params = problem.params::<f64>().unwrap();
-        let found = gradient(Unit::of::<f64>(), &params, &problem.batch).unwrap();
-        let mut expected = Params::zeros(shape).unwrap();
-        Reference::new().gradient(&params, &problem.batch, &mut expected).unwrap();
-        for (((name, found), (_, expected)), (_, allowed)) in
-            found.value.tensors().into_iter().zip(expected.tensors()).zip(found.grad.tensors())
-        {
-            for ((found, expected), allowed) in found.iter().zip(expected).zip(allowed) {
-                assert!((found - expected).abs() <= *allowed, "{name}: {found}, expected {expected}");
+        for feedback in NETWORKS {
+            let shape = Shape { vocab: 9, embed: 4, window: 5, hidden: 17, classes: 6, feedback };
+            let problem = Problem::tutorial(shape, &[5, 1, 7], 3).unwrap();
+            let params = problem.params::<f64>().unwrap();
+            let found = gradient(Unit::of::<f64>(), &params, &problem.batch).unwrap();
+            let mut expected = Params::zeros(shape).unwrap();
+            Reference::new().gradient(&params, &problem.batch, &mut expected).unwrap();
+            for (((name, found), (_, expected)), (_, allowed)) in
+                found.value.tensors().into_iter().zip(expected.tensors()).zip(found.grad.tensors())
+            {
+                for ((found, expected), allowed) in found.iter().zip(expected).zip(allowed) {
+                    let close = (found - expected).abs() <= *allowed;
+                    assert!(close, "{feedback}: {name}: {found}, expected {expected}");
+                }
+            }
+        }
+    }
+
+    /// The errors of what the softmax passes back, against what planted errors of s and g make of it.
+    #[test]
+    fn covariances_through_the_softmax_are_those_of_planted_errors() {
+        use rand_chacha::ChaCha8Rng;
+        use rand_chacha::rand_core::{Rng, SeedableRng};
+
+        let shape =
+            Shape { vocab: 5, embed: 3, window: 1, hidden: 5, classes: 4, feedback: Feedback::Output };
+        let params = Problem::tutorial(shape, &[6], 4).unwrap().params::<f64>().unwrap();
+        let unit = Unit::of::<f64>();
+        let mut output = Output::new(unit, &params, &Array1::from_elem(5, 0.4), &Array2::zeros((5, 5)));
+        output.cov_s = Array2::eye(4) * 1e-12;
+        let (s, g) = (output.s.clone(), Array1::from(vec![0.3, -0.2, 0.5, 0.1]));
+        let gradient = |s: &Array1<f64>, g: &Array1<f64>| (s / 6.0) + &(s * &(g - s.dot(g)));
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let mut sign = || if rng.next_u32() & 1 == 0 { 1e-6 } else { -1e-6 };
+        for (of_s, of_g) in [(1.0, 0.0), (0.0, 1.0)] {
+            output.cov_s = Array2::eye(4) * 1e-12 * of_s;
+            let cov_g = Array2::eye(4) * 1e-12 * of_g;
+            let (_, predicted) = output.gradient(unit, 1, 6.0, Some((g.clone(), cov_g)));
+            let mut measured = Array2::<f64>::zeros((4, 4));
+            const RUNS: usize = 40_000;
+            for _ in 0..RUNS {
+                let (moved_s, moved_g) = (s.mapv(|s| s + of_s * sign()), g.mapv(|g| g + of_g * sign()));
+                let error = gradient(&moved_s, &moved_g) - gradient(&s, &g);
+                for i in 0..4 {
+                    for j in 0..4 {
+                        measured[[i, j]] += error[i] * error[j] / RUNS as f64;
+                    }
+                }
+            }
+            for (found, expected) in predicted.iter().zip(&measured) {
+                assert!((found - expected).abs() < 0.05 * largest(&measured), "{found}, measured {expected}");
             }
         }
     }
@@ -813,8 +968,9 @@ mod tests {
         use rand_chacha::ChaCha8Rng;
         use rand_chacha::rand_core::{Rng, SeedableRng};
 
-        let problem =
-            Problem::tutorial(Shape { vocab: 5, embed: 3, window: 1, hidden: 5, classes: 2 }, &[6], 4);
+        let feedback = Feedback::Hidden;
+        let shape = Shape { vocab: 5, embed: 3, window: 1, hidden: 5, classes: 2, feedback };
+        let problem = Problem::tutorial(shape, &[6], 4);
         let params = problem.unwrap().params::<f64>().unwrap();
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let mut sign = || if rng.next_u32() & 1 == 0 { 1.0 } else { -1.0 };

@@ -1,7 +1,7 @@
 //! The reference against PyTensor, PyTorch and JAX, truncated gradients included.
 
 use elman::ndarray::ArrayD;
-use elman::{Labelled, Network, Params, Sentence};
+use elman::{Feedback, Labelled, Network, Params, Sentence};
 use elman_reference::Reference;
 use elman_verify::{Options, check_goldens};
 use safetensors::SafeTensors;
@@ -10,7 +10,7 @@ use safetensors::SafeTensors;
 fn the_reference_has_their_numbers() {
     let report = check_goldens(&Reference::new(), &Options::new());
     report.assert_passed();
-    assert_eq!(report.cases, 6);
+    assert_eq!(report.cases, 9);
     println!("{report}");
 }
 
@@ -28,13 +28,16 @@ fn ids(file: &SafeTensors<'_>, name: &str) -> Vec<usize> {
 
 #[test]
 fn truncate_gradient_means_what_it_means_in_pytensor() {
-    let files: [&[u8]; 3] = [
-        include_bytes!("../goldens/tiny.safetensors"),
-        include_bytes!("../goldens/repeated_words.safetensors"),
-        include_bytes!("../goldens/medium.safetensors"),
+    let files: [(Feedback, &[u8]); 6] = [
+        (Feedback::Hidden, include_bytes!("../goldens/tiny.safetensors")),
+        (Feedback::Hidden, include_bytes!("../goldens/repeated_words.safetensors")),
+        (Feedback::Hidden, include_bytes!("../goldens/medium.safetensors")),
+        (Feedback::Output, include_bytes!("../goldens/jordan_tiny.safetensors")),
+        (Feedback::Output, include_bytes!("../goldens/jordan_square.safetensors")),
+        (Feedback::Output, include_bytes!("../goldens/jordan_medium.safetensors")),
     ];
     let mut compared = 0;
-    for bytes in files {
+    for (feedback, bytes) in files {
         let file = SafeTensors::deserialize(bytes).unwrap();
         let matrix = |name: &str| read(&file, &format!("params.{name}")).into_dimensionality().unwrap();
         let vector = |name: &str| read(&file, &format!("params.{name}")).into_dimensionality().unwrap();
@@ -46,6 +49,7 @@ fn truncate_gradient_means_what_it_means_in_pytensor() {
             bh: vector("bh"),
             b: vector("b"),
             h0: vector("h0"),
+            feedback,
         };
         let length = ids(&file, "lengths")[0];
         let words = Sentence::new(ids(&file, "words")[..length].to_vec()).unwrap();
@@ -61,11 +65,14 @@ fn truncate_gradient_means_what_it_means_in_pytensor() {
                 let expected = read(&file, &format!("truncated.{k}.{name}"));
                 let scale = expected.fold(0.0, |scale: f64, v| scale.max(v.abs()));
                 for (found, expected) in found.iter().zip(&expected) {
-                    assert!((found - expected).abs() <= 1e-12 * scale, "{k} {name}: {found}, {expected}");
+                    assert!(
+                        (found - expected).abs() <= 1e-12 * scale,
+                        "{feedback} {k} {name}: {found}, {expected}"
+                    );
                 }
                 compared += 1;
             }
         }
     }
-    assert_eq!(compared, 10 * 7);
+    assert_eq!(compared, 18 * 7);
 }

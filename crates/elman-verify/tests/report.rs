@@ -23,7 +23,7 @@ impl Network<f64> for Wrong {
         grad: &mut Params<f64>,
     ) -> Result<f64, Error> {
         let loss = Reference::new().gradient(params, batch, grad)?;
-        if params.h0.len() > 1 {
+        if params.bh.len() > 1 {
             grad.wh[[0, 1]] += 0.25;
         }
         Ok(loss)

@@ -2,7 +2,7 @@
 //! PyTensor's own truncation.
 
 use elman::ndarray::{Array2, Axis, Slice};
-use elman::{Cell, Labelled, Network, Params, Recurrence, Sentence, Sequences, Shape};
+use elman::{Cell, Feedback, Labelled, Network, Params, Recurrence, Sentence, Sequences, Shape};
 use elman_reference::Reference;
 use elman_verify::strategies::Problem;
 use num_dual::Dual64;
@@ -54,7 +54,7 @@ fn detached_loss(
 
 #[test]
 fn the_truncated_gradient_is_that_of_detached_duals() {
-    let shape = Shape { vocab: 5, embed: 2, window: 3, hidden: 4, classes: 3 };
+    let shape = Shape { vocab: 5, embed: 2, window: 3, hidden: 4, classes: 3, feedback: Feedback::Hidden };
     for (words, seed) in [(vec![2, 0, 2, 4, 1, 2], 1), (vec![3, 3], 2), (vec![1], 3)] {
         let problem = Problem::tutorial(shape, &[words.len()], seed).unwrap();
         let labels = problem.batch[0].labels().to_vec();
@@ -85,7 +85,7 @@ fn the_truncated_gradient_is_that_of_detached_duals() {
 
 #[test]
 fn the_recurrence_alone_is_truncated_per_sequence() {
-    let shape = Shape { vocab: 4, embed: 3, window: 1, hidden: 4, classes: 2 };
+    let shape = Shape { vocab: 4, embed: 3, window: 1, hidden: 4, classes: 2, feedback: Feedback::Hidden };
     let params = Problem::tutorial(shape, &[1], 4).unwrap().params::<f64>().unwrap();
     let cell = Cell { wx: params.wx, wh: params.wh, bh: params.bh, h0: params.h0 };
     let rows = Array2::from_shape_fn((6, 3), |(t, i)| 0.1 * t as f64 - 0.3 * i as f64);

@@ -4,7 +4,7 @@ use elman_reference::Reference;
 use super::{TUTORIAL, both, gradient_of};
 use crate::report::Against;
 use crate::runner::{Part, Trial};
-use crate::strategies::{Problem, Sizes, problems};
+use crate::strategies::{Problem, Sizes};
 use crate::tolerance::{self, Unit};
 use crate::{Number, Options, Report};
 
@@ -17,12 +17,9 @@ use crate::{Number, Options, Report};
 /// [`check_gradient`]: crate::check_gradient
 pub fn check_agreement<T: Number>(network: &dyn Network<T>, options: &Options) -> Report {
     let mut part = Part::new::<T>("agreement", network.name(), options);
-    part.random(options.cases, problems(Sizes::Full), |problem, trial| agrees(network, problem, trial));
+    part.random(options.cases, part.problems(Sizes::Full), |problem, trial| agrees(network, problem, trial));
     for (id, lengths) in [("tutorial", &[15][..]), ("tutorial-batch", &[11, 1, 20])] {
-        match Problem::tutorial(TUTORIAL, lengths, 3) {
-            Ok(problem) => part.fixed(id, problem, |problem, trial| agrees(network, problem, trial)),
-            Err(error) => unreachable!("{error}"),
-        }
+        part.tutorial(id, TUTORIAL, (lengths, 3), |problem, trial| agrees(network, problem, trial));
     }
     part.report
 }

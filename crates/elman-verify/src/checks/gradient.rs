@@ -7,7 +7,7 @@ use super::{TUTORIAL, both, gradient_of};
 use crate::differences::{Difference, derivative};
 use crate::report::Against;
 use crate::runner::{Part, Trial};
-use crate::strategies::{Problem, Sizes, problems};
+use crate::strategies::{Problem, Sizes};
 use crate::tolerance::{self, Unit};
 use crate::{Number, Options, Report, duals, equations};
 
@@ -21,16 +21,12 @@ use crate::{Number, Options, Report, duals, equations};
 pub fn check_gradient<T: Number>(network: &dyn Network<T>, options: &Options) -> Report {
     let mut part = Part::new::<T>("gradient", network.name(), options);
     // Small and quick ones first.
-    part.random(options.cases, problems(Sizes::Small), |problem, trial| every_entry(network, problem, trial));
-    let medium = Shape { vocab: 12, embed: 6, window: 5, hidden: 33, classes: 9 };
-    match Problem::tutorial(medium, &[7, 1], 1) {
-        Ok(problem) => part.fixed("medium", problem, |problem, trial| every_entry(network, problem, trial)),
-        Err(error) => unreachable!("{error}"),
-    }
-    match Problem::tutorial(TUTORIAL, &[15], 2) {
-        Ok(problem) => part.fixed("tutorial", problem, |problem, trial| directions(network, problem, trial)),
-        Err(error) => unreachable!("{error}"),
-    }
+    part.random(options.cases, part.problems(Sizes::Small), |problem, trial| {
+        every_entry(network, problem, trial)
+    });
+    let medium = Shape { vocab: 12, embed: 6, hidden: 33, window: 5, classes: 9, ..TUTORIAL };
+    part.tutorial("medium", medium, (&[7, 1], 1), |problem, trial| every_entry(network, problem, trial));
+    part.tutorial("tutorial", TUTORIAL, (&[15], 2), |problem, trial| directions(network, problem, trial));
     part.report
 }
 

@@ -4,7 +4,7 @@ use super::{TUTORIAL, both, gradient_of};
 use crate::checks::learner::same_params;
 use crate::report::Against;
 use crate::runner::{Part, Trial};
-use crate::strategies::{Problem, Sizes, problems};
+use crate::strategies::{Problem, Sizes};
 use crate::tolerance::{self, Unit};
 use crate::{Number, Options, Report};
 
@@ -15,13 +15,12 @@ use crate::{Number, Options, Report};
 /// mean of its sentences' gradients, in any order, within rounding.
 pub fn check_invariance<T: Number>(network: &dyn Network<T>, options: &Options) -> Report {
     let mut part = Part::new::<T>("invariance", network.name(), options);
-    match Problem::tutorial(TUTORIAL, &[11, 3, 1, 8], 9) {
-        Ok(problem) => {
-            part.fixed("tutorial", problem, |problem, trial| invariant(network, problem, trial));
-        }
-        Err(error) => unreachable!("{error}"),
-    }
-    part.random(options.cases, problems(Sizes::Full), |problem, trial| invariant(network, problem, trial));
+    part.tutorial("tutorial", TUTORIAL, (&[11, 3, 1, 8], 9), |problem, trial| {
+        invariant(network, problem, trial)
+    });
+    part.random(options.cases, part.problems(Sizes::Full), |problem, trial| {
+        invariant(network, problem, trial)
+    });
     part.report
 }
 

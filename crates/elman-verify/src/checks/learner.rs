@@ -7,7 +7,7 @@ use elman_reference::Reference;
 use super::TUTORIAL;
 use crate::report::Against;
 use crate::runner::{Part, Trial};
-use crate::strategies::{Fill, Problem, Sizes, problems};
+use crate::strategies::{Fill, Problem, Sizes};
 use crate::tolerance::{self, Unit};
 use crate::{Number, Options, Report};
 
@@ -20,8 +20,8 @@ use crate::{Number, Options, Report};
 /// been.
 pub fn check_learner<T: Number>(network: &dyn Network<T>, options: &Options) -> Report {
     let mut part = Part::new::<T>("learner", network.name(), options);
-    part.random(options.cases, problems(Sizes::Full), |problem, trial| steps(network, problem, trial));
-    let zero_rows = Shape { vocab: 5, embed: 4, window: 3, hidden: 3, classes: 3 };
+    part.random(options.cases, part.problems(Sizes::Full), |problem, trial| steps(network, problem, trial));
+    let zero_rows = Shape { vocab: 5, embed: 4, window: 3, hidden: 3, classes: 3, ..TUTORIAL };
     for (id, shape, lengths, wx, emb) in [
         ("tutorial", TUTORIAL, &[15, 4][..], Fill::Small, Fill::Small),
         // With wx = 0 the embeddings have no gradient: each changed row is its old self, normalised.
@@ -29,14 +29,11 @@ pub fn check_learner<T: Number>(network: &dyn Network<T>, options: &Options) -> 
         ("zero-rows", zero_rows, &[3, 2], Fill::Zero, Fill::Zero),
         ("window-1", Shape { window: 1, ..zero_rows }, &[3, 2], Fill::Small, Fill::Small),
     ] {
-        match Problem::tutorial(shape, lengths, 6) {
-            Ok(problem) => {
-                let [.., w, bh, b, h0] = problem.fills;
-                let problem = Problem { fills: [emb, wx, Fill::Small, w, bh, b, h0], ..problem };
-                part.fixed(id, problem, |problem, trial| steps(network, problem, trial));
-            }
-            Err(error) => unreachable!("{error}"),
-        }
+        part.tutorial(id, shape, (lengths, 6), |problem, trial| {
+            let [.., w, bh, b, h0] = problem.fills;
+            let problem = Problem { fills: [emb, wx, Fill::Small, w, bh, b, h0], ..problem.clone() };
+            steps(network, &problem, trial)
+        });
     }
     part.report
 }

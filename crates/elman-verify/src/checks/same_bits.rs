@@ -5,7 +5,7 @@ use crate::checks::learner::same_params;
 use crate::duals::cell_tensors;
 use crate::equations;
 use crate::runner::{Part, Trial};
-use crate::strategies::{Fill, Problem, Sequenced, Sizes, problems, sequenced};
+use crate::strategies::{Fill, Problem, Sequenced, Sizes, sequenced};
 use crate::{Number, Options, Report};
 
 /// Several forms of one implementation that promise the same bits: instruction sets, numbers of threads.
@@ -17,13 +17,10 @@ pub fn check_same_bits<T: Number>(networks: &[&dyn Network<T>], options: &Option
     let mut part = Part::new::<T>("same-bits", names, options);
     if let [first, others @ ..] = networks {
         // More sentences than any reasonable chunk of a batch.
-        match Problem::tutorial(TUTORIAL, &[11, 3, 1, 8, 19, 2, 5].repeat(6), 11) {
-            Ok(problem) => {
-                part.fixed("tutorial", problem, |problem, trial| same(*first, others, problem, trial));
-            }
-            Err(error) => unreachable!("{error}"),
-        }
-        part.random(options.cases, problems(Sizes::Full), |problem, trial| {
+        part.tutorial("tutorial", TUTORIAL, (&[11, 3, 1, 8, 19, 2, 5].repeat(6), 11), |problem, trial| {
+            same(*first, others, problem, trial)
+        });
+        part.random(options.cases, part.problems(Sizes::Full), |problem, trial| {
             same(*first, others, problem, trial)
         });
     }

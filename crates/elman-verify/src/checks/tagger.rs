@@ -4,7 +4,7 @@ use elman_reference::Reference;
 
 use super::{TUTORIAL, both};
 use crate::runner::{Part, Trial};
-use crate::strategies::{Fill, Problem, Sizes, problems};
+use crate::strategies::{Fill, Problem, Sizes};
 use crate::tolerance::{self, Unit};
 use crate::{Number, Options, Report};
 
@@ -17,14 +17,13 @@ use crate::{Number, Options, Report};
 pub fn check_tagger<T: Number>(network: &dyn Network<T>, options: &Options) -> Report {
     let mut part = Part::new::<T>("tagger", network.name(), options);
     for classes in [1, 2, 3, 15, 16, 17, 33, 65, 127] {
-        let shape = Shape { vocab: 4, embed: 3, window: 3, hidden: 17, classes };
-        part.fixed(&format!("ties-{classes}"), shape, |shape, trial| ties(network, *shape, trial));
+        for feedback in options.feedbacks().take(1) {
+            let shape = Shape { vocab: 4, embed: 3, window: 3, hidden: 17, classes, feedback };
+            part.fixed(&format!("ties-{classes}"), shape, |shape, trial| ties(network, *shape, trial));
+        }
     }
-    match Problem::tutorial(TUTORIAL, &[15, 1, 30], 7) {
-        Ok(problem) => part.fixed("tutorial", problem, |problem, trial| labels(network, problem, trial)),
-        Err(error) => unreachable!("{error}"),
-    }
-    part.random(options.cases, problems(Sizes::Full), |problem, trial| labels(network, problem, trial));
+    part.tutorial("tutorial", TUTORIAL, (&[15, 1, 30], 7), |problem, trial| labels(network, problem, trial));
+    part.random(options.cases, part.problems(Sizes::Full), |problem, trial| labels(network, problem, trial));
     part.report
 }
 

@@ -3,10 +3,10 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use elman::ndarray::{Array1, Array2, ArrayView2, s};
+use elman::ndarray::{Array1, Array2, ArrayView1, ArrayView2, s};
 use elman::{
-    Cell, CellGradient, Error, Labelled, Learner, Network, Params, Real, Recurrence, Sentence, Sequences,
-    Shape, Tagger, Trace,
+    Cell, CellGradient, Error, Feedback, Labelled, Learner, Network, Params, Real, Recurrence, Sentence,
+    Sequences, Shape, Tagger, Trace,
 };
 
 use super::Mutation::{self, *};
@@ -19,11 +19,13 @@ pub(crate) struct Subject {
     calls: AtomicUsize,
 }
 
-/// What backpropagation needs: ids of the words in each window, inputs, states (`h0` first), outputs.
+/// What backpropagation needs: ids of the words in each window, inputs, states after a row before the first, what is
+/// fed back (`h0` first), outputs.
 struct Run<T> {
     ids: Vec<Vec<usize>>,
     x: Array2<T>,
     h: Array2<T>,
+    fed_back: Array2<T>,
     z: Array2<T>,
     s: Array2<T>,
 }
@@ -38,6 +40,11 @@ struct Back<T> {
 
 fn real<T: Real>(value: f64) -> T {
     T::from_f64(value)
+}
+
+/// The entry of a matrix whose memory is read as if it were the transposed one's.
+fn turned<T: Real>(m: &Array2<T>, i: usize, j: usize) -> T {
+    m.as_slice().unwrap()[j * m.nrows() + i]
 }
 
 /// 8 bits of significand.
@@ -96,37 +103,105 @@ impl Subject {
         }
         for t in 0..steps {
             let from = if self.is(StateNotFedBack) { 0 } else { t };
-            for j in 0..hidden {
-                let mut a = if self.is(BhMissing) { T::zero() } else { bh[j] };
-                if self.is(BhTwice) {
-                    a += bh[j];
-                }
-                let inputs =
-                    if self.is(InputTailDropped) && x.ncols() > 16 { x.ncols() / 16 * 16 } else { x.ncols() };
-                for i in 0..inputs {
-                    a += x[[t, i]] * self.weight(wx[[i, j]]);
-                }
-                let states = if self.is(StateTailDropped) && hidden > 8 { hidden / 8 * 8 } else { hidden };
-                for i in 0..states {
-                    let w = if self.is(WhTransposedForward) { wh[[j, i]] } else { wh[[i, j]] };
-                    a += h[[from, i]] * self.weight(w);
-                }
-                if self.is(H0InEveryStep) && t > 0 {
-                    a += h0[j];
-                }
-                h[[t + 1, j]] = self.sigmoid(a);
-                if self.is(H0AddedToStates) {
-                    h[[t + 1, j]] += h0[j];
-                }
-                if self.is(StatesInHalfPrecision) {
-                    h[[t + 1, j]] = bfloat(h[[t + 1, j]]);
-                }
-            }
+            let state = self.step(t, (x.row(t), h.row(from)), (wx, wh), (bh, h0));
+            h.row_mut(t + 1).assign(&state);
         }
         if self.is(StateFromLastCall) {
             self.memory.lock().unwrap().0 = h.row(steps).iter().map(|v| v.to_f64()).collect();
         }
         h
+    }
+
+    /// One state, from the inputs and what the step before feeds back.
+    fn step<T: Real>(
+        &self,
+        t: usize,
+        (x, fed_back): (ArrayView1<'_, T>, ArrayView1<'_, T>),
+        (wx, wh): (&Array2<T>, &Array2<T>),
+        (bh, h0): (&Array1<T>, &Array1<T>),
+    ) -> Array1<T> {
+        let (hidden, fed) = (bh.len(), fed_back.len());
+        Array1::from_shape_fn(hidden, |j| {
+            let mut a = if self.is(BhMissing) { T::zero() } else { bh[j] };
+            if self.is(BhTwice) {
+                a += bh[j];
+            }
+            let inputs = if self.is(InputTailDropped) && x.len() > 16 { x.len() / 16 * 16 } else { x.len() };
+            for i in 0..inputs {
+                a += x[i] * self.weight(wx[[i, j]]);
+            }
+            let states = if self.is(StateTailDropped) && fed > 8 { fed / 8 * 8 } else { fed };
+            for i in 0..states {
+                let w = if self.is(WhTransposedForward) { turned(wh, i, j) } else { wh[[i, j]] };
+                a += fed_back[i] * self.weight(w);
+            }
+            let h0 = h0.get(j).copied().unwrap_or(T::zero());
+            if self.is(H0InEveryStep) && t > 0 {
+                a += h0;
+            }
+            let mut h = self.sigmoid(a);
+            if self.is(H0AddedToStates) {
+                h += h0;
+            }
+            if self.is(StatesInHalfPrecision) { bfloat(h) } else { h }
+        })
+    }
+
+    /// The scores of a state.
+    fn scores<T: Real>(&self, p: &Params<T>, h: ArrayView1<'_, T>) -> Array1<T> {
+        Array1::from_shape_fn(p.b.len(), |k| {
+            let mut z = if self.is(BMissing) { T::zero() } else { p.b[k] };
+            if self.is(BTwice) {
+                z += p.b[k];
+            }
+            h.iter().zip(p.w.column(k)).fold(z, |z, (h, w)| z + *h * *w)
+        })
+    }
+
+    fn softmax<T: Real>(&self, z: ArrayView1<'_, T>) -> Array1<T> {
+        let max = z.iter().fold(z[0], |max, z| if *z > max { *z } else { max });
+        let e = z.mapv(|z| if self.is(SoftmaxWithoutMaximum) { z.exp() } else { (z - max).exp() });
+        let counted = if self.is(SoftmaxTailDropped) && e.len() > 8 { e.len() / 8 * 8 } else { e.len() };
+        let sum = e.iter().take(counted).fold(T::zero(), |sum, e| sum + *e);
+        e.mapv(|e| if self.is(SoftmaxRough) { e / sum * real(1.0 + 1e-5) } else { e / sum })
+    }
+
+    /// The states of a Jordan network after a row of zeros, and what is fed back.
+    fn jordan_states<T: Real>(&self, p: &Params<T>, x: ArrayView2<'_, T>) -> (Array2<T>, Array2<T>) {
+        let (steps, fed) = (x.nrows(), p.h0.len());
+        let mut h = Array2::zeros((steps + 1, p.bh.len()));
+        let mut fed_back = Array2::zeros((steps + 1, fed));
+        if !(self.is(H0Ignored) || self.is(JordanS0Ignored)) {
+            fed_back.row_mut(0).assign(&p.h0);
+        }
+        let mut wh = p.wh.clone();
+        if self.is(JordanWhTransposedForward) {
+            wh = Array2::from_shape_fn(wh.raw_dim(), |(i, j)| turned(&p.wh, i, j));
+        }
+        for t in 0..steps {
+            let from = match self.mutation {
+                StateNotFedBack | JordanS0InEveryStep => 0,
+                JordanOutputOfTwoStepsBefore => t.saturating_sub(1),
+                _ => t,
+            };
+            let state = self.step(t, (x.row(t), fed_back.row(from)), (&p.wx, &wh), (&p.bh, &p.h0));
+            h.row_mut(t + 1).assign(&state);
+            let z = self.scores(p, h.row(if self.is(OutputsLate) { t } else { t + 1 }));
+            let s = self.softmax(z.view());
+            let output = match self.mutation {
+                JordanStateFedBack => {
+                    Array1::from_shape_fn(fed, |k| state.get(k).copied().unwrap_or(T::zero()))
+                }
+                JordanScoresFedBack => z,
+                JordanBestLabelFedBack => {
+                    let best = (1..fed).fold(0, |best, k| if s[k] > s[best] { k } else { best });
+                    Array1::from_shape_fn(fed, |k| if k == best { T::one() } else { T::zero() })
+                }
+                _ => s,
+            };
+            fed_back.row_mut(t + 1).assign(&output);
+        }
+        (h, fed_back)
     }
 
     fn weight<T: Real>(&self, w: T) -> T {
@@ -161,54 +236,79 @@ impl Subject {
                 }
             }
         }
-        let h = self.states(x.view(), (&p.wx, &p.wh), (&p.bh, &p.h0));
+        let (h, fed_back) = match self.network(shape) {
+            Feedback::Hidden => {
+                let h = self.states(x.view(), (&p.wx, &p.wh), (&p.bh, &p.h0));
+                (h.clone(), h)
+            }
+            Feedback::Output => self.jordan_states(p, x.view()),
+        };
         let mut z = Array2::zeros((words.len(), shape.classes));
+        let mut s = z.clone();
         for t in 0..words.len() {
             let row = if self.is(OutputsLate) { t } else { t + 1 };
-            for k in 0..shape.classes {
-                z[[t, k]] = if self.is(BMissing) { T::zero() } else { p.b[k] };
-                if self.is(BTwice) {
-                    z[[t, k]] += p.b[k];
-                }
-                for j in 0..shape.hidden {
-                    z[[t, k]] += h[[row, j]] * p.w[[j, k]];
-                }
-            }
+            z.row_mut(t).assign(&self.scores(p, h.row(row)));
+            s.row_mut(t).assign(&self.softmax(z.row(t)));
         }
-        let mut s = z.clone();
-        for mut row in s.rows_mut() {
-            let max = row.iter().fold(row[0], |max, z| if *z > max { *z } else { max });
-            row.mapv_inplace(|z| if self.is(SoftmaxWithoutMaximum) { z.exp() } else { (z - max).exp() });
-            let counted =
-                if self.is(SoftmaxTailDropped) && row.len() > 8 { row.len() / 8 * 8 } else { row.len() };
-            let sum = row.iter().take(counted).fold(T::zero(), |sum, e| sum + *e);
-            row.mapv_inplace(|e| if self.is(SoftmaxRough) { e / sum * real(1.0 + 1e-5) } else { e / sum });
-        }
-        Run { ids, x, h, z, s }
+        Run { ids, x, h, fed_back, z, s }
     }
 
-    /// Backpropagation through time of one sequence.
+    /// The network that this computes.
+    fn network(&self, shape: &Shape) -> Feedback {
+        let square = shape.hidden == shape.classes;
+        if self.is(JordanTakenForElman) && square { Feedback::Hidden } else { shape.feedback }
+    }
+
+    /// What of the gradient that a step carries back counts.
+    fn carried<T: Real>(&self, mut carry: Array1<T>, steps_left: usize) -> Array1<T> {
+        match self.mutation {
+            CarryMissing => carry.fill(T::zero()),
+            CarryTwice => carry.mapv_inplace(|c| c + c),
+            CarryStopsAfterThree if steps_left > 3 => carry.fill(T::zero()),
+            _ => {}
+        }
+        carry
+    }
+
+    /// Adds to the gradient by the scores what comes back through the softmax `s`.
+    fn add_through_softmax<T: Real>(&self, ds: &mut Array1<T>, s: ArrayView1<'_, T>, carry: &Array1<T>) {
+        let mean = s.iter().zip(carry).fold(T::zero(), |sum, (s, c)| sum + *s * *c);
+        for ((ds, s), c) in ds.iter_mut().zip(s).zip(carry) {
+            *ds += match self.mutation {
+                JordanCarryMissing => T::zero(),
+                JordanSoftmaxForgotten => *c,
+                JordanSoftmaxDiagonal => *s * (T::one() - *s) * *c,
+                JordanMeanForgotten => *s * *c,
+                JordanCarryTwice => *s * (*c - mean) * real(2.0),
+                _ => *s * (*c - mean),
+            };
+        }
+    }
+
+    /// Backpropagation through time of one sequence; `dh_of` makes the gradient of a state from what the step after
+    /// carries back.
     fn backward<T: Real>(
         &self,
         x: ArrayView2<'_, T>,
-        h: &Array2<T>,
-        dh: &Array2<T>,
+        (h, fed_back): (&Array2<T>, &Array2<T>),
         (wx, wh): (&Array2<T>, &Array2<T>),
         left_over: &mut Array1<T>,
+        mut dh_of: impl FnMut(usize, Array1<T>) -> Array1<T>,
     ) -> Back<T> {
-        let (steps, hidden) = dh.dim();
+        let (steps, hidden, fed) = (x.nrows(), h.ncols(), fed_back.ncols());
         let mut back = Back {
             dx: Array2::zeros(x.raw_dim()),
             wx: Array2::zeros(wx.raw_dim()),
             wh: Array2::zeros(wh.raw_dim()),
             bh: Array1::zeros(hidden),
-            h0: Array1::zeros(hidden),
+            h0: Array1::zeros(fed),
         };
         let mut carry = left_over.clone();
         for t in (0..steps).rev() {
             if self.is(LastStepOnly) && t + 1 < steps {
                 continue;
             }
+            let dh = dh_of(t, self.carried(carry.clone(), steps - t));
             let mut da = Array1::zeros(hidden);
             for j in 0..hidden {
                 let h_t = if self.is(SlopeOfPreviousState) { h[[t, j]] } else { h[[t + 1, j]] };
@@ -217,18 +317,7 @@ impl Subject {
                     SlopeOfTanh => T::one() - h_t * h_t,
                     _ => h_t * (T::one() - h_t),
                 };
-                let outer = if self.is(LastOuterGradientIgnored) && t + 1 == steps && t > 0 {
-                    T::zero()
-                } else {
-                    dh[[t, j]]
-                };
-                let carried = match self.mutation {
-                    CarryMissing => T::zero(),
-                    CarryTwice => carry[j] + carry[j],
-                    CarryStopsAfterThree if steps - t > 3 => T::zero(),
-                    _ => carry[j],
-                };
-                da[j] = (outer + carried) * slope;
+                da[j] = dh[j] * slope;
             }
             for j in 0..hidden {
                 back.bh[j] += da[j];
@@ -238,15 +327,15 @@ impl Subject {
                 }
                 let row = if self.is(WhGradientOfOwnState) { t + 1 } else { t };
                 if !(self.is(WhGradientWithoutH0) && t == 0) {
-                    for i in 0..hidden {
-                        back.wh[[i, j]] += h[[row, i]] * da[j];
+                    for i in 0..fed {
+                        back.wh[[i, j]] += fed_back[[row, i]] * da[j];
                     }
                 }
             }
             carry.fill(T::zero());
-            for i in 0..hidden {
+            for i in 0..fed {
                 for j in 0..hidden {
-                    let w = if self.is(WhTransposedBackward) { wh[[j, i]] } else { wh[[i, j]] };
+                    let w = if self.is(WhTransposedBackward) { turned(wh, i, j) } else { wh[[i, j]] };
                     carry[i] += self.weight(w) * da[j];
                 }
             }
@@ -255,7 +344,9 @@ impl Subject {
                 H0GradientOfLastStep if t + 1 == steps => back.h0.assign(&carry),
                 H0GradientOfSecondStep if t == usize::from(steps > 1) => back.h0.assign(&carry),
                 H0GradientOfEveryStep => back.h0 += &carry,
-                H0GradientWithoutWh if t == 0 => back.h0.assign(&da),
+                H0GradientWithoutWh if t == 0 => {
+                    back.h0.iter_mut().zip(&da).for_each(|(h0, da)| *h0 = *da);
+                }
                 H0GradientOfLastStep | H0GradientOfSecondStep | H0GradientWithoutWh => {}
                 _ if t == 0 => back.h0.assign(&carry),
                 _ => {}
@@ -265,7 +356,27 @@ impl Subject {
             *left_over = carry;
         }
         if self.is(WhGradientTransposed) {
-            back.wh = back.wh.t().as_standard_layout().into_owned();
+            back.wh = Array2::from_shape_fn((fed, hidden), |(i, j)| turned(&back.wh, i, j));
+        }
+        back
+    }
+
+    /// What the Jordan mutations do to the gradients of wh and s0.
+    fn break_jordan<T: Real>(&self, network: Feedback, mut back: Back<T>, run: &Run<T>) -> Back<T> {
+        if network == Feedback::Output {
+            match self.mutation {
+                JordanS0GradientDropped => back.h0.fill(T::zero()),
+                JordanS0GradientThroughSoftmax => {
+                    let mut through = Array1::zeros(back.h0.len());
+                    self.add_through_softmax(&mut through, run.s.row(0), &back.h0);
+                    back.h0 = through;
+                }
+                JordanWhGradientTransposed => {
+                    let dim = back.wh.raw_dim();
+                    back.wh = Array2::from_shape_fn(dim, |(i, j)| turned(&back.wh, i, j));
+                }
+                _ => {}
+            }
         }
         back
     }
@@ -282,7 +393,8 @@ impl Subject {
         }
         let mut loss = T::zero();
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
-        let mut left_over = Array1::zeros(shape.hidden);
+        let network = self.network(shape);
+        let mut left_over = Array1::zeros(p.h0.len());
         let count = match self.mutation {
             BatchMeanForgotten => 1,
             _ => batch.len(),
@@ -298,7 +410,7 @@ impl Subject {
             let share: T = real(1.0 / count as f64);
             let mean: T = if self.is(MeanForgotten) { T::one() } else { real(1.0 / length as f64) };
             let run = self.forward(p, shape, words);
-            let mut dh = Array2::zeros((words.len(), shape.hidden));
+            let mut outer = Array2::zeros((words.len(), shape.classes));
             for (t, label) in labelled.labels().iter().enumerate() {
                 let max = run.z.row(t).iter().fold(run.z[[t, 0]], |max, z| if *z > max { *z } else { max });
                 let sum = run.z.row(t).iter().fold(T::zero(), |sum, z| sum + (*z - max).exp());
@@ -311,20 +423,42 @@ impl Subject {
                 for k in 0..shape.classes {
                     let target = if k == *label && !self.is(TargetMissing) { T::one() } else { T::zero() };
                     let scale = if self.is(MeanForgottenInGradient) { share } else { mean * share };
-                    let ds = (run.s[[t, k]] - target) * scale;
-                    if self.is(LastStepOnly) && t + 1 < words.len() {
-                        continue;
-                    }
-                    grad.b[k] += ds;
-                    for j in 0..shape.hidden {
-                        let row =
-                            if self.is(WGradientOfPreviousState) || self.is(OutputsLate) { t } else { t + 1 };
-                        grad.w[[j, k]] += run.h[[row, j]] * ds;
-                        dh[[t, j]] += p.w[[j, k]] * ds;
-                    }
+                    outer[[t, k]] = (run.s[[t, k]] - target) * scale;
                 }
             }
-            let back = self.backward(run.x.view(), &run.h, &dh, (&p.wx, &p.wh), &mut left_over);
+            let last = words.len() - 1;
+            let (grad_w, grad_b) = (&mut grad.w, &mut grad.b);
+            let mut add = |t: usize, ds: &Array1<T>| {
+                let row = if self.is(WGradientOfPreviousState) || self.is(OutputsLate) { t } else { t + 1 };
+                for k in 0..shape.classes {
+                    grad_b[k] += ds[k];
+                    for j in 0..shape.hidden {
+                        grad_w[[j, k]] += run.h[[row, j]] * ds[k];
+                    }
+                }
+            };
+            let states = (&run.h, &run.fed_back);
+            let back = self.backward(run.x.view(), states, (&p.wx, &p.wh), &mut left_over, |t, carry| {
+                let mut ds = outer.row(t).to_owned();
+                if network == Feedback::Hidden {
+                    add(t, &ds);
+                    if self.is(LastOuterGradientIgnored) && t == last && t > 0 {
+                        return carry;
+                    }
+                    return p.w.dot(&ds) + carry;
+                }
+                if self.is(JordanCarryNotInW) {
+                    add(t, &ds);
+                }
+                if t < last {
+                    self.add_through_softmax(&mut ds, run.s.row(t), &carry);
+                }
+                if !self.is(JordanCarryNotInW) {
+                    add(t, &ds);
+                }
+                p.w.dot(&ds)
+            });
+            let back = self.break_jordan(network, back, &run);
             grad.wx += &back.wx;
             grad.wh += &back.wh;
             grad.bh += &back.bh;
@@ -437,7 +571,8 @@ impl<T: Real> Network<T> for Subject {
 fn unchecked<T: Real>(params: &Params<T>) -> Shape {
     let (rows, embed) = params.emb.dim();
     let (input, hidden) = params.wx.dim();
-    Shape { vocab: rows.saturating_sub(1), embed, window: input / embed, hidden, classes: params.b.len() }
+    let (classes, feedback) = (params.b.len(), params.feedback);
+    Shape { vocab: rows.saturating_sub(1), embed, window: input / embed, hidden, classes, feedback }
 }
 
 struct SubjectLearner<T> {
@@ -632,8 +767,11 @@ impl<T: Real> Trace<T> for SubjectTrace<'_, T> {
             let states =
                 self.subject.states(x, (&self.cell.wx, &self.cell.wh), (&self.cell.bh, &self.cell.h0));
             let outer = dh.slice(s![range.clone(), ..]).to_owned();
-            let back =
-                self.subject.backward(x, &states, &outer, (&self.cell.wx, &self.cell.wh), &mut left_over);
+            let weights = (&self.cell.wx, &self.cell.wh);
+            let back = self.subject.backward(x, (&states, &states), weights, &mut left_over, |t, carry| {
+                let last = t + 1 == outer.nrows() && t > 0;
+                if is(LastOuterGradientIgnored) && last { carry } else { &carry + &outer.row(t) }
+            });
             total.cell.wx += &back.wx;
             total.cell.wh += &back.wh;
             total.cell.bh += &back.bh;
