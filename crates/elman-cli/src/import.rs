@@ -7,6 +7,7 @@ use elman_tagger::{Model, Normalization, UNKNOWN, read_lines};
 
 use crate::export::Cell;
 use crate::input;
+use crate::train::NetworkName;
 
 /// The words of a folder of .npy files, one a line.
 pub(crate) const WORDS: &str = "vocab.txt";
@@ -39,6 +40,9 @@ pub(crate) struct Args {
     /// The network reads every digit as the word DIGIT
     #[arg(long)]
     digits: bool,
+    /// Which network is in the folder, which does not say it [default: elman] [of npy]
+    #[arg(long, value_enum)]
+    network: Option<NetworkName>,
     /// What the file's recurrence computes [default: what its metadata says, or tanh] [of torch]
     #[arg(long, value_enum)]
     nonlinearity: Option<Cell>,
@@ -66,9 +70,20 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
             let words = args.words.clone().unwrap_or_else(|| args.source.join(WORDS));
             let labels = args.labels.clone().unwrap_or_else(|| args.source.join(LABELS));
             let names = Names { words: read_lines(words)?, tags: read_lines(labels)?, ..Names::default() };
-            (npy::read::<f32>(&args.source)?, names, "npy")
+            let params = match args.network.unwrap_or_default() {
+                NetworkName::Elman => npy::read::<f32>(&args.source)?,
+                NetworkName::Jordan => npy::read_jordan::<f32>(&args.source)?,
+            };
+            (params, names, "npy")
         }
         Format::Torch => {
+            if args.network.is_some() {
+                return Err(Error::Unsupported {
+                    what: "option --network".into(),
+                    expected: "--from npy".into(),
+                    found: "--from torch".into(),
+                });
+            }
             let (params, metadata) = torch::read(&args.source, args.nonlinearity.map(Into::into))?;
             let stored =
                 Names::from_metadata(&metadata).map_err(|error| input::in_file(&args.source, error))?;

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use elman::Error;
+use elman::{Error, Feedback};
 use elman_tagger::Model;
 use serde_json::{Value, json};
 
@@ -76,7 +76,11 @@ fn to_text(model: &Model) -> String {
     let (shape, config, outcome) = (model.shape(), model.config(), model.outcome());
     let normalization = model.vocabulary().normalization();
     let on = |on: bool| if on { "yes" } else { "no" };
-    let mut text = format!(
+    let mut text = match shape.feedback {
+        Feedback::Hidden => String::new(),
+        Feedback::Output => "a Jordan network: the output is fed back\n".to_owned(),
+    };
+    text += &format!(
         "hidden {}, embed {}, window {}, {} labels, {} words: {} parameters\n\
          trained for {} epochs by {}; best epoch {}, dev F1 {:.2}\n\
          recipe {}, lr {}, batch {}, seed {}; lower case {}, DIGIT {}\n\n",
@@ -126,6 +130,7 @@ fn to_json(model: &Model) -> Value {
             "window": shape.window,
             "hidden": shape.hidden,
             "classes": shape.classes,
+            "network": shape.feedback.name(),
             "parameters": shape.parameters(),
         },
         "training": model.config(),

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use clap::builder::RangedU64ValueParser;
-use elman::Error;
+use elman::{Error, Feedback};
 use elman_tagger::{
     Checkpoint, EpochRecord, Model, Normalization, Pipeline, Progress, Recipe, TrainConfig, Trainer, limits,
     read_conll,
@@ -56,6 +56,9 @@ pub(crate) struct Args {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Recipe")]
 struct RecipeArgs {
+    /// What the next word sees of a word: the hidden state (Elman) or the probabilities of its labels (Jordan)
+    #[arg(long, value_enum, default_value_t)]
+    network: NetworkName,
     /// How the learning rate falls
     #[arg(long, value_enum, default_value_t)]
     recipe: RecipeName,
@@ -90,6 +93,25 @@ struct RecipeArgs {
     /// Read every digit as the word DIGIT
     #[arg(long)]
     digits: bool,
+}
+
+/// The two networks by name.
+#[derive(Clone, Copy, Default, clap::ValueEnum)]
+pub(crate) enum NetworkName {
+    /// The hidden state is fed back, from h0 on
+    #[default]
+    Elman,
+    /// The output is fed back, from s0 on
+    Jordan,
+}
+
+impl From<NetworkName> for Feedback {
+    fn from(name: NetworkName) -> Self {
+        match name {
+            NetworkName::Elman => Feedback::Hidden,
+            NetworkName::Jordan => Feedback::Output,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Default, clap::ValueEnum)]
@@ -129,6 +151,7 @@ impl Args {
 impl RecipeArgs {
     fn config(&self) -> TrainConfig {
         TrainConfig {
+            feedback: self.network.into(),
             recipe: match self.recipe {
                 RecipeName::Tutorial => Recipe::Tutorial,
                 RecipeName::Standard => Recipe::Standard,
@@ -148,6 +171,9 @@ impl RecipeArgs {
 
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
     // Everything that can be refused is refused before the first epoch.
+    if args.recipe.by_word.is_some() {
+        Feedback::from(args.recipe.network).only_elman("option --by-word")?;
+    }
     let network = args.kernel.training(&args.recipe.config())?;
     let train = read_conll(&args.train)?;
     let dev = read_conll(&args.dev)?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use assert_cmd::cargo::cargo_bin;
-use elman::{Params, Shape};
+use elman::{Feedback, Params, Shape};
 use elman_tagger::{Labels, Model, Normalization, Vocabulary, travel};
 
 fn elman(folder: &Path, arguments: &[&str]) -> Output {
@@ -27,10 +27,15 @@ fn refused(folder: &Path, arguments: &[&str], code: i32, part: &str) {
 
 /// A folder with an untrained model of the demo's words.
 fn folder() -> (tempfile::TempDir, Model) {
+    folder_of(Feedback::Hidden)
+}
+
+fn folder_of(feedback: Feedback) -> (tempfile::TempDir, Model) {
     let corpus = travel::corpus(1, 60);
     let normalization = Normalization { lowercase: true, digits: false };
     let (vocabulary, labels) = (Vocabulary::new(&corpus, normalization), Labels::new(&corpus));
-    let shape = Shape { vocab: vocabulary.size(), embed: 6, window: 5, hidden: 8, classes: labels.size() };
+    let (vocab, classes) = (vocabulary.size(), labels.size());
+    let shape = Shape { vocab, embed: 6, window: 5, hidden: 8, classes, feedback };
     let model = Model::from_elsewhere(Params::init(shape, 5).unwrap(), vocabulary, labels, "a test").unwrap();
     let folder = tempfile::tempdir().unwrap();
     model.save(folder.path().join("model"), &[]).unwrap();
@@ -75,6 +80,25 @@ fn npy_goes_there_and_back() {
     refused(folder, &import, 65, "b.npy: 6 bytes, expected a .npy file");
     fs::remove_file(folder.join("out/b.npy")).unwrap();
     refused(folder, &import, 74, "b.npy: cannot open");
+}
+
+#[test]
+fn a_jordan_network_goes_to_npy_and_back_and_nowhere_else() {
+    let (folder, model) = folder_of(Feedback::Output);
+    let folder = folder.path();
+    done(folder, &["export", "--model", "model", "--to", "npy", "out"]);
+    let import = ["import", "--from", "npy", "out", "--model", "back", "--lowercase"];
+    done(folder, &[&import[..], &["--network", "jordan"]].concat());
+    assert_eq!(loaded(folder).params(), model.params());
+    refused(folder, &import, 65, "wh is");
+    for (format, what) in [("torch", "nn.RNN"), ("onnx", "ONNX's RNN node")] {
+        let message = format!("{what}: expected an Elman network, found a Jordan network");
+        refused(folder, &["export", "--model", "model", "--to", format, "file"], 2, &message);
+        assert!(!folder.join("file").exists());
+    }
+    fs::write(folder.join("file"), "no tensors").unwrap();
+    let import = ["import", "--from", "torch", "file", "--model", "back", "--network", "jordan"];
+    refused(folder, &import, 2, "option --network: expected --from npy, found --from torch");
 }
 
 #[test]

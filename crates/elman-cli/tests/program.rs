@@ -104,6 +104,34 @@ fn train_evaluate_and_tag_agree() {
     assert_eq!(evaluation.to_string(), report);
 }
 
+/// The other network: remembered with the model, so that every command knows it.
+#[test]
+fn a_jordan_network_is_trained_and_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_corpus(&folder.join("train.conll"), 1, 250);
+    write_corpus(&folder.join("dev.conll"), 2, 60);
+    write_corpus(&folder.join("test.conll"), 3, 60);
+    let output = success(&train(folder, &["--test", "test.conll", "--network", "jordan"]));
+    let (_, report) = output.split_once("\n\n").unwrap();
+    assert!(number(report, "FB1:") > 30.0, "{report}");
+    let config = fs::read_to_string(folder.join("model/config.toml")).unwrap();
+    assert!(config.contains("network = \"jordan\""), "{config}");
+    assert_eq!(success(&run(folder, &["evaluate", "--model", "model", "test.conll"])), report);
+    let reference = ["evaluate", "--model", "model", "--kernel", "reference", "test.conll"];
+    assert_eq!(success(&run(folder, &reference)), report);
+    assert!(success(&run(folder, &["inspect", "model"])).starts_with("a Jordan network"));
+    let json: serde_json::Value =
+        serde_json::from_str(&success(&run(folder, &["inspect", "model", "--json"]))).unwrap();
+    assert_eq!(
+        (&json["shape"]["network"], &json["training"]["network"]),
+        (&"jordan".into(), &"jordan".into())
+    );
+
+    let by_word = train(folder, &["--network", "jordan", "--by-word"]);
+    failure(&by_word, 2, &["option --by-word: expected an Elman network, found a Jordan network"]);
+}
+
 #[test]
 fn tag_reads_both_forms_from_a_file_or_the_standard_input() {
     let trained = trained();

@@ -20,7 +20,7 @@ impl Nonlinearity {
         }
     }
 
-    /// The parameters of the network of this nonlinearity that gives the same probabilities as ours.
+    /// The parameters of the Elman network of this nonlinearity that gives the same probabilities as ours.
     pub(crate) fn encode(self, params: Params<f64>) -> Params<f64> {
         match self {
             Nonlinearity::Sigmoid => params,
@@ -32,6 +32,7 @@ impl Nonlinearity {
                 wh: params.wh / 4.0,
                 w: params.w / 2.0,
                 h0: params.h0 * 2.0 - 1.0,
+                feedback: params.feedback,
             },
         }
     }
@@ -48,6 +49,7 @@ impl Nonlinearity {
                 wh: params.wh * 4.0,
                 w: params.w * 2.0,
                 h0: (params.h0 + 1.0) / 2.0,
+                feedback: params.feedback,
             },
         }
     }

@@ -8,6 +8,9 @@
 //! | w `[hidden, classes]` | `w.npy` | `W.npy` |
 //! | bh, b, h0 | `bh.npy`, `b.npy`, `h0.npy` | the same |
 //!
+//! A Jordan network has the same files; its wh is `[classes, hidden]`, and h0 has `classes` entries. The files do not say
+//! which of the two it is, so whoever reads them does: [`read`] or [`read_jordan`].
+//!
 //! Numbers are float32 or float64, little or big endian; arrays in C or Fortran order.
 
 use std::fs::{self, File};
@@ -15,7 +18,7 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use elman::ndarray::{Array, Array1, Array2, Dimension, Ix1, Ix2, ShapeBuilder};
-use elman::{Error, Params};
+use elman::{Error, Feedback, Params};
 use elman_tagger::replace_folder;
 use ndarray_npy::npy::header::Header;
 use ndarray_npy::{ReadDataError, ReadableElement, WriteNpyExt};
@@ -120,7 +123,7 @@ pub fn write<T: Number>(
     replace_folder(folder.as_ref(), &files)
 }
 
-/// Reads the seven files of a folder, of either set of names. Numbers of the other type are converted, `f64` to
+/// Reads the seven files of a folder, of either set of names: an Elman network. Numbers of the other type are converted, `f64` to
 /// `f32` by rounding.
 ///
 /// Before memory is taken for an array, its header (at most 512 bytes) must be right, and its file exactly as long
@@ -130,7 +133,18 @@ pub fn write<T: Number>(
 /// [`Error::Io`] if a file is missing or cannot be read; [`Error::Input`] names the file that is not as it must
 /// be; [`Error::Shape`] names the first array that does not fit the others.
 pub fn read<T: Number>(folder: impl AsRef<Path>) -> Result<Params<T>, Error> {
-    let folder = folder.as_ref();
+    read_as(folder.as_ref(), Feedback::Hidden)
+}
+
+/// Reads a Jordan network, as [`read`] does an Elman network.
+///
+/// # Errors
+/// Those of [`read`].
+pub fn read_jordan<T: Number>(folder: impl AsRef<Path>) -> Result<Params<T>, Error> {
+    read_as(folder.as_ref(), Feedback::Output)
+}
+
+fn read_as<T: Number>(folder: &Path, feedback: Feedback) -> Result<Params<T>, Error> {
     let [emb, wx, wh, w, bh, b, h0] = Names::of(folder)?.files().map(|file| folder.join(file));
     // All headers first: a folder that is wrong is refused before the large arrays are read.
     let matrix = |path: &PathBuf| Npy::<Ix2>::open(path);
@@ -139,7 +153,7 @@ pub fn read<T: Number>(folder: impl AsRef<Path>) -> Result<Params<T>, Error> {
     let vectors = [vector(&bh)?, vector(&b)?, vector(&h0)?];
     let [emb, wx, wh, w] = read_all(matrices)?;
     let [bh, b, h0] = read_all(vectors)?;
-    let params = Params::<T> { emb, wx, wh, w, bh, b, h0 };
+    let params = Params::<T> { emb, wx, wh, w, bh, b, h0, feedback };
     params.shape().map_err(|error| match error {
         Error::Shape { what, expected, found } => input(folder, format!("{what} is {found}"), expected),
         other => other,

@@ -24,7 +24,8 @@ const MAX_BYTES: usize = i32::MAX as usize;
 /// `f64` and rounded once, for engines that do not look at the node's `activations`.
 ///
 /// # Errors
-/// [`Error::Shape`] if the tensors do not fit together, or take more than the 2 GiB that ONNX files may have.
+/// [`Error::Unsupported`] for a Jordan network, which ONNX's RNN node is not; [`Error::Shape`] if the tensors do not fit
+/// together, or take more than the 2 GiB that ONNX files may have.
 pub fn to_bytes(
     params: &Params<f32>,
     nonlinearity: Nonlinearity,
@@ -60,6 +61,7 @@ pub fn write(
 
 fn graph(params: &Params<f32>, nonlinearity: Nonlinearity) -> Result<Graph, Error> {
     let shape = params.shape()?;
+    shape.feedback.only_elman("ONNX's RNN node")?;
     let params = nonlinearity.encode(params.map(f64::from)).map(|entry| entry as f32);
     let activation = match nonlinearity {
         Nonlinearity::Sigmoid => "Sigmoid",
@@ -162,14 +164,24 @@ impl Graph {
 
 #[cfg(test)]
 mod tests {
-    use elman::Shape;
+    use elman::{Feedback, Shape};
 
     use super::*;
 
     #[test]
+    fn a_jordan_network_is_refused() {
+        let shape =
+            Shape { vocab: 6, embed: 2, window: 3, hidden: 3, classes: 3, feedback: Feedback::Output };
+        let params = Params::init(shape, 3).unwrap();
+        let refused = to_bytes(&params, Nonlinearity::Sigmoid, []).unwrap_err().to_string();
+        assert_eq!(refused, "ONNX's RNN node: expected an Elman network, found a Jordan network");
+    }
+
+    #[test]
     fn the_file_has_one_rnn_and_every_name_is_made_before_it_is_used() {
         for window in [1, 3, 7] {
-            let shape = Shape { vocab: 6, embed: 2, window, hidden: 3, classes: 4 };
+            let feedback = Feedback::Hidden;
+            let shape = Shape { vocab: 6, embed: 2, window, hidden: 3, classes: 4, feedback };
             let params = Params::init(shape, 3).unwrap();
             let bytes =
                 to_bytes(&params, Nonlinearity::Sigmoid, [("labels".to_owned(), "[]".to_owned())]).unwrap();

@@ -113,7 +113,7 @@ pub fn assemble(
 
 #[cfg(test)]
 mod tests {
-    use elman::{Network, Sentence, Shape};
+    use elman::{Feedback, Network, Sentence, Shape};
     use elman_reference::Reference;
 
     use super::*;
@@ -129,7 +129,8 @@ mod tests {
 
     #[test]
     fn the_unknown_word_moves_to_the_front_and_nothing_else_changes() {
-        let shape = Shape { vocab: 4, embed: 3, window: 3, hidden: 5, classes: 2 };
+        let feedback = Feedback::Hidden;
+        let shape = Shape { vocab: 4, embed: 3, window: 3, hidden: 5, classes: 2, feedback };
         let params = Params::<f32>::init(shape, 7).unwrap();
         let network = Reference::new();
         let probabilities = |params: &Params<f32>, words: [usize; 5]| {

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use elman::ndarray::{Array1, Array2};
-use elman::{Error, Params};
+use elman::{Error, Feedback, Params};
 use safetensors::Dtype;
 use safetensors::tensor::{SafeTensors, TensorView};
 
@@ -31,14 +31,15 @@ const NONLINEARITY: &str = "nonlinearity";
 /// The content of a file, with `more` entries in its metadata.
 ///
 /// # Errors
-/// [`Error::Shape`] if the tensors do not fit together.
+/// [`Error::Shape`] if the tensors do not fit together; [`Error::Unsupported`] for a Jordan network, which no `nn.RNN` is.
 pub fn to_bytes<T: Number>(
     params: &Params<T>,
     nonlinearity: Nonlinearity,
     more: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Vec<u8>, Error> {
     let shape = params.shape()?;
-    let Params { emb, wx, wh, w, bh, b, h0 } = nonlinearity.encode(params.map(T::to_f64));
+    shape.feedback.only_elman("nn.RNN")?;
+    let Params { emb, wx, wh, w, bh, b, h0, feedback: _ } = nonlinearity.encode(params.map(T::to_f64));
     let tensors = [
         (EMB, emb.into_dyn()),
         (WEIGHT_IH, wx.reversed_axes().into_dyn()),
@@ -131,7 +132,7 @@ pub fn from_bytes<T: Number>(
     let bh = bias(BIAS_IH, hidden)? + bias(BIAS_HH, hidden)?;
     let b = bias(OUT_BIAS, w.ncols())?;
     let h0 = bias(H0, hidden)?;
-    let file = Params { emb, wx, wh, w, bh, b, h0 };
+    let file = Params { emb, wx, wh, w, bh, b, h0, feedback: Feedback::Hidden };
     // Before the sums of the conversion, which are over the rows of tensors that must fit.
     check(&file, path)?;
     let exact = nonlinearity.decode(file);

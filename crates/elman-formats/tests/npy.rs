@@ -4,11 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use elman::ndarray::{Array, Dimension};
-use elman::{Error, Params, Shape};
+use elman::{Error, Feedback, Params, Shape};
 use elman_formats::npy::{self, Names, Options, Order};
 use proptest::prelude::*;
 
-const SHAPE: Shape = Shape { vocab: 4, embed: 2, window: 3, hidden: 3, classes: 2 };
+const SHAPE: Shape =
+    Shape { vocab: 4, embed: 2, window: 3, hidden: 3, classes: 2, feedback: Feedback::Hidden };
 
 fn numpys(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/numpy").join(folder)
@@ -71,9 +72,10 @@ proptest! {
     #[test]
     fn round_trips(
         vocab in 1usize..20, embed in 1usize..5, half in 0usize..3, hidden in 1usize..6, classes in 1usize..5,
-        seed: u64, capital: bool, fortran: bool,
+        seed: u64, capital: bool, fortran: bool, jordan: bool,
     ) {
-        let shape = Shape { vocab, embed, window: 2 * half + 1, hidden, classes };
+        let feedback = if jordan { Feedback::Output } else { Feedback::Hidden };
+        let shape = Shape { vocab, embed, window: 2 * half + 1, hidden, classes, feedback };
         let params = Params::<f64>::init(shape, seed).unwrap();
         let parent = tempfile::tempdir().unwrap();
         let target = parent.path().join("model");
@@ -82,13 +84,18 @@ proptest! {
             order: if fortran { Order::Fortran } else { Order::C },
         };
         npy::write(&target, &params, &[("vocab.txt", b"<UNK>\n".to_vec())], options).unwrap();
-        prop_assert_eq!(&npy::read::<f64>(&target).unwrap(), &params);
+        let read = |p: &Path| if jordan { npy::read_jordan::<f64>(p) } else { npy::read(p) };
+        prop_assert_eq!(&read(&target).unwrap(), &params);
+        // It is refused as the other network, unless the shapes are the same.
+        let other = |p: &Path| if jordan { npy::read::<f64>(p) } else { npy::read_jordan(p) };
+        prop_assert_eq!(other(&target).is_ok(), hidden == classes);
         prop_assert_eq!(fs::read(target.join("vocab.txt")).unwrap(), b"<UNK>\n");
         // Rounded, then read as either type.
         let rounded = params.map(|v| v as f32);
         npy::write(&target, &rounded, &[("vocab.txt", vec![])], options).unwrap();
-        prop_assert_eq!(&npy::read::<f32>(&target).unwrap(), &rounded);
-        prop_assert_eq!(npy::read::<f64>(&target).unwrap(), rounded.map(f64::from));
+        let single = |p: &Path| if jordan { npy::read_jordan::<f32>(p) } else { npy::read(p) };
+        prop_assert_eq!(&single(&target).unwrap(), &rounded);
+        prop_assert_eq!(read(&target).unwrap(), rounded.map(f64::from));
     }
 
     /// Any change or cut of a header gives an error or an array, and no panic.

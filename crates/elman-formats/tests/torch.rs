@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use elman::ndarray::{Array1, Array2, Axis, concatenate};
-use elman::{Error, Network, Params, Sentence, Shape};
+use elman::{Error, Feedback, Network, Params, Sentence, Shape};
 use elman_formats::torch::{self, Nonlinearity};
 use elman_reference::Reference;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-const SHAPE: Shape = Shape { vocab: 9, embed: 3, window: 5, hidden: 6, classes: 4 };
+const SHAPE: Shape =
+    Shape { vocab: 9, embed: 3, window: 5, hidden: 6, classes: 4, feedback: Feedback::Hidden };
 
 fn params() -> Params<f64> {
     let mut params = Params::init(SHAPE, 11).unwrap();
@@ -17,6 +18,15 @@ fn params() -> Params<f64> {
     params.b = Array1::linspace(-0.2, 0.1, 4);
     params.h0 = Array1::linspace(0.9, 0.2, 6);
     params
+}
+
+#[test]
+fn a_jordan_network_is_refused() {
+    // Even where its tensors have the shapes of nn.RNN's.
+    let shape = Shape { classes: 6, feedback: Feedback::Output, ..SHAPE };
+    let params = Params::<f64>::init(shape, 11).unwrap();
+    let refused = torch::to_bytes(&params, Nonlinearity::Sigmoid, []).unwrap_err().to_string();
+    assert_eq!(refused, "nn.RNN: expected an Elman network, found a Jordan network");
 }
 
 #[test]

@@ -2,11 +2,11 @@ use std::collections::BTreeSet;
 
 use elman::ndarray::{Array1, Array2};
 use elman::{
-    Cell, CellGradient, Error, Labelled, Learner, Network, Params, Real, Recurrence, Sentence, Sequences,
-    Shape, Tagger,
+    Cell, CellGradient, Error, Feedback, Labelled, Learner, Network, Params, Real, Recurrence, Sentence,
+    Sequences, Shape, Tagger,
 };
 
-/// An implementation of the network whose learner makes an update for each WORD, as the code of Mesnil et al.
+/// An implementation of the Elman network whose learner makes an update for each WORD, as the code of Mesnil et al.
 /// (2013), from which the Theano tutorial came, does.
 ///
 /// For word `t` of a sentence the recurrence runs over at most `windows` words, the last of which is `t`,
@@ -20,12 +20,13 @@ use elman::{
 /// training, a sentence is labelled as a whole.
 ///
 /// ```
-/// use elman::{Labelled, Network, Params, Sentence, Shape};
+/// use elman::{Feedback, Labelled, Network, Params, Sentence, Shape};
 /// use elman_tagger::ByWord;
 ///
 /// # fn network() -> elman_reference::Reference { elman_reference::Reference::new() }
 /// let network = ByWord::new(network(), 9)?; // any implementation with a recurrence
-/// let shape = Shape { vocab: 5, embed: 4, window: 3, hidden: 6, classes: 2 };
+/// let feedback = Feedback::Hidden;
+/// let shape = Shape { vocab: 5, embed: 4, window: 3, hidden: 6, classes: 2, feedback };
 /// let mut learner = network.learner(Params::<f32>::init(shape, 42)?)?;
 /// let sentence = Labelled::new(Sentence::new(vec![0, 3, 1])?, vec![1, 0, 0])?;
 /// let first = learner.step(std::slice::from_ref(&sentence), 0.1)?;
@@ -77,7 +78,8 @@ impl<T: Real, I: Network<T> + Recurrence<T> + Clone + 'static> Network<T> for By
 
     fn learner(&self, params: Params<T>) -> Result<Box<dyn Learner<T>>, Error> {
         let shape = params.shape()?;
-        let Params { emb, wx, wh, w, bh, b, h0 } = params;
+        shape.feedback.only_elman("an update for each word")?;
+        let Params { emb, wx, wh, w, bh, b, h0, feedback: _ } = params;
         let recurrence = self.implementation.clone();
         let cell = Cell { wx, wh, bh, h0 };
         Ok(Box::new(WordLearner { recurrence, windows: self.windows, shape, emb, cell, w, b }))
@@ -197,7 +199,8 @@ impl<T: Real, I: Recurrence<T>> Learner<T> for WordLearner<T, I> {
 
     fn params(&self) -> Params<T> {
         let Cell { wx, wh, bh, h0 } = self.cell.clone();
-        Params { emb: self.emb.clone(), wx, wh, w: self.w.clone(), bh, b: self.b.clone(), h0 }
+        let (emb, w, b, feedback) = (self.emb.clone(), self.w.clone(), self.b.clone(), Feedback::Hidden);
+        Params { emb, wx, wh, w, bh, b, h0, feedback }
     }
 }
 
@@ -207,7 +210,8 @@ mod tests {
 
     use super::*;
 
-    const SHAPE: Shape = Shape { vocab: 6, embed: 3, window: 5, hidden: 4, classes: 3 };
+    const SHAPE: Shape =
+        Shape { vocab: 6, embed: 3, window: 5, hidden: 4, classes: 3, feedback: Feedback::Hidden };
 
     fn params() -> Params<f64> {
         let mut params = Params::init(SHAPE, 5).unwrap();
@@ -223,7 +227,7 @@ mod tests {
     }
 
     fn learner(windows: usize, params: Params<f64>) -> WordLearner<f64, Reference> {
-        let Params { emb, wx, wh, w, bh, b, h0 } = params;
+        let Params { emb, wx, wh, w, bh, b, h0, feedback: _ } = params;
         let cell = Cell { wx, wh, bh, h0 };
         WordLearner { recurrence: Reference::new(), windows, shape: SHAPE, emb, cell, w, b }
     }
@@ -354,6 +358,9 @@ mod tests {
         assert!(learner.step(&[good, labelled(&[5], &[3])], 0.1).is_err());
         assert_eq!(learner.params(), params());
         assert!(ByWord::new(Reference::new(), 0).is_err());
+        let jordan = Params::<f64>::zeros(Shape { feedback: Feedback::Output, ..SHAPE }).unwrap();
+        let refused = network.learner(jordan).err().unwrap().to_string();
+        assert_eq!(refused, "an update for each word: expected an Elman network, found a Jordan network");
         assert_eq!(Network::<f32>::name(&network), "reference, by word (9)");
     }
 }

@@ -1,4 +1,4 @@
-use elman::{Error, Network, Recurrence, Shape};
+use elman::{Error, Feedback, Network, Recurrence, Shape};
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{MAX_BATCH, MAX_EPOCHS, check_shape};
@@ -35,10 +35,27 @@ impl Recipe {
     pub const LAST_LEARNING_RATE: f64 = 1e-5;
 }
 
+/// A [`Feedback`] by the name of its network, as files have it.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Feedback")]
+enum NetworkName {
+    #[serde(rename = "elman")]
+    Hidden,
+    #[serde(rename = "jordan")]
+    Output,
+}
+
+fn is_elman(feedback: &Feedback) -> bool {
+    *feedback == Feedback::Hidden
+}
+
 /// Everything that decides a training but the corpora. The default is the tutorial's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {
+    /// Which network: Elman's, or Jordan's. In files it is `network = "jordan"`; without, it is Elman's.
+    #[serde(rename = "network", with = "NetworkName", default, skip_serializing_if = "is_elman")]
+    pub feedback: Feedback,
     /// How the learning rate changes.
     pub recipe: Recipe,
     /// Width of the hidden state.
@@ -66,6 +83,7 @@ pub struct TrainConfig {
 impl Default for TrainConfig {
     fn default() -> Self {
         TrainConfig {
+            feedback: Feedback::Hidden,
             recipe: Recipe::Tutorial,
             hidden: 200,
             embed: 50,
@@ -83,7 +101,8 @@ impl Default for TrainConfig {
 impl TrainConfig {
     /// The network's shape for a vocabulary and labels of these sizes.
     pub fn shape(&self, vocab: usize, classes: usize) -> Shape {
-        Shape { vocab, embed: self.embed, window: self.window, hidden: self.hidden, classes }
+        let TrainConfig { embed, window, hidden, feedback, .. } = *self;
+        Shape { vocab, embed, window, hidden, classes, feedback }
     }
 
     /// The network to train with: the implementation, or the same by word.
@@ -129,6 +148,9 @@ impl TrainConfig {
         if self.by_word == Some(0) {
             return Err(Error::shape("by_word", "at least 1", 0));
         }
+        if self.by_word.is_some() && self.feedback == Feedback::Output {
+            return Err(Error::shape("network", "elman, to make an update for each word", self.feedback));
+        }
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
             return Err(Error::shape("learning_rate", "a number greater than 0", self.learning_rate));
         }
@@ -148,7 +170,7 @@ mod tests {
     fn a_value_without_meaning_is_named() {
         TrainConfig::default().check().unwrap();
         type Change = fn(&mut TrainConfig);
-        let broken: [(&str, Change); 13] = [
+        let broken: [(&str, Change); 14] = [
             ("hidden", |c| c.hidden = 0),
             ("hidden", |c| c.hidden = 32_769),
             ("epochs", |c| c.epochs = usize::MAX),
@@ -158,6 +180,7 @@ mod tests {
             ("epochs", |c| c.epochs = 0),
             ("batch", |c| c.batch = 0),
             ("by_word", |c| c.by_word = Some(0)),
+            ("network", |c| (c.by_word, c.feedback) = (Some(9), Feedback::Output)),
             ("learning_rate", |c| c.learning_rate = 0.0),
             ("learning_rate", |c| c.learning_rate = f64::NAN),
             ("learning_rate", |c| c.learning_rate = f64::INFINITY),
@@ -169,5 +192,23 @@ mod tests {
             let message = config.check().unwrap_err().to_string();
             assert!(message.starts_with(&format!("{what}: ")), "{message}");
         }
+    }
+
+    #[test]
+    fn the_network_is_in_the_file_where_it_is_jordans() {
+        let jordan = TrainConfig { feedback: Feedback::Output, ..TrainConfig::default() };
+        let text = toml::to_string(&jordan).unwrap();
+        assert!(text.starts_with("network = \"jordan\"\n"), "{text}");
+        assert_eq!(toml::from_str::<TrainConfig>(&text).unwrap(), jordan);
+        // Elman's is in no file, and neither was it when there was no other.
+        let elman = toml::to_string(&TrainConfig::default()).unwrap();
+        assert!(!elman.contains("network"), "{elman}");
+        assert_eq!(toml::from_str::<TrainConfig>(&elman).unwrap(), TrainConfig::default());
+        assert_eq!(
+            toml::from_str::<TrainConfig>(&format!("network = \"elman\"\n{elman}")).unwrap(),
+            TrainConfig::default()
+        );
+        let refused = toml::from_str::<TrainConfig>(&text.replace("jordan", "hopfield")).unwrap_err();
+        assert!(refused.message().contains("hopfield"), "{refused}");
     }
 }

@@ -49,7 +49,7 @@ pub const MAX_WEIGHTS: u64 = 1 << 32;
 /// [`Error::Shape`], which names the size.
 pub fn check_shape(shape: &Shape) -> Result<(), Error> {
     shape.check()?;
-    let Shape { vocab, embed, window, hidden, classes } = *shape;
+    let Shape { vocab, embed, window, hidden, classes, feedback: _ } = *shape;
     // All products were checked above.
     let most = ((MAX_WEIGHTS - MAX_HEADER - 8) / 4) as usize;
     for (what, size, most) in [
@@ -70,11 +70,14 @@ pub fn check_shape(shape: &Shape) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    use elman::Feedback;
+
     use super::*;
 
     #[test]
     fn a_shape_beyond_the_limits_is_named() {
-        let shape = Shape { vocab: 2, embed: 3, window: 5, hidden: 7, classes: 11 };
+        let feedback = Feedback::Hidden;
+        let shape = Shape { vocab: 2, embed: 3, window: 5, hidden: 7, classes: 11, feedback };
         check_shape(&shape).unwrap();
         for (shape, what) in [
             (Shape { vocab: MAX_VOCAB + 1, ..shape }, "vocab"),

@@ -109,6 +109,7 @@ impl Model {
             return Err(Error::shape(format!("{name}{index:?}"), "a finite number", value));
         }
         let config = TrainConfig {
+            feedback: shape.feedback,
             hidden: shape.hidden,
             embed: shape.embed,
             window: shape.window,
@@ -445,14 +446,20 @@ pub(crate) fn input(
 
 #[cfg(test)]
 mod tests {
+    use elman::Feedback;
     use elman_reference::Reference;
 
     use super::*;
     use crate::{Normalization, Trainer, travel};
 
     fn model() -> Model {
+        model_of(Feedback::Hidden)
+    }
+
+    fn model_of(feedback: Feedback) -> Model {
         let (train, dev) = (travel::corpus(1, 30), travel::corpus(2, 10));
         let config = TrainConfig {
+            feedback,
             hidden: 5,
             embed: 4,
             window: 3,
@@ -492,6 +499,30 @@ mod tests {
             assert!(text.contains(from), "{text}");
             *bytes = text.replacen(from, to, 1).into_bytes();
         })
+    }
+
+    #[test]
+    fn a_jordan_model_comes_back_as_one() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("model");
+        let model = model_of(Feedback::Output);
+        model.save(&path, &[]).unwrap();
+        let config = fs::read_to_string(path.join(CONFIG)).unwrap();
+        assert!(config.contains("[training]\nnetwork = \"jordan\"\n"), "{config}");
+        let loaded = Model::load(&path).unwrap();
+        assert_eq!(loaded, model);
+        assert_eq!(loaded.params().feedback, Feedback::Output);
+        let elsewhere = Model::from_elsewhere(
+            model.params.clone(),
+            model.vocabulary.clone(),
+            model.labels.clone(),
+            "a test",
+        );
+        assert_eq!(elsewhere.unwrap().shape(), model.shape());
+        // The weights of one network are not those of the other.
+        fs::write(path.join(CONFIG), config.replace("network = \"jordan\"\n", "")).unwrap();
+        let message = Model::load(&path).unwrap_err().to_string();
+        assert!(message.contains("weights.safetensors"), "{message}");
     }
 
     #[test]

@@ -346,6 +346,7 @@ pub(crate) fn not_finite(params: &Params<f32>) -> Option<(&'static str, Vec<usiz
 
 #[cfg(test)]
 mod tests {
+    use elman::Feedback;
     use elman_reference::Reference;
 
     use super::*;
@@ -421,6 +422,14 @@ mod tests {
         assert_eq!(records[7].loss, again[7].loss);
         let (_, other) = history(TrainConfig { seed: 1, ..config() });
         assert_ne!(model.params(), other.params());
+    }
+
+    #[test]
+    fn a_jordan_network_learns_too() {
+        let (records, model) = history(TrainConfig { feedback: Feedback::Output, ..config() });
+        assert!(records[7].loss < 0.5 * records[0].loss && records[7].dev_f1 > 20.0, "{records:?}");
+        assert_eq!(model.params().feedback, Feedback::Output);
+        assert!(model.params().h0.iter().all(|v| *v != 0.0), "s0 is learned");
     }
 
     #[test]
