@@ -7,13 +7,14 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use elman::ndarray::Array2;
-use elman::{Cell, Labelled, Params, Sentence, Sequences, Shape};
+use elman::{Cell, Feedback, Labelled, Params, Sentence, Sequences, Shape};
 use elman_benches::{Stream, kernels};
 use elman_fast::Isa;
 use elman_fast::raw::{Bench, Kernel};
 
 /// The tutorial's sizes, and its vocabulary on ATIS.
-const SHAPE: Shape = Shape { vocab: 572, embed: 50, window: 7, hidden: 200, classes: 127 };
+const SHAPE: Shape =
+    Shape { vocab: 572, embed: 50, window: 7, hidden: 200, classes: 127, feedback: Feedback::Hidden };
 
 /// Sentences of 5 to 20 words, 11 on average as ATIS has them.
 fn sentences(count: usize) -> Vec<Labelled> {

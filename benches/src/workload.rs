@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use elman::{Error, Labelled, Network, Params, Sentence, Shape};
+use elman::{Error, Feedback, Labelled, Network, Params, Sentence, Shape};
 use elman_tagger::{Labels, Normalization, TaggedSentence, Vocabulary, labelled};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
@@ -108,7 +108,8 @@ impl Workload {
                 tensors.push((format!("{prefix}.{name}"), (Dtype::F32, tensor.shape().to_vec(), bytes)));
             }
         }
-        let Shape { vocab, embed, window, hidden, classes } = self.params.shape()?;
+        let Shape { vocab, embed, window, hidden, classes, feedback } = self.params.shape()?;
+        feedback.only_elman("workload")?;
         let sizes = [
             ("vocab", vocab),
             ("embed", embed),
@@ -185,6 +186,7 @@ impl Workload {
             window: size("window")?,
             hidden: size("hidden")?,
             classes: size("classes")?,
+            feedback: Feedback::Hidden,
         };
         let params = |prefix: &str| -> Result<Params<f32>, Error> {
             let mut params = Params::zeros(shape)?;
@@ -249,7 +251,8 @@ mod tests {
 
     #[test]
     fn a_file_comes_back_as_it_was_written_and_a_broken_one_is_refused() {
-        let sizes = |vocab, classes| Shape { vocab, embed: 3, window: 3, hidden: 4, classes };
+        let feedback = Feedback::Hidden;
+        let sizes = |vocab, classes| Shape { vocab, embed: 3, window: 3, hidden: 4, classes, feedback };
         let (train, test) = (travel::corpus(1, 20), travel::corpus(2, 5));
         let mut workload = Workload::new("travel".to_string(), &train, &test, sizes, 1).unwrap();
         workload.train(&Reference::new(), 1, 0.1).unwrap();

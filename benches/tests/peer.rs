@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
-use elman::{Network, Params, Shape};
+use elman::{Feedback, Network, Params, Shape};
 use elman_benches::Workload;
 use elman_reference::Reference;
 use elman_tagger::travel;
@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 fn answers_are_the_networks_own_and_errors_are_answers() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("workload.safetensors");
-    let sizes = |vocab, classes| Shape { vocab, embed: 10, window: 3, hidden: 20, classes };
+    let feedback = Feedback::Hidden;
+    let sizes = |vocab, classes| Shape { vocab, embed: 10, window: 3, hidden: 20, classes, feedback };
     let mut workload =
         Workload::new("travel".to_string(), &travel::corpus(1, 40), &travel::corpus(2, 10), sizes, 1)
             .unwrap();

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use clap::{Parser, ValueEnum};
-use elman::{Labelled, Network, Params, Sentence, Shape};
+use elman::{Feedback, Labelled, Network, Params, Sentence, Shape};
 use elman_benches::chart::{Figure, Mark, Series, exponent};
 use elman_benches::protocol::{Failure, peak_memory};
 use elman_benches::{Stream, least_cpu_seconds, least_seconds, machine, write_whole};
@@ -115,7 +115,8 @@ impl Axis {
 }
 
 /// The tutorial's sizes.
-const SHAPE: Shape = Shape { vocab: 572, embed: 50, window: 7, hidden: 200, classes: 127 };
+const SHAPE: Shape =
+    Shape { vocab: 572, embed: 50, window: 7, hidden: 200, classes: 127, feedback: Feedback::Hidden };
 
 /// What was measured at one size.
 #[derive(Clone, Debug, Serialize, Deserialize)]

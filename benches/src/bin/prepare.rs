@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use elman::{Error, Shape};
+use elman::{Error, Feedback, Shape};
 use elman_benches::Workload;
 use elman_reference::Reference;
 use elman_tagger::{read_conll, travel};
@@ -58,7 +58,8 @@ fn prepare(arguments: &Arguments) -> Result<(), Error> {
         }
         None => ("travel requests".to_string(), travel::corpus(1, 2000), travel::corpus(2, 500)),
     };
-    let sizes = |vocab, classes| Shape { vocab, embed: *embed, window: *window, hidden: *hidden, classes };
+    let (embed, window, hidden, feedback) = (*embed, *window, *hidden, Feedback::Hidden);
+    let sizes = |vocab, classes| Shape { vocab, embed, window, hidden, classes, feedback };
     let mut workload = Workload::new(name, &train, &test, sizes, *seed)?;
     workload.train(&Reference::new(), *epochs, *lr)?;
     workload.save(out)?;

@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::sync::LazyLock;
 
-use elman::{Error, Params, Shape};
+use elman::{Error, Feedback, Params, Shape};
 use elman_formats::{Nonlinearity, npy, torch};
 
 use crate::files;
 
-const SHAPE: Shape = Shape { vocab: 3, embed: 2, window: 3, hidden: 2, classes: 3 };
+const SHAPE: Shape =
+    Shape { vocab: 3, embed: 2, window: 3, hidden: 2, classes: 3, feedback: Feedback::Hidden };
 
 fn params() -> Params<f32> {
     Params::init(SHAPE, 1).expect("a small network")

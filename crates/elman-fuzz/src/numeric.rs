@@ -1,7 +1,7 @@
 //! The fast kernels against the reference, on any shapes.
 
 use arbitrary::{Result, Unstructured};
-use elman::{Labelled, Network, Recurrence, Sentence, Shape};
+use elman::{Feedback, Labelled, Network, Recurrence, Sentence, Shape};
 use elman_fast::{Fast, Isa};
 use elman_verify::strategies::{Fill, Problem, Sequenced};
 use elman_verify::{Options, Report, check_learner_on, check_recurrence_on};
@@ -38,6 +38,7 @@ fn problem(u: &mut Unstructured<'_>) -> Result<Problem> {
         window: 2 * u.int_in_range(0..=4)? + 1,
         hidden: size(u)?,
         classes: size(u)?,
+        feedback: Feedback::Hidden,
     };
     let (fills, seed) = (fills(u)?, u.arbitrary()?);
     let mut batch = Vec::new();
@@ -51,7 +52,9 @@ fn problem(u: &mut Unstructured<'_>) -> Result<Problem> {
         let sentence = Sentence::new(words).expect("at least one word");
         batch.push(Labelled::new(sentence, labels).expect("a label for each word"));
     }
-    Ok(Problem { shape, fills, seed, batch })
+    // Last, so that inputs from before there were two networks mean what they meant.
+    let feedback = if u.arbitrary()? { Feedback::Output } else { Feedback::Hidden };
+    Ok(Problem { shape: Shape { feedback, ..shape }, fills, seed, batch })
 }
 
 fn sequenced(u: &mut Unstructured<'_>) -> Result<Sequenced> {

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use elman::ndarray::{Array1, Array2};
-use elman::{Error, Labelled, Params, Real, Sentence, Shape, TENSOR_NAMES};
+use elman::{Error, Feedback, Labelled, Params, Real, Sentence, Shape, TENSOR_NAMES};
 use elman_fast::{Fast, Isa};
 use numpy::{
     Element, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, PyUntypedArray,
@@ -145,7 +145,7 @@ pub(crate) fn owned_vector<T: Named>(name: &str, object: &Bound<'_, PyAny>) -> P
     Ok(vector::<T>(name, object)?.as_array().as_standard_layout().into_owned())
 }
 
-/// The parameters in a mapping of the seven names to arrays, all of one number type.
+/// The parameters of an Elman network in a mapping of the seven names to arrays, all of one number type.
 pub(crate) fn params(object: &Bound<'_, PyAny>) -> PyResult<AnyParams> {
     let mapping =
         object.cast::<PyMapping>().map_err(|_| wrong("params", "a mapping of names to arrays", object))?;
@@ -182,6 +182,7 @@ fn typed_params<T: Named>(mapping: &Bound<'_, PyMapping>) -> PyResult<Params<T>>
         bh: vector("bh")?,
         b: vector("b")?,
         h0: vector("h0")?,
+        feedback: Feedback::Hidden,
     };
     params.shape().map_err(exception)?;
     Ok(params)
@@ -189,7 +190,7 @@ fn typed_params<T: Named>(mapping: &Bound<'_, PyMapping>) -> PyResult<Params<T>>
 
 /// Parameters or a gradient as a dictionary of arrays, which take over the memory.
 pub(crate) fn dictionary<'py, T: Named>(py: Python<'py>, params: Params<T>) -> PyResult<Bound<'py, PyDict>> {
-    let Params { emb, wx, wh, w, bh, b, h0 } = params;
+    let Params { emb, wx, wh, w, bh, b, h0, feedback: _ } = params;
     let dictionary = PyDict::new(py);
     for (name, matrix) in [("emb", emb), ("wx", wx), ("wh", wh), ("w", w)] {
         dictionary.set_item(name, PyArray2::from_owned_array(py, matrix))?;
@@ -202,7 +203,7 @@ pub(crate) fn dictionary<'py, T: Named>(py: Python<'py>, params: Params<T>) -> P
 
 /// The five sizes as a dictionary.
 pub(crate) fn sizes<'py>(py: Python<'py>, shape: Shape) -> PyResult<Bound<'py, PyDict>> {
-    let Shape { vocab, embed, window, hidden, classes } = shape;
+    let Shape { vocab, embed, window, hidden, classes, feedback: _ } = shape;
     let dictionary = PyDict::new(py);
     for (name, size) in
         [("vocab", vocab), ("embed", embed), ("window", window), ("hidden", hidden), ("classes", classes)]

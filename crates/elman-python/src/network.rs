@@ -1,6 +1,6 @@
 use std::sync::Mutex;
 
-use elman::{Network as _, Params, Real as _, Shape};
+use elman::{Feedback, Network as _, Params, Real as _, Shape};
 use elman_fast::Fast;
 use numpy::PyArray2;
 use pyo3::exceptions::PyValueError;
@@ -50,7 +50,7 @@ pub(crate) fn init<'py>(
     seed: u64,
     dtype: &str,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let shape = Shape { vocab, embed, window, hidden, classes };
+    let shape = Shape { vocab, embed, window, hidden, classes, feedback: Feedback::Hidden };
     match dtype {
         "float32" => convert::dictionary(py, Params::<f32>::init(shape, seed).map_err(exception)?),
         "float64" => convert::dictionary(py, Params::<f64>::init(shape, seed).map_err(exception)?),

@@ -58,11 +58,12 @@ impl Tagger {
         Self::of(py, model, Computation::new(isa, threads)?)
     }
 
-    /// Reads a model folder, as `elman train` and Tagger.save write it.
+    /// Reads a model folder, as `elman train` and Tagger.save write it. A Jordan network is refused.
     #[staticmethod]
     #[pyo3(signature = (folder, *, isa=None, threads=1))]
     fn load(py: Python<'_>, folder: PathBuf, isa: Option<String>, threads: usize) -> PyResult<Self> {
         let model = py.detach(|| Model::load(folder)).map_err(exception)?;
+        model.shape().feedback.only_elman("elman for Python").map_err(exception)?;
         Self::of(py, model, Computation::new(isa, threads)?)
     }
 
