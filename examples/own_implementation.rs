@@ -8,7 +8,7 @@
 use std::io::{self, Write};
 
 use elman::ndarray::{Array1, Array2, Axis, Slice, concatenate};
-use elman::{Error, Labelled, Learner, Network, Params, Sentence, Shape, Tagger};
+use elman::{Error, Feedback, Labelled, Learner, Network, Params, Sentence, Shape, Tagger};
 use elman_verify::{Options, Report, check};
 
 /// The network by matrix products, in `f64`.
@@ -50,6 +50,13 @@ fn run(params: &Params<f64>, shape: &Shape, sentence: &Sentence) -> Run {
         row.mapv_inplace(|y| log_sum - y);
     }
     Run { x, h, s: surprise.mapv(|y| (-y).exp()), surprise }
+}
+
+/// The shape of parameters that fit together, and of the one network that is written here.
+fn shape_of(params: &Params<f64>) -> Result<Shape, Error> {
+    let shape = params.shape()?;
+    shape.feedback.only_elman("mine")?;
+    Ok(shape)
 }
 
 impl Mine {
@@ -109,7 +116,7 @@ impl Network<f64> for Mine {
     }
 
     fn predict(&self, params: &Params<f64>, sentence: &Sentence) -> Result<Array2<f64>, Error> {
-        let shape = params.shape()?;
+        let shape = shape_of(params)?;
         sentence.check(&shape)?;
         Ok(run(params, &shape, sentence).s)
     }
@@ -121,7 +128,7 @@ impl Network<f64> for Mine {
         grad: &mut Params<f64>,
     ) -> Result<f64, Error> {
         // Everything that can be refused is refused before anything is written.
-        let shape = params.shape()?;
+        let shape = shape_of(params)?;
         grad.check(&shape)?;
         if batch.is_empty() {
             return Err(Error::shape("batch", "at least 1 sentence", 0));
@@ -135,12 +142,12 @@ impl Network<f64> for Mine {
     }
 
     fn learner(&self, params: Params<f64>) -> Result<Box<dyn Learner<f64>>, Error> {
-        let grad = Params::zeros(params.shape()?)?;
+        let grad = Params::zeros(shape_of(&params)?)?;
         Ok(Box::new(Descent { mine: *self, params, grad }))
     }
 
     fn tagger(&self, params: &Params<f64>) -> Result<Box<dyn Tagger>, Error> {
-        params.shape()?;
+        shape_of(params)?;
         Ok(Box::new(Labeller { params: params.clone() }))
     }
 }
@@ -196,9 +203,10 @@ impl Tagger for Labeller {
     }
 }
 
-/// The one call. Fewer cases than by default, for an example is to take seconds.
+/// The one call. Fewer cases than by default, for an example is to take seconds; and none of a Jordan network, which
+/// this implementation refuses.
 fn judge(mine: Mine) -> Report {
-    check::<f64>(&mine, &Options::new().cases(10))
+    check::<f64>(&mine, &Options::new().cases(10).feedback(Feedback::Hidden))
 }
 
 fn main() -> io::Result<()> {

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use elman::Feedback;
 use serde::Serialize;
 
 /// What the suite found.
@@ -15,6 +16,9 @@ pub struct Report {
     pub number: &'static str,
     /// The seed of all random cases.
     pub seed: u64,
+    /// The one network whose problems were taken, if not both.
+    #[serde(serialize_with = "network_name")]
+    pub feedback: Option<Feedback>,
     /// How many cases were run.
     pub cases: usize,
     /// How many requirements other than nearness were checked: equal bits, refusals, labels, order.
@@ -171,11 +175,12 @@ pub struct Summary<'a> {
 }
 
 impl Report {
-    pub(crate) fn new(name: String, number: &'static str, seed: u64) -> Self {
+    pub(crate) fn new(name: String, number: &'static str, seed: u64, feedback: Option<Feedback>) -> Self {
         Report {
             name,
             number,
             seed,
+            feedback,
             cases: 0,
             requirements: 0,
             measurements: Vec::new(),
@@ -270,12 +275,12 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for failure in &self.failures {
             write!(f, "FAILED {failure}")?;
-            writeln!(
-                f,
-                "    again: Options::new().seed({seed}).only(\"{case}\"), or elman verify --seed {seed} --case {case}\n",
-                seed = self.seed,
-                case = failure.case
-            )?;
+            let (seed, case) = (self.seed, &failure.case);
+            write!(f, "    again: Options::new().seed({seed})")?;
+            match self.feedback {
+                None => writeln!(f, ".only(\"{case}\"), or elman verify --seed {seed} --case {case}\n")?,
+                Some(one) => writeln!(f, ".feedback(Feedback::{one:?}).only(\"{case}\")\n")?,
+            }
         }
         let entries: usize = self.measurements.iter().map(|m| m.entries).sum();
         writeln!(
@@ -319,6 +324,10 @@ impl fmt::Display for Report {
         }
         Ok(())
     }
+}
+
+fn network_name<S: serde::Serializer>(feedback: &Option<Feedback>, serializer: S) -> Result<S::Ok, S::Error> {
+    feedback.map(Feedback::name).serialize(serializer)
 }
 
 fn as_list<S: serde::Serializer>(

@@ -257,7 +257,7 @@ pub(crate) struct Part<'a> {
 
 impl<'a> Part<'a> {
     pub(crate) fn new<T: Number>(name: &'static str, implementation: String, options: &'a Options) -> Self {
-        Part { name, options, report: Report::new(implementation, T::NAME, options.seed) }
+        Part { name, options, report: Report::new(implementation, T::NAME, options.seed, options.feedback) }
     }
 
     /// The random problems of the networks that are asked for.
@@ -357,7 +357,8 @@ impl<'a> Part<'a> {
     }
 
     fn trial<'c>(&self, case: &'c str) -> Trial<'c> {
-        let report = Report::new(self.report.name.clone(), self.report.number, self.report.seed);
+        let Report { name, number, seed, feedback, .. } = &self.report;
+        let report = Report::new(name.clone(), number, *seed, *feedback);
         Trial { case, slack: self.options.slack, report }
     }
 
