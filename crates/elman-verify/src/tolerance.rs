@@ -846,13 +846,110 @@ mod tests {
     use elman_reference::Reference;
 
     use super::*;
-    use crate::strategies::Problem;
+    use crate::differences::Difference;
+    use crate::strategies::{Fill, Problem, Sequenced};
 
     const TUTORIAL: Shape = crate::checks::TUTORIAL;
     const NETWORKS: [Feedback; 2] = [Feedback::Hidden, Feedback::Output];
 
     fn largest<'a>(entries: impl IntoIterator<Item = &'a f64>) -> f64 {
         entries.into_iter().fold(0.0, |most: f64, v| most.max(v.abs()))
+    }
+
+    /// What is allowed, written down: no bound becomes wider or narrower unseen. `UPDATE_EXPECT=1 cargo test` writes
+    /// tolerance.txt anew; what changed in it is then to be explained.
+    #[test]
+    fn what_is_allowed_is_what_was_written_down() {
+        let mut found = String::new();
+        for (name, unit) in [("f32", Unit::of::<f32>()), ("f64", Unit::of::<f64>())] {
+            sums(&mut found, name, unit);
+            for feedback in NETWORKS {
+                networks(&mut found, name, unit, feedback);
+            }
+            recurrences(&mut found, name, unit);
+        }
+        expect_test::expect_file!["tolerance.txt"].assert_eq(&found);
+    }
+
+    fn line(found: &mut String, what: &str, numbers: impl IntoIterator<Item = f64>) {
+        let numbers: Vec<String> = numbers.into_iter().map(|v| format!("{v:.4e}")).collect();
+        found.push_str(&format!("{what}: {}\n", numbers.join(" ")));
+    }
+
+    /// The sum and the largest of what is allowed to the entries of a tensor.
+    fn sum_and_largest<'a>(entries: impl IntoIterator<Item = &'a f64> + Clone) -> [f64; 2] {
+        [entries.clone().into_iter().sum(), largest(entries)]
+    }
+
+    fn sums(found: &mut String, name: &str, unit: Unit) {
+        let terms = [1, 2, 15, 300];
+        line(found, &format!("{name} sum that cancels"), terms.map(|n| unit.sum(0.0, 3.0, n)));
+        line(found, &format!("{name} sum of equal terms"), terms.map(|n| unit.sum(2.0, 4.0 / n as f64, n)));
+        line(found, &format!("{name} sum of zeros"), terms.map(|n| unit.sum(0.0, 0.0, n)));
+        let scores = [vec![0.25; 4], vec![0.1, 0.2, 0.3, 0.4], vec![0.0, 1.0], vec![0.005; 200]];
+        line(found, &format!("{name} softmax"), scores.map(|s| unit.softmax_sum(&s.into())));
+        let m = Array2::from_shape_fn((20, 3), |(i, j)| [1.0, (-1.0f64).powi(i as i32), 1e-160][j]);
+        let v = Array1::from_shape_fn(20, |i| (1.0 + i as f64) / 7.0);
+        for start in [0.0, 1000.0] {
+            let allowed = unit.product(&Array1::from_elem(3, start), &v, m.view());
+            line(found, &format!("{name} product from {start}"), allowed);
+        }
+        let update = |p, g, words| unit.update(p, 0.1, g, words, 1e-5);
+        let updates = [update(1.0, 0.0, 1), update(0.0, -30.0, 1), update(-1.0, 3.0, 9), update(0.0, 0.0, 9)];
+        line(found, &format!("{name} update"), updates);
+        for row in [[0.0; 3], [1e-200; 3], [3.0, -4.0, 0.0], [1e-3, 2e-3, 1.0]] {
+            let allowed = unit.normalised(aview1(&row), aview1(&[1e-7, 2e-7, 3e-7]));
+            line(found, &format!("{name} normalised {row:?}"), allowed);
+        }
+        let differences = [(1.0, 0.0), (0.0, 1e-9)]
+            .map(|(scale, error)| difference(scale, -2.0, Difference { value: 1.0, error, step: 1e-3 }));
+        line(found, &format!("{name} difference"), differences);
+    }
+
+    fn networks(found: &mut String, name: &str, unit: Unit, feedback: Feedback) {
+        use Fill::{Huge, Large, Small, Subnormal, Unit as One, Zero};
+        let shape = Shape { vocab: 7, embed: 3, window: 3, hidden: 5, classes: 4, feedback };
+        let tutorial = Problem::tutorial(shape, &[4, 1, 6], 5).unwrap();
+        let twice = Sentence::new(vec![2; 24]).unwrap();
+        let one_word = vec![Labelled::new(twice, vec![1; 24]).unwrap()];
+        // How emb, wx, wh, w, bh, b and h0 are filled.
+        for (what, fills, batch) in [
+            ("as the tutorial", [Small; 7], &tutorial.batch),
+            ("one word over and over", [Small; 7], &one_word),
+            ("moderate", [One; 7], &tutorial.batch),
+            ("chaotic", [One, Large, Large, One, One, One, One], &tutorial.batch),
+            ("saturated", [One, One, One, One, Large, One, One], &tutorial.batch),
+            ("huge scores", [Small, Small, Small, Small, Small, Huge, Small], &tutorial.batch),
+            ("equal scores", [Small, Small, Small, Zero, Small, Zero, Small], &tutorial.batch),
+            ("subnormal", [Subnormal, Small, Subnormal, Small, Subnormal, Small, Zero], &tutorial.batch),
+        ] {
+            let problem = Problem { fills, batch: batch.clone(), ..tutorial.clone() };
+            let params = problem.params::<f64>().unwrap();
+            let s = predict(unit, &params, problem.batch[0].sentence()).unwrap();
+            let of = format!("{name} {feedback} {what}");
+            line(found, &format!("{of} s"), sum_and_largest(&s));
+            let allowed = gradient(unit, &params, &problem.batch).unwrap();
+            line(found, &format!("{of} loss"), [allowed.loss]);
+            for (tensor, allowed) in allowed.grad.tensors() {
+                line(found, &format!("{of} {tensor}"), sum_and_largest(&allowed));
+            }
+        }
+    }
+
+    fn recurrences(found: &mut String, name: &str, unit: Unit) {
+        for (what, fill) in [("small", Fill::Small), ("moderate", Fill::Unit), ("chaotic", Fill::Large)] {
+            let lengths = vec![3, 1, 5];
+            let sequenced = Sequenced { input: 3, hidden: 5, lengths, fills: [fill; 6], seed: 5 };
+            let (cell, xs, dh) = sequenced.draw::<f64>();
+            let allowed = recurrence(unit, &cell, xs.view(), &sequenced.lengths, dh.view());
+            let of = format!("{name} recurrence {what}");
+            line(found, &format!("{of} h"), sum_and_largest(&allowed.h));
+            line(found, &format!("{of} xs"), sum_and_largest(&allowed.xs));
+            line(found, &format!("{of} wx"), sum_and_largest(&allowed.cell.wx));
+            line(found, &format!("{of} wh"), sum_and_largest(&allowed.cell.wh));
+            line(found, &format!("{of} bh"), sum_and_largest(&allowed.cell.bh));
+            line(found, &format!("{of} h0"), sum_and_largest(&allowed.cell.h0));
+        }
     }
 
     #[test]
