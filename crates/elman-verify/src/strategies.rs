@@ -290,3 +290,60 @@ pub fn sequenced(sizes: Sizes) -> impl Strategy<Value = Sequenced> {
     (size(input), size(most), lengths, fills, any::<u64>())
         .prop_map(|(input, hidden, lengths, fills, seed)| Sequenced { input, hidden, lengths, fills, seed })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::fmt::Debug;
+
+    use super::*;
+    use crate::Options;
+    use crate::runner::Part;
+
+    /// The same seed gives the same cases on every machine: a case that a report of long ago names can still be run
+    /// alone. `UPDATE_EXPECT=1 cargo test` writes cases.txt anew, as a new version of proptest may need it.
+    #[test]
+    fn the_cases_of_a_seed_are_what_was_written_down() {
+        let found = RefCell::new(String::new());
+        let write = |what: &str, value: &dyn Debug| *found.borrow_mut() += &format!("{what}: {value:?}\n");
+        let options = Options::new().seed(7);
+        let mut part = Part::new::<f64>("written", "none".to_string(), &options);
+        for (sizes, cases) in [(Sizes::Small, 12), (Sizes::Full, 12)] {
+            part.random(cases, part.problems(sizes), |problem, _| {
+                let Problem { shape, fills, seed, batch } = problem;
+                let batch: Vec<_> =
+                    batch.iter().map(|labelled| (labelled.sentence().words(), labelled.labels())).collect();
+                write("problem", &(shape, fills, seed));
+                write("  words and labels", &batch);
+                Ok(())
+            });
+            part.random(cases, sequenced(sizes), |sequenced, _| {
+                write("sequences", sequenced);
+                Ok(())
+            });
+        }
+        let Part { report, .. } = part;
+        assert!(report.failures.is_empty(), "{:?}", report.failures);
+        write("tutorial", &Problem::tutorial(crate::checks::TUTORIAL, &[3, 1], 42).unwrap());
+        for fill in [
+            Fill::Small,
+            Fill::Zero,
+            Fill::Unit,
+            Fill::Positive,
+            Fill::Sparse,
+            Fill::Subnormal,
+            Fill::Large,
+            Fill::Huge,
+        ] {
+            let mut rng = ChaCha8Rng::seed_from_u64(7);
+            write(&format!("{fill:?}"), &[(); 8].map(|()| fill.draw::<f64>(&mut rng)));
+            write(&format!("{fill:?}"), &[(); 8].map(|()| fill.draw::<f32>(&mut rng)));
+        }
+        let sequenced =
+            Sequenced { input: 2, hidden: 1, lengths: vec![1, 2], fills: [Fill::Unit; 6], seed: 7 };
+        let (Cell { wx, wh, bh, h0 }, xs, dh) = sequenced.draw::<f64>();
+        write("drawn", &[wx, wh, xs, dh].map(|tensor| tensor.into_iter().collect::<Vec<_>>()));
+        write("drawn", &[bh, h0].map(|tensor| tensor.into_iter().collect::<Vec<_>>()));
+        expect_test::expect_file!["cases.txt"].assert_eq(&found.borrow());
+    }
+}

@@ -894,16 +894,24 @@ mod tests {
             let allowed = unit.product(&Array1::from_elem(3, start), &v, m.view());
             line(found, &format!("{name} product from {start}"), allowed);
         }
-        let update = |p, g, words| unit.update(p, 0.1, g, words, 1e-5);
-        let updates = [update(1.0, 0.0, 1), update(0.0, -30.0, 1), update(-1.0, 3.0, 9), update(0.0, 0.0, 9)];
+        let update = |p, g, words, error| unit.update(p, 0.1, g, words, error);
+        let updates = [
+            update(1.0, 0.0, 1, 1e-5),
+            update(0.0, -30.0, 1, 1e-5),
+            update(-1.0, 3.0, 9, 0.0),
+            update(0.0, 0.0, 9, 0.0),
+        ];
         line(found, &format!("{name} update"), updates);
-        for row in [[0.0; 3], [1e-200; 3], [3.0, -4.0, 0.0], [1e-3, 2e-3, 1.0]] {
+        for row in [[0.0; 3], [1e-200; 3], [1e-70; 3], [1e-17; 3], [3.0, -4.0, 0.0], [1e-3, 2e-3, 1.0]] {
             let allowed = unit.normalised(aview1(&row), aview1(&[1e-7, 2e-7, 3e-7]));
             line(found, &format!("{name} normalised {row:?}"), allowed);
         }
         let differences = [(1.0, 0.0), (0.0, 1e-9)]
             .map(|(scale, error)| difference(scale, -2.0, Difference { value: 1.0, error, step: 1e-3 }));
         line(found, &format!("{name} difference"), differences);
+        let exploding = Array2::from_diag(&aview1(&[1e-6, 1.0, 100.0, 1e6]));
+        line(found, &format!("{name} bounded"), bounded(exploding.clone()).diag().to_owned());
+        line(found, &format!("{name} at most one"), at_most_one(&exploding));
     }
 
     fn networks(found: &mut String, name: &str, unit: Unit, feedback: Feedback) {
@@ -917,7 +925,8 @@ mod tests {
             ("as the tutorial", [Small; 7], &tutorial.batch),
             ("one word over and over", [Small; 7], &one_word),
             ("moderate", [One; 7], &tutorial.batch),
-            ("chaotic", [One, Large, Large, One, One, One, One], &tutorial.batch),
+            ("large wh", [Small, Small, Large, One, Small, Small, One], &one_word),
+            ("large", [One, Large, Large, One, One, One, One], &tutorial.batch),
             ("saturated", [One, One, One, One, Large, One, One], &tutorial.batch),
             ("huge scores", [Small, Small, Small, Small, Small, Huge, Small], &tutorial.batch),
             ("equal scores", [Small, Small, Small, Zero, Small, Zero, Small], &tutorial.batch),
@@ -937,9 +946,16 @@ mod tests {
     }
 
     fn recurrences(found: &mut String, name: &str, unit: Unit) {
-        for (what, fill) in [("small", Fill::Small), ("moderate", Fill::Unit), ("chaotic", Fill::Large)] {
-            let lengths = vec![3, 1, 5];
-            let sequenced = Sequenced { input: 3, hidden: 5, lengths, fills: [fill; 6], seed: 5 };
+        use Fill::{Large, Small, Subnormal, Unit as One};
+        // How wx, wh, bh, h0, the inputs and dh are filled.
+        for (what, fills, lengths) in [
+            ("small", [Small; 6], vec![3, 1, 5]),
+            ("moderate", [One; 6], vec![3, 1, 5]),
+            ("saturated", [Large; 6], vec![3, 1, 5]),
+            ("large wh", [Small, Large, Small, One, Small, One], vec![30]),
+            ("subnormal", [One, One, One, One, One, Subnormal], vec![3, 1, 5]),
+        ] {
+            let sequenced = Sequenced { input: 3, hidden: 5, lengths, fills, seed: 5 };
             let (cell, xs, dh) = sequenced.draw::<f64>();
             let allowed = recurrence(unit, &cell, xs.view(), &sequenced.lengths, dh.view());
             let of = format!("{name} recurrence {what}");
