@@ -861,7 +861,9 @@ mod tests {
     #[test]
     fn what_is_allowed_is_what_was_written_down() {
         let mut found = String::new();
-        for (name, unit) in [("f32", Unit::of::<f32>()), ("f64", Unit::of::<f64>())] {
+        // In a type so coarse, what is beyond the first order and what is below the smallest number count too.
+        let coarse = Unit { eps: 0.01, floor: 1e-6 };
+        for (name, unit) in [("f32", Unit::of::<f32>()), ("f64", Unit::of::<f64>()), ("coarse", coarse)] {
             sums(&mut found, name, unit);
             for feedback in NETWORKS {
                 networks(&mut found, name, unit, feedback);
