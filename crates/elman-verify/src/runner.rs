@@ -434,3 +434,155 @@ impl<'a> Part<'a> {
         smallest
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use elman::ndarray::{arr1, arr2};
+
+    use super::*;
+
+    /// What one case finds that runs `test`.
+    fn report_of<T: Number>(options: Options, test: impl Fn(&mut Trial<'_>)) -> Report {
+        let mut part = Part::new::<T>("part", "made up".to_string(), &options);
+        part.fixed("one", (), |(), trial| {
+            test(trial);
+            Ok(())
+        });
+        part.report
+    }
+
+    fn refusal() -> Error {
+        Error::OutOfRange { what: "label", position: 0, limit: 1, found: 1 }
+    }
+
+    fn compare_one<T: Number>(options: Options, found: f64, expected: f64, allowed: f64) -> Report {
+        report_of::<T>(options, |trial| {
+            trial.compare_number(Against::Reference, "loss", T::from_f64(found), expected, allowed);
+        })
+    }
+
+    #[test]
+    fn an_entry_is_wrong_from_what_is_allowed_on() {
+        let passes = |found, expected, allowed| {
+            compare_one::<f64>(Options::new(), found, expected, allowed).failures.is_empty()
+        };
+        assert!(passes(1.25, 1.0, 0.25) && passes(0.75, 1.0, 0.25));
+        assert!(!passes(1.2500001, 1.0, 0.25) && !passes(0.7499999, 1.0, 0.25));
+        assert!(passes(1.0, 1.0, 0.0) && !passes(1.0 + f64::EPSILON, 1.0, 0.0));
+        assert!(passes(5.0, 1.0, f64::NAN) && passes(5.0, 1.0, f64::INFINITY));
+        assert!(!passes(f64::NAN, 1.0, 10.0) && !passes(f64::INFINITY, 1.0, f64::INFINITY));
+        assert!(!compare_one::<f64>(Options::new().slack(2.0), 1.6, 1.0, 0.25).failures.is_empty());
+        assert!(compare_one::<f64>(Options::new().slack(2.0), 1.5, 1.0, 0.25).failures.is_empty());
+    }
+
+    #[test]
+    fn an_entry_that_may_be_anything_is_counted_as_blind() {
+        let blind = |expected, allowed| {
+            compare_one::<f32>(Options::new(), expected, expected, allowed).measurements[0].blind
+        };
+        assert_eq!((blind(2.0, 1.999), blind(2.0, 2.0), blind(2.0, f64::NAN)), (0, 1, 1));
+        // What is that small is compared with what may be lost below the smallest normal number.
+        assert_eq!((blind(900.0 * f32::FLOOR, 1.0), blind(1100.0 * f32::FLOOR, 1.0)), (0, 1));
+    }
+
+    #[test]
+    fn tensors_of_other_shapes_and_without_entries_are_wrong() {
+        let options = Options::new;
+        let found = report_of::<f64>(options(), |trial| {
+            let (row, column) = (arr2(&[[1.0, 2.0]]), arr2(&[[1.0], [2.0]]));
+            trial.compare(Against::Itself, "w", row.view(), column.view(), column.view());
+        });
+        assert_eq!(found.failures[0].message, "made up: w has the shape [1, 2], expected [2, 1], seed 42");
+        let found = report_of::<f64>(options(), |trial| {
+            let none = arr1::<f64>(&[]);
+            trial.compare(Against::Itself, "b", none.view(), none.view(), none.view());
+        });
+        assert_eq!(found.failures[0].message, "made up: b is empty, seed 42");
+        let found = report_of::<f64>(options(), |trial| {
+            trial.same_bits("again", "b", arr1(&[1.0]).view(), arr1(&[1.0, 1.0]).view());
+        });
+        assert_eq!(found.failures[0].message, "made up: b has the shape [1], expected [2]: again, seed 42");
+    }
+
+    #[test]
+    fn bits_and_requirements() {
+        let found = report_of::<f64>(Options::new(), |trial| {
+            trial.same_bits("again", "b", arr1(&[1.0, f64::NAN]).view(), arr1(&[1.0, f64::NAN]).view());
+            trial.require(true, || unreachable!());
+            trial.refused("nonsense", Err::<(), _>(refusal()));
+        });
+        assert!(found.passed() && found.requirements == 3 && found.cases == 1);
+        let differs = report_of::<f64>(Options::new(), |trial| {
+            let [zero, minus] = [0.0, -0.0].map(|last| arr2(&[[1.0, 2.0], [3.0, last]]));
+            trial.same_bits("again", "w", zero.view(), minus.view());
+        });
+        let message = "made up: w[1,1] = 0, expected -0, allowed 0.0e0, seed 42: again";
+        assert_eq!(differs.failures[0].message, message);
+        let accepted = report_of::<f64>(Options::new(), |trial| trial.refused("nonsense", Ok(())));
+        let message = "made up: nonsense was accepted, expected an error, seed 42";
+        assert_eq!(accepted.failures[0].message, message);
+    }
+
+    #[test]
+    fn a_panic_and_an_error_are_failures_of_the_case() {
+        let options = Options::new();
+        let mut part = Part::new::<f64>("part", "made up".to_string(), &options);
+        part.fixed("panics", (), |(), _| panic!("too much"));
+        part.fixed("not run any more", (), |(), _| unreachable!());
+        assert_eq!(part.report.failures[0].message, "made up: panicked: too much, seed 42");
+        let mut part = Part::new::<f64>("part", "made up".to_string(), &options);
+        part.random(3, problems(Sizes::Small), |_, _| Err(refusal()));
+        let failure = &part.report.failures[0];
+        assert!(failure.message.starts_with("made up: refused what it should accept: "), "{failure}");
+        assert!(failure.case == "part/0" && failure.smallest.is_some() && part.report.cases == 1);
+    }
+
+    /// The report as it is printed, with its places, its worst entries and how to run a case again.
+    #[test]
+    fn a_report_in_print() {
+        let options = Options::new().seed(7);
+        let mut part = Part::new::<f32>("part", "made up".to_string(), &options);
+        for (id, worst) in [("good", 0.05), ("better", 0.025)] {
+            part.fixed(id, (), |(), trial| {
+                let expected = arr2(&[[1.0, -4.0, 1e-9], [2.0, 0.0, 3.0]]);
+                let mut found = expected.mapv(|v| v as f32);
+                found[[1, 2]] += worst as f32;
+                let allowed = arr2(&[[0.1, 4.0, 0.1], [5.0, 0.1, 0.1]]);
+                trial.compare(Against::Duals, "wh", found.view(), expected.view(), allowed.view());
+                trial.compare_number(Against::Golden, "loss", 1.0f32, 1.0, 0.0);
+                Ok(())
+            });
+        }
+        let good = part.report.to_string();
+        part.fixed("bad", (), |(), trial| {
+            let expected = arr1(&[1e-5, 2e20]);
+            trial.compare(
+                Against::Duals,
+                "b",
+                arr1(&[1e-5f32, 3e20]).view(),
+                expected.view(),
+                expected.view(),
+            );
+            trial.compare(
+                Against::Duals,
+                "b",
+                arr1(&[-1e-5f32, 2e20]).view(),
+                expected.view(),
+                expected.view(),
+            );
+            Ok(())
+        });
+        expect_test::expect_file!["report.txt"].assert_eq(&format!("{good}\n{}", part.report));
+        let histogram = &part.report.histograms[&(Against::Duals, "wh")];
+        // 0.5 and 0.25 of what is allowed: between 10^-0.5 and 10^-0.25, and between 10^-0.75 and 10^-0.5.
+        assert_eq!((histogram.exact, histogram.counts[30], histogram.counts[29]), (8, 1, 1));
+        assert_eq!(histogram.counts.iter().sum::<usize>(), 4);
+    }
+
+    #[test]
+    fn an_index_counts_its_last_place_fastest() {
+        assert_eq!(position(0, &[]), Vec::<usize>::new());
+        assert_eq!(position(5, &[2, 3]), [1, 2]);
+        assert_eq!(position(7, &[2, 3, 2]), [1, 0, 1]);
+    }
+}
