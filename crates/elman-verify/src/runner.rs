@@ -462,6 +462,23 @@ mod tests {
     }
 
     #[test]
+    fn options_are_what_they_were_set_to() {
+        let options = Options::new().seed(1).cases(2).only("part/3").shrink(4).slack(5.0);
+        assert_eq!(options.feedbacks().collect::<Vec<_>>(), [Feedback::Hidden, Feedback::Output]);
+        for one in [Feedback::Hidden, Feedback::Output] {
+            let options = options.clone().feedback(one);
+            assert_eq!(options.feedbacks().collect::<Vec<_>>(), [one]);
+            let found = format!("{options:?}");
+            let expected = format!(
+                "Options {{ seed: 1, cases: 2, only: Some(\"part/3\"), shrink: 4, feedback: Some({one:?}), slack: 5.0, .. }}"
+            );
+            assert_eq!(found, expected);
+        }
+        let part = Part::new::<f64>("part", "made up".to_string(), &options);
+        assert_eq!(part.only_index(), Some(3));
+    }
+
+    #[test]
     fn an_entry_is_wrong_from_what_is_allowed_on() {
         let passes = |found, expected, allowed| {
             compare_one::<f64>(Options::new(), found, expected, allowed).failures.is_empty()
@@ -577,6 +594,11 @@ mod tests {
         // 0.5 and 0.25 of what is allowed: between 10^-0.5 and 10^-0.25, and between 10^-0.75 and 10^-0.5.
         assert_eq!((histogram.exact, histogram.counts[30], histogram.counts[29]), (8, 1, 1));
         assert_eq!(histogram.counts.iter().sum::<usize>(), 4);
+        assert_eq!((Histogram::lower(29), Histogram::lower(30)), (-0.75, -0.5));
+        // The first bin and the last are open.
+        let mut histogram = Histogram::new();
+        [1e-30, 1e30, f64::INFINITY].into_iter().for_each(|ratio| histogram.add(ratio));
+        assert_eq!((histogram.counts[0], histogram.counts[Histogram::BINS - 1]), (1, 2));
     }
 
     #[test]
