@@ -474,8 +474,34 @@ mod tests {
             );
             assert_eq!(found, expected);
         }
-        let part = Part::new::<f64>("part", "made up".to_string(), &options);
-        assert_eq!(part.only_index(), Some(3));
+        // The only case, though it is beyond the number of cases.
+        let names = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let sink = names.clone();
+        let options = options.feedback(Feedback::Output).progress(move |case| {
+            sink.lock().unwrap().push(case.to_string());
+        });
+        let mut part = Part::new::<f64>("part", "made up".to_string(), &options);
+        part.random(options.cases, part.problems(Sizes::Small), |problem, trial| {
+            trial.require(problem.shape.feedback == Feedback::Output, || unreachable!());
+            Ok(())
+        });
+        part.fixed("other", (), |(), _| unreachable!());
+        assert!(part.report.passed() && part.report.cases == 1 && part.report.requirements == 1);
+        assert_eq!(*names.lock().unwrap(), ["part/3"]);
+    }
+
+    /// The smallest problem that fails in the same way, and what is wrong there.
+    #[test]
+    fn a_failing_case_is_shrunk() {
+        let options = Options::new();
+        let mut part = Part::new::<f64>("part", "made up".to_string(), &options);
+        part.random(300, 0..1000u32, |number, trial| {
+            trial.require(*number < 17, || format!("{number} is too large"));
+            Ok(())
+        });
+        let smallest = part.report.failures[0].smallest.clone();
+        assert_eq!(smallest, Some(("17".to_string(), "made up: 17 is too large, seed 42".to_string())));
+        assert_eq!(part.report.failures.len(), 1);
     }
 
     #[test]
@@ -592,6 +618,11 @@ mod tests {
         expect_test::expect_file!["report.txt"].assert_eq(&format!("{good}\n{}", part.report));
         let histogram = &part.report.histograms[&(Against::Duals, "wh")];
         // 0.5 and 0.25 of what is allowed: between 10^-0.5 and 10^-0.25, and between 10^-0.75 and 10^-0.5.
+        let wh = &part.report.measurements[0];
+        assert_eq!(
+            (wh.entries, wh.blind, wh.scale, wh.relative),
+            (6, 2, 4.0, f64::from(3.05f32) / 4.0 - 0.75)
+        );
         assert_eq!((histogram.exact, histogram.counts[30], histogram.counts[29]), (8, 1, 1));
         assert_eq!(histogram.counts.iter().sum::<usize>(), 4);
         assert_eq!((Histogram::lower(29), Histogram::lower(30)), (-0.75, -0.5));
