@@ -279,3 +279,29 @@ fn shells_are_told_what_they_need() {
     assert!(page.contains("\\-\\-by\\-word"), "{page}");
     assert!(folder().join("man/elman.1").exists());
 }
+
+/// The judge from the command line: a case as JSON, as a page and as a table, and what it answers to nonsense.
+#[test]
+fn verify_judges_the_kernels() {
+    let arguments = ["verify", "--case", "agreement/3", "--seed", "7", "--json", "--report", "verify.html"];
+    let json: Value = serde_json::from_str(&success(&run(folder(), &arguments))).unwrap();
+    assert_eq!(json["passed"], true);
+    let reports = json["reports"].as_array().unwrap();
+    let numbers: Vec<_> = reports.iter().map(|report| report["number"].as_str().unwrap()).collect();
+    assert_eq!(numbers, ["f32", "f64"]);
+    for report in reports {
+        assert_eq!((report["seed"].as_u64(), report["cases"].as_u64()), (Some(7), Some(1)));
+        assert!(report["failures"].as_array().unwrap().is_empty());
+        assert!(report["measurements"].as_array().unwrap().len() > 7);
+    }
+    let page = fs::read_to_string(folder().join("verify.html")).unwrap();
+    assert!(page.contains("<svg") && page.contains("passed") && page.trim_end().ends_with("</html>"));
+
+    let one = ["verify", "--kernel", "reference", "--seed", "7", "--case", "learner/0"];
+    let table = success(&run(folder(), &one));
+    assert!(table.starts_with("reference (f32): passed; 1 cases, "), "{table}");
+    assert!(table.contains("reference (f64): passed; 1 cases, ") && table.contains("emb'"), "{table}");
+    failure(&run(folder(), &["verify", "--case", "learner/none"]), 2, &["case: expected", "learner/none"]);
+    failure(&run(folder(), &["verify", "--isa", "nonsense"]), 2, &["nonsense", "portable"]);
+    failure(&run(folder(), &["verify", "--kernel", "reference", "--isa", "portable"]), 2, &["reference"]);
+}
