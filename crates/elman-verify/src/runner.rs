@@ -490,6 +490,19 @@ mod tests {
         assert_eq!(*names.lock().unwrap(), ["part/3"]);
     }
 
+    #[test]
+    fn a_tutorial_problem_is_one_of_each_network() {
+        let seen = std::sync::Mutex::new(Vec::new());
+        let options = Options::new();
+        let mut part = Part::new::<f64>("part", "made up".to_string(), &options);
+        part.tutorial("small", crate::checks::TUTORIAL, (&[2], 1), |problem, trial| {
+            seen.lock().unwrap().push((trial.case.to_string(), problem.shape.feedback));
+            Ok(())
+        });
+        let expected = [("part/small", Feedback::Hidden), ("part/small-jordan", Feedback::Output)];
+        assert_eq!(*seen.lock().unwrap(), expected.map(|(case, feedback)| (case.to_string(), feedback)));
+    }
+
     /// The smallest problem that fails in the same way, and what is wrong there.
     #[test]
     fn a_failing_case_is_shrunk() {
