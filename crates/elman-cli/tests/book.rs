@@ -226,10 +226,12 @@ fn elman(arguments: &[&str]) -> Result<(), String> {
 }
 
 fn cargo(root: &Path, arguments: &[&str]) -> Result<(), String> {
+    // A toolchain comes first, if one is named.
+    let arguments = &arguments[usize::from(arguments.first().is_some_and(|word| word.starts_with('+')))..];
     let (Some(subcommand), mut rest) = (arguments.first(), arguments.iter().skip(1).copied()) else {
         return Ok(());
     };
-    if !["run", "test", "install", "bench", "doc", "mutants"].contains(subcommand) {
+    if !["run", "test", "install", "bench", "doc", "mutants", "llvm-cov"].contains(subcommand) {
         return Err(format!("cargo {subcommand} is not known"));
     }
     if *subcommand == "install" {
@@ -288,6 +290,14 @@ fn cargo(root: &Path, arguments: &[&str]) -> Result<(), String> {
                     return Err(format!("no test of {} is named {filter}", file.display()));
                 }
             }
+            // A file of the sources, as a glob from any folder.
+            "-f" if *subcommand == "mutants" => {
+                let name = value()?.trim_start_matches("**/").trim_end_matches('*');
+                let src = package.join("src");
+                exists(&[src.join(name), src.join(format!("{name}.rs"))])?;
+            }
+            "--branch" if *subcommand == "llvm-cov" => {}
+            "--failure-mode" if *subcommand == "llvm-cov" => _ = value()?,
             other => return Err(format!("{other} is not known")),
         }
     }
