@@ -630,12 +630,12 @@ mod tests {
         });
         expect_test::expect_file!["report.txt"].assert_eq(&format!("{good}\n{}", part.report));
         let histogram = &part.report.histograms[&(Against::Duals, "wh")];
-        // 0.5 and 0.25 of what is allowed: between 10^-0.5 and 10^-0.25, and between 10^-0.75 and 10^-0.5.
         let wh = &part.report.measurements[0];
         assert_eq!(
             (wh.entries, wh.blind, wh.scale, wh.relative),
             (6, 2, 4.0, f64::from(3.05f32) / 4.0 - 0.75)
         );
+        // 0.5 and 0.25 of what is allowed: between 10^-0.5 and 10^-0.25, and between 10^-0.75 and 10^-0.5.
         assert_eq!((histogram.exact, histogram.counts[30], histogram.counts[29]), (8, 1, 1));
         assert_eq!(histogram.counts.iter().sum::<usize>(), 4);
         assert_eq!((Histogram::lower(29), Histogram::lower(30)), (-0.75, -0.5));

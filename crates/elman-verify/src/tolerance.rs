@@ -847,6 +847,7 @@ mod tests {
 
     use super::*;
     use crate::differences::Difference;
+    use crate::duals::cell_tensors;
     use crate::strategies::{Fill, Problem, Sequenced};
 
     const TUTORIAL: Shape = crate::checks::TUTORIAL;
@@ -920,8 +921,7 @@ mod tests {
         use Fill::{Huge, Large, Small, Subnormal, Unit as One, Zero};
         let shape = Shape { vocab: 7, embed: 3, window: 3, hidden: 5, classes: 4, feedback };
         let tutorial = Problem::tutorial(shape, &[4, 1, 6], 5).unwrap();
-        let twice = Sentence::new(vec![2; 24]).unwrap();
-        let one_word = vec![Labelled::new(twice, vec![1; 24]).unwrap()];
+        let one_word = vec![Labelled::new(Sentence::new(vec![2; 24]).unwrap(), vec![1; 24]).unwrap()];
         // How emb, wx, wh, w, bh, b and h0 are filled.
         for (what, fills, batch) in [
             ("as the tutorial", [Small; 7], &tutorial.batch),
@@ -963,10 +963,9 @@ mod tests {
             let of = format!("{name} recurrence {what}");
             line(found, &format!("{of} h"), sum_and_largest(&allowed.h));
             line(found, &format!("{of} xs"), sum_and_largest(&allowed.xs));
-            line(found, &format!("{of} wx"), sum_and_largest(&allowed.cell.wx));
-            line(found, &format!("{of} wh"), sum_and_largest(&allowed.cell.wh));
-            line(found, &format!("{of} bh"), sum_and_largest(&allowed.cell.bh));
-            line(found, &format!("{of} h0"), sum_and_largest(&allowed.cell.h0));
+            for (tensor, allowed) in cell_tensors(&allowed.cell) {
+                line(found, &format!("{of} {tensor}"), sum_and_largest(&allowed));
+            }
         }
     }
 
