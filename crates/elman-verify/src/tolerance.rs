@@ -180,18 +180,22 @@ impl Unit {
         (rate * error).abs() + roundings * (self.eps * (p.abs() + (rate * g).abs()) + self.floor)
     }
 
+    /// Whether the squares of a row can be added up in the number type. The norm of a smaller row may be anything.
+    pub(crate) fn has_norm(self, row: ArrayView1<'_, f64>) -> bool {
+        row.dot(&row) >= self.floor / self.eps
+    }
+
     /// The allowances for a row divided by its Euclidean norm, from the row and its own allowances.
     ///
-    /// A row whose squares are too small to be added up in the number type may be left alone or normalised.
+    /// A row [without a norm](Unit::has_norm) may be left alone or normalised, but zeros stay zeros.
     pub(crate) fn normalised(self, row: ArrayView1<'_, f64>, error: ArrayView1<'_, f64>) -> Array1<f64> {
-        let square: f64 = row.iter().map(|v| v * v).sum();
         if row.iter().all(|v| *v == 0.0) {
             return Array1::zeros(row.len());
         }
-        if square < self.floor / self.eps {
+        if !self.has_norm(row) {
             return Array1::from_elem(row.len(), 2.0);
         }
-        let norm = square.sqrt();
+        let norm = row.dot(&row).sqrt();
         let of_norm: f64 = row.iter().zip(error).map(|(v, e)| v.abs() / norm * e).sum::<f64>() / norm;
         let roundings = self.eps * (2.0 + SUM * growth(row.len()));
         Zip::from(row)

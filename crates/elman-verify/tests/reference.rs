@@ -1,7 +1,7 @@
 //! The reference through the whole suite, in both number types.
 
 use elman_reference::Reference;
-use elman_verify::{Options, check, check_recurrence};
+use elman_verify::{Options, Report, check, check_recurrence};
 
 fn options() -> Options {
     Options::new()
@@ -30,19 +30,42 @@ fn the_recurrence_of_the_reference() {
     println!("{f64s}{f32s}");
 }
 
-/// `cargo test -p elman-verify --test reference --release -- --ignored --nocapture`
-#[test]
-#[ignore = "takes minutes: 10,000 cases in each number type"]
-fn ten_thousand_cases() {
-    let seed = std::env::var("SEED").map_or(1, |seed| seed.parse().unwrap());
-    let options = options().seed(seed).cases(10_000);
-    let network = [check::<f64>(&Reference::new(), &options), check::<f32>(&Reference::new(), &options)];
-    let recurrence = [
-        check_recurrence::<f64>("reference", &Reference::new(), &options),
-        check_recurrence::<f32>("reference", &Reference::new(), &options),
-    ];
-    for report in network.iter().chain(&recurrence) {
-        println!("{report}");
+/// 10,000 cases in each number type, of the network and of the recurrence alone:
+/// `cargo test --release -p elman-verify --test reference -- --ignored --nocapture`
+mod ten_thousand_cases {
+    use super::*;
+
+    fn options() -> Options {
+        let seed = std::env::var("SEED").map_or(1, |seed| seed.parse().unwrap());
+        super::options().seed(seed).cases(10_000)
     }
-    assert!(network.iter().chain(&recurrence).all(|report| report.passed()));
+
+    fn passed(report: &Report) {
+        println!("{report}");
+        report.assert_passed();
+    }
+
+    #[test]
+    #[ignore = "takes some ten minutes"]
+    fn of_the_network_in_f64() {
+        passed(&check::<f64>(&Reference::new(), &options()));
+    }
+
+    #[test]
+    #[ignore = "takes some ten minutes"]
+    fn of_the_network_in_f32() {
+        passed(&check::<f32>(&Reference::new(), &options()));
+    }
+
+    #[test]
+    #[ignore = "takes some ten minutes"]
+    fn of_the_recurrence_in_f64() {
+        passed(&check_recurrence::<f64>("reference", &Reference::new(), &options()));
+    }
+
+    #[test]
+    #[ignore = "takes some ten minutes"]
+    fn of_the_recurrence_in_f32() {
+        passed(&check_recurrence::<f32>("reference", &Reference::new(), &options()));
+    }
 }

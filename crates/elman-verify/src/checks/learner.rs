@@ -97,12 +97,11 @@ fn step<T: Number>(
         }
     }
     let changed = changed_rows(&exact, batch)?;
-    // The rows whose squares can be added up in the number type: a smaller one's norm may be anything.
     let mut normal = Vec::new();
     for row in 0..exact.emb.nrows() {
         if changed.contains(&row) {
             let updated = &exact.emb.row(row) - &(&grad.emb.row(row) * rate);
-            if updated.dot(&updated) > T::FLOOR / T::EPSILON {
+            if unit.has_norm(updated.view()) {
                 normal.push(row);
             }
             let normalised = unit.normalised(updated.view(), allowed.emb.row(row));
