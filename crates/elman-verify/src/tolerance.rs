@@ -10,16 +10,17 @@
 //! ```
 //!
 //! The terms are taken in the order of their indices with the bias first and with it last, in the reverse order, and
-//! with x·wx and h·wh summed apart, whichever gives most; blocked and pairwise sums round less. (Higham and Mary, *A new approach to
-//! probabilistic rounding error analysis*, 2019.) All other sums, over words, labels or a row, are allowed
+//! with x·wx and h·wh summed apart, whichever gives most; blocked and pairwise sums round less. (Higham and Mary, *A
+//! new approach to probabilistic rounding error analysis*, 2019.) Equal terms may round alike each time: at least
+//! `sqrt(sum of m²) · ulp / 2` is allowed, for groups of `m` terms that are equal as far as the last place of the
+//! largest partial sum tells. All other sums, over words, labels or a row, are allowed
 //!
 //! ```text
 //! 1.05 · log2(n) · eps · scale + n · floor          scale = sqrt(sum² + sum of terms²)
 //! ```
 //!
-//! and those over words at least `n / 2 · eps · scale`, since equal words may round alike each time. So may equal
-//! scores in the sum of a softmax, all of them positive: it is allowed at least
-//! `1/2 · sqrt(sum of m²) · eps · sum`, for groups of `m` terms that are equal as far as the sum's last place tells.
+//! and those over words at least `n / 2 · eps · scale`, since equal words may round alike each time; that of a softmax
+//! is allowed what groups of equal terms are, as above.
 //!
 //! - `eps` is the distance from 1 to the next number, 1.2e-7 in `f32`, plus that of `f64`, 2.2e-16, in which
 //!   the expected result was computed: an implementation in `f64` is not alone in its roundings. `ulp(v)` is
@@ -132,41 +133,57 @@ impl Unit {
     }
 
     /// The relative allowance for the sum of a softmax, from its outputs.
+    fn softmax_sum(self, s: &Array1<f64>) -> f64 {
+        (SUM * growth(s.len()) * self.eps).max(self.alike(s.view(), 1.0))
+    }
+
+    /// What terms that are rounded alike make of a sum whose partial sums have last places up to `eps · most`.
     ///
     /// Added to sums of the same size, terms that differ by less than a part of the sum's last place are rounded
-    /// alike; the roundings of such a group do not cancel.
-    fn softmax_sum(self, s: &Array1<f64>) -> f64 {
-        let mut sorted = s.to_vec();
+    /// alike, each by half that place or the whole term at most; the roundings of such a group do not cancel.
+    fn alike(self, terms: ArrayView1<'_, f64>, most: f64) -> f64 {
+        let place = self.eps * most;
+        let mut sorted = terms.to_vec();
         sorted.sort_by(f64::total_cmp);
-        let alike = sorted.chunk_by(|a, b| b - a < self.eps / 4.0).map(|group| (group.len() as f64).powi(2));
-        self.eps * (SUM * growth(s.len())).max(alike.sum::<f64>().sqrt() / 2.0)
+        let groups = sorted.chunk_by(|a, b| b - a < place / 4.0);
+        let of_group = |group: &[f64]| group.iter().map(|term| term.abs().min(place / 2.0)).sum::<f64>();
+        groups.map(|group| of_group(group).powi(2)).sum::<f64>().sqrt()
     }
 
     /// The allowances for the entries of `start + v·m`, from their partial sums.
     fn product(self, start: &Array1<f64>, v: &Array1<f64>, m: ArrayView2<'_, f64>) -> Array1<f64> {
         let power_of_two = |v: f64| f64::from_bits(v.to_bits() & f64::INFINITY.to_bits());
-        // Adds what the terms that `v[i]` and row `i` make round by, squared, and the partial sums they lead to.
-        let add = |sum: &mut Array1<f64>, squares: &mut Array1<f64>, i: usize| {
-            Zip::from(sum).and(squares).and(m.row(i)).for_each(|sum, squares, m| {
-                let term = v[i] * m;
-                *sum += term;
-                *squares += power_of_two(*sum).powi(2) + power_of_two(term).powi(2);
-            });
+        let terms = &m * &v.view().insert_axis(Axis(1));
+        let zeros = || Array1::<f64>::zeros(m.ncols());
+        let mut most = zeros();
+        // The squares of what the terms of the rows round by, and the partial sums they lead to.
+        let mut follow = |start: &Array1<f64>, rows: &mut dyn Iterator<Item = usize>| {
+            let (mut sum, mut squares) = (start.clone(), zeros());
+            for i in rows {
+                let row = terms.row(i);
+                Zip::from(&mut sum).and(&mut squares).and(&mut most).and(row).for_each(
+                    |sum, squares, most, term| {
+                        *sum += term;
+                        let place = power_of_two(*sum);
+                        *most = most.max(place);
+                        *squares += place.powi(2) + power_of_two(*term).powi(2);
+                    },
+                );
+            }
+            (sum, squares)
         };
-        let (mut sum, mut start_first) = (start.clone(), Array1::zeros(m.ncols()));
-        (0..v.len()).for_each(|i| add(&mut sum, &mut start_first, i));
-        let start_last = |order: &mut dyn Iterator<Item = usize>| {
-            let (mut sum, mut squares) = (Array1::zeros(m.ncols()), Array1::zeros(m.ncols()));
-            order.for_each(|i| add(&mut sum, &mut squares, i));
-            Zip::from(&mut squares).and(&sum).and(start).for_each(|squares: &mut f64, sum, start| {
-                *squares += power_of_two(sum + start).powi(2);
-            });
-            squares
-        };
-        let forwards = start_last(&mut (0..v.len()));
-        let backwards = start_last(&mut (0..v.len()).rev());
-        Zip::from(&start_first).and(&forwards).and(&backwards).map_collect(|a: &f64, b, c| {
-            DEVIATIONS * self.eps * (a.max(*b).max(*c) / 12.0).sqrt() + v.len() as f64 * self.floor
+        let (_, mut squares) = follow(start, &mut (0..v.len()));
+        for order in [&mut (0..v.len()) as &mut dyn Iterator<Item = usize>, &mut (0..v.len()).rev()] {
+            let (sum, start_last) = follow(&zeros(), order);
+            Zip::from(&mut squares).and(&start_last).and(&sum).and(start).for_each(
+                |squares, start_last, sum, start| {
+                    *squares = squares.max(start_last + power_of_two(sum + start).powi(2));
+                },
+            );
+        }
+        Zip::from(&squares).and(&most).and(terms.columns()).map_collect(|squares, most, terms| {
+            let apart = DEVIATIONS * self.eps * (squares / 12.0).sqrt();
+            apart.max(self.alike(terms, *most)) + v.len() as f64 * self.floor
         })
     }
 
@@ -901,6 +918,14 @@ mod tests {
             let allowed = unit.product(&Array1::from_elem(3, start), &v, m.view());
             line(found, &format!("{name} product from {start}"), allowed);
         }
+        let product_of = |start: f64, terms: Array1<f64>| {
+            let ones = Array2::ones((terms.len(), 1));
+            unit.product(&Array1::from_elem(1, start), &terms, ones.view())[0]
+        };
+        let two_in_three =
+            Array1::from_shape_fn(90, |i| if i % 3 == 0 { 1e-3 * i as f64 - 0.04 } else { 0.01 });
+        let equal = [product_of(1.0, two_in_three), product_of(0.0, Array1::from_elem(99, 0.01))];
+        line(found, &format!("{name} product of equal terms"), equal);
         let update = |p, g, words, error| unit.update(p, 0.1, g, words, error);
         let updates = [
             update(1.0, 0.0, 1, 1e-5),
@@ -1078,6 +1103,27 @@ mod tests {
         let equal = unit.softmax_sum(&Array1::from_elem(200, 1.0 / 200.0));
         let different = unit.softmax_sum(&Array1::from_shape_fn(200, |k| k as f64 / 20_000.0));
         assert!(different < worst && worst < equal, "{different}, {worst}, {equal}");
+    }
+
+    #[test]
+    fn equal_terms_of_a_product_are_rounded_alike_and_allowed_more() {
+        let unit = Unit::of::<f32>();
+        // The gradient of a hidden unit where one label was right and 199 others are equally probable.
+        let mut worst = 0.0f64;
+        for i in 0..1000 {
+            let term = 2e-5 + i as f32 * 1e-8;
+            let sum: f32 = (0..199).fold(1.0, |sum, _| sum + term);
+            worst = worst.max((f64::from(sum) - 1.0 - 199.0 * f64::from(term)).abs());
+        }
+        let allowed = |terms: Array1<f64>| {
+            unit.product(&Array1::from_elem(1, 1.0), &terms, Array2::ones((199, 1)).view())[0]
+        };
+        let equal = allowed(Array1::from_elem(199, 2e-5));
+        let different = allowed(Array1::from_shape_fn(199, |k| k as f64 * 2e-7));
+        assert!(different < worst && worst < equal, "{different}, {worst}, {equal}");
+        // Terms that vanish in the sum are off by themselves, and no more.
+        let vanishing = allowed(Array1::from_elem(199, 1e-10));
+        assert!(vanishing < different * 1.01, "{vanishing}, {different}");
     }
 
     /// The covariance against what planted errors do: each entry of wh moved by random small amounts.
