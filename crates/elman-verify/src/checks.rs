@@ -7,6 +7,8 @@ mod learner;
 mod recurrence;
 mod same_bits;
 mod tagger;
+#[cfg(test)]
+mod tests;
 
 use elman::{Feedback, Labelled, Network, Params, Shape};
 
