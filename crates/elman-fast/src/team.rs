@@ -225,6 +225,8 @@ impl Choice {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, mpsc};
+
     use super::*;
 
     #[test]
@@ -269,6 +271,28 @@ mod tests {
                 }
             });
         }
+    }
+
+    #[test]
+    fn a_member_that_panics_does_not_leave_the_others_waiting() {
+        let mut team = Team::<f32>::new();
+        team.begin(2, 1, 40);
+        let team = Arc::new(team);
+        let (ended, end) = mpsc::channel();
+        let waiting = Arc::clone(&team);
+        let waiting = std::thread::spawn(move || {
+            let _ended: mpsc::Sender<()> = ended;
+            waiting.member(0).exchange_vectors(&mut [0.0; 48], 48, 40);
+        });
+        let broken = std::thread::spawn(move || {
+            let _member = team.member(1);
+            panic!("planted");
+        });
+        assert!(broken.join().is_err());
+        // Nothing is sent: the waiting thread drops its end when it panics.
+        assert_eq!(end.recv_timeout(Duration::from_secs(20)), Err(mpsc::RecvTimeoutError::Disconnected));
+        let message = waiting.join().unwrap_err();
+        assert_eq!(message.downcast_ref(), Some(&"another thread of the team has panicked"));
     }
 
     #[test]

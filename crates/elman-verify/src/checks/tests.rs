@@ -153,7 +153,7 @@ fn what_each_check_compares_is_what_was_written_down() {
     let same_sequences = [("one", &reference as &dyn Recurrence<f64>), ("two", &reference)];
     type Check<'a> = &'a dyn Fn(&Options) -> Report;
     let checks: [(&str, Check<'_>, &[&str]); 11] = [
-        ("gradient", &|options| check_gradient(network, options), &["tutorial"]),
+        ("gradient", &|options| check_gradient(network, options), &["medium", "tutorial"]),
         ("agreement", &|options| check_agreement(network, options), &[]),
         (
             "learner",
@@ -178,4 +178,12 @@ fn what_each_check_compares_is_what_was_written_down() {
         }
     }
     expect_file!["../checks.txt"].assert_eq(&found);
+}
+
+#[test]
+fn goldens_are_those_of_the_network_that_is_asked_for() {
+    for (feedback, files) in [(Feedback::Hidden, 6), (Feedback::Output, 3)] {
+        let report = check_goldens(&Reference::new(), &Options::new().feedback(feedback));
+        assert!(report.passed() && report.cases == files, "{report}");
+    }
 }
