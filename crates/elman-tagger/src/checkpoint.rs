@@ -356,6 +356,8 @@ mod tests {
     fn every_damaged_byte_is_seen() {
         let (_folder, path) = saved();
         assert_eq!(Checkpoint::load(path.with_file_name("none")).unwrap(), None);
+        Checkpoint::check_target(&path).unwrap();
+        assert!(Checkpoint::check_target(path.join(STATE)).is_err());
         for name in FILES {
             let whole = fs::read(path.join(name)).unwrap();
             for place in (0..whole.len()).step_by(1 + whole.len() / 150) {
@@ -373,6 +375,26 @@ mod tests {
             fs::write(path.join(name), whole).unwrap();
         }
         Checkpoint::load(&path).unwrap().unwrap();
+    }
+
+    #[test]
+    fn lines_that_are_none_of_sums_are_refused_as_such() {
+        let (_folder, path) = saved();
+        let whole = fs::read_to_string(path.join(SUMS)).unwrap();
+        // Another length, no ASCII in the right length, a line missing, another name.
+        for lines in [
+            whole.replacen("  ", " ".repeat(60_000).as_str(), 1),
+            whole.replacen(&whole[..2], "é", 1),
+            whole.lines().take(2).map(|line| format!("{line}\n")).collect(),
+            whole.replacen(STATE, &STATE.to_uppercase(), 1),
+        ] {
+            fs::write(path.join(SUMS), lines).unwrap();
+            let message = Checkpoint::load(&path).unwrap_err().to_string();
+            assert!(
+                message.contains("sha256sums.txt: other lines, expected a line of sha256sum"),
+                "{message}"
+            );
+        }
     }
 
     #[test]

@@ -668,6 +668,34 @@ mod tests {
     }
 
     #[test]
+    fn a_header_of_tensors_is_limited() {
+        let (_parent, path, _) = saved();
+        for (header, expected) in [
+            (MAX_HEADER, "8 bytes, expected ".to_owned()),
+            (MAX_HEADER + 1, format!("a header of {} bytes, expected at most {MAX_HEADER}", MAX_HEADER + 1)),
+        ] {
+            fs::write(path.join(WEIGHTS), header.to_le_bytes()).unwrap();
+            let message = Model::load(&path).unwrap_err().to_string();
+            assert!(message.contains(&format!("{WEIGHTS}: {expected}")), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_target_is_checked_and_nothing_left_behind() {
+        let (parent, path, model) = saved();
+        let other = parent.path().join("other");
+        fs::create_dir(&other).unwrap();
+        fs::write(other.join("notes.txt"), "").unwrap();
+        Model::check_target(&path).unwrap();
+        Model::check_target(parent.path().join("new")).unwrap();
+        for target in [other.clone(), path.join(CONFIG), parent.path().join("none/new")] {
+            assert!(Model::check_target(&target).is_err(), "{target:?}");
+        }
+        assert_eq!(fs::read_dir(&parent).unwrap().count(), 2);
+        assert_eq!(Model::load(&path).unwrap(), model);
+    }
+
+    #[test]
     fn every_truncation_is_refused() {
         let (_parent, path, model) = saved();
         for file in [CONFIG, VOCAB, LABELS, WEIGHTS] {

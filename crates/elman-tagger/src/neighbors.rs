@@ -109,6 +109,8 @@ mod tests {
         assert_eq!(found("a", Metric::L2, 9), l2);
         assert_eq!(found("a", Metric::L2, 2), l2[..2]);
         assert_eq!(found(UNKNOWN, Metric::Cosine, 1), own(&[("a", 0.0)]));
+        let half_way = value(Metric::Cosine, array![2.0, 2.0].view(), array![0.0, 3.0].view());
+        assert!((half_way - 0.5f64.sqrt()).abs() < 1e-12, "{half_way}");
         assert_eq!(
             neighbors(&model, "Z", Metric::L2, 1).unwrap_err().to_string(),
             "word: expected one of the 5 that the model knows, found \"z\""

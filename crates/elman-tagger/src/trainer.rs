@@ -501,6 +501,26 @@ mod tests {
     }
 
     #[test]
+    fn where_the_rate_falls_one_recipe_goes_back_to_the_best_and_the_other_goes_on() {
+        let train = travel::corpus(1, 10);
+        // A tag that training never sees: the F1 stays 0, and the first epoch is the best.
+        let own = |text: &str| vec![text.to_owned()];
+        let dev = [TaggedSentence::new(own("hello"), own("B-never")).unwrap()];
+        let network = Reference::new();
+        for (recipe, goes_back) in [(Recipe::Tutorial, true), (Recipe::Standard, false)] {
+            let config = TrainConfig { recipe, hidden: 4, embed: 3, window: 3, epochs: 20, ..config() };
+            let mut trainer = Trainer::new(&network, config, &train, &dev).unwrap();
+            while trainer.rate.rate == trainer.config.learning_rate {
+                let record = trainer.run_epoch(&mut |_| {}).unwrap().clone();
+                assert_eq!(record.best, record.epoch == 1);
+                let words = record.words_per_second * record.seconds;
+                assert!((words / trainer.words as f64 - 1.0).abs() < 1e-9, "{words}, {}", trainer.words);
+            }
+            assert_eq!(trainer.learner.params() == trainer.best.params, goes_back, "{recipe:?}");
+        }
+    }
+
+    #[test]
     fn a_diverging_training_stops_with_its_place() {
         let (train, dev) = (travel::corpus(1, 200), travel::corpus(2, 50));
         let network = Reference::new();

@@ -98,7 +98,8 @@ fn directions<T: Number>(
             }
         }
         let label = name.unwrap_or("all");
-        // Errors of the entries are added up as if they all pointed the way of the direction: a bound.
+        // The signs of the direction are random, so errors of the entries add up by their squares, however they go
+        // together.
         let (mut found, mut bound, mut size) = (0.0, 0.0, 0.0);
         for (((_, grad), (_, allowed)), (_, direction)) in
             grad.tensors().into_iter().zip(allowed.grad.tensors()).zip(direction.tensors())
