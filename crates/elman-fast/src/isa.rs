@@ -154,10 +154,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_back() {
+    fn names_are_read_back_and_all_but_one_fuse() {
         for isa in Isa::ALL {
             assert_eq!(isa.name().parse::<Isa>().unwrap(), isa);
         }
+        let fused = Isa::ALL.into_iter().filter(|isa| isa.is_fused());
+        assert_eq!(names(&fused.collect::<Vec<_>>()), "avx2, avx512, neon");
         let message = "sse9".parse::<Isa>().unwrap_err().to_string();
         assert_eq!(message, "instruction set: expected portable, avx2, avx512, neon, found sse9");
     }

@@ -6,6 +6,7 @@ use elman::{Error, Feedback, Labelled, Learner, Params, Shape};
 use fearless_simd::Simd;
 
 use crate::isa::{Cpu, Task};
+use crate::matrix::padded;
 use crate::num::Num;
 use crate::pool::Pool;
 use crate::sentence::{self, Seen};
@@ -121,9 +122,11 @@ impl<T: Num> FastLearner<T> {
         let (words, labels) = (sentence.sentence().words(), sentence.labels());
         let scale = scale(learning_rate, words);
         let shape = weights.shape;
-        let widest = shape.hidden.max(words.len() * shape.classes).max((words.len() + 1) * shape.embed);
-        // Whole vectors in each row, and a vector for what a row of single columns may begin in.
-        team.begin(members, 2 * words.len() + 4, widest + (words.len() + 1) * T::LANES);
+        // A state, all scores, all derivatives by the embeddings: what one exchange has at most.
+        let widest = padded::<T>(shape.hidden)
+            .max(words.len() * padded::<T>(shape.classes))
+            .max((words.len() + 1) * shape.embed);
+        team.begin(members, 2 * words.len() + 4, widest);
         scratch.resize_with(scratch.len().max(members), sentence::Scratch::new);
         let (cpu, team) = (self.cpu, &*team);
 

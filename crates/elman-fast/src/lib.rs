@@ -215,3 +215,19 @@ impl<T: Num> Task for Gradient<'_, T> {
         loss
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_set_stays_set() {
+        let isa = Isa::available()[0];
+        let fast = Fast::with(isa).unwrap().bf16(true).threads(3).unwrap();
+        assert_eq!((fast.isa(), fast.bf16, fast.pool.threads()), (isa, true, 3));
+        assert_eq!(Fast::new().threads(0).unwrap().pool.threads(), 1);
+        assert_eq!((Fast::new().isa(), Fast::new().pool.threads()), (Isa::best(), 1));
+        let fast = Fast::new().threads(2).unwrap().bf16(false);
+        assert_eq!((fast.bf16, fast.pool.threads()), (false, 2));
+    }
+}

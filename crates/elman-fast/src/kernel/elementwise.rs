@@ -182,3 +182,15 @@ pub(crate) fn argmax<T: Num>(row: &[T]) -> usize {
     }
     best
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_equal_numbers_the_first_is_the_largest() {
+        assert_eq!(argmax(&[1.0f32, 3.0, 3.0, 2.0]), 1);
+        assert_eq!(argmax(&[0.0f64; 40]), 0);
+        assert_eq!(argmax(&[-2.0f64, -1.0]), 1);
+    }
+}
