@@ -455,6 +455,8 @@ mod tests {
         for (text, message) in [
             ("a\nb\tO\n", "f:2: a tab, expected one sentence a line, its words parted by spaces"),
             ("-DOCSTART-\n", "f:1: -DOCSTART-, expected words (column files reserve this one)"),
+            (&"a ".repeat(MAX_WORDS + 1), "f:1: 10001 words, expected at most 10000"),
+            (&"a ".repeat(MAX_WORDS + 2), "f:1: 10002 words, expected at most 10000"),
         ] {
             let mut reader = SentenceReader::lines(text.as_bytes(), "f");
             let error = loop {
@@ -464,6 +466,13 @@ mod tests {
             };
             assert!(error.starts_with(message), "{error}");
         }
+    }
+
+    #[test]
+    fn a_line_may_have_as_many_words_as_a_sentence() {
+        let text = "a ".repeat(MAX_WORDS);
+        let mut lines = SentenceReader::lines(text.as_bytes(), "f");
+        assert_eq!(lines.next_sentence().unwrap().unwrap().len(), MAX_WORDS);
     }
 
     #[test]

@@ -399,6 +399,32 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
+    fn a_folder_that_is_replaced_while_it_is_read_is_read_again() {
+        let parent = tempfile::tempdir().unwrap();
+        let target = parent.path().join("target");
+        let write = |content: &str| super::replace(&target, &[("file", content.into())]).unwrap();
+        write("0");
+        let reads = std::cell::Cell::new(0);
+        // Replaced during so many reads, each of which is thrown away.
+        let read_while_replaced = |times: usize| {
+            reads.set(0);
+            read(&target, |folder| {
+                let content = fs::read_to_string(folder.join("file")).unwrap();
+                reads.set(reads.get() + 1);
+                if reads.get() <= times {
+                    write(&reads.get().to_string());
+                }
+                Ok(content)
+            })
+        };
+        assert_eq!(read_while_replaced(0).unwrap(), "0");
+        assert_eq!((read_while_replaced(2).unwrap(), reads.get()), ("2".to_owned(), 3));
+        let message = read_while_replaced(3).unwrap_err().to_string();
+        assert!(message.contains("replaced again and again while it was read"), "{message}");
+    }
+
+    #[cfg(unix)]
+    #[test]
     fn a_link_to_a_folder_stays_a_link() {
         let parent = tempfile::tempdir().unwrap();
         let (target, link) = (parent.path().join("model"), parent.path().join("link"));

@@ -79,6 +79,18 @@ mod tests {
         let feedback = Feedback::Hidden;
         let shape = Shape { vocab: 2, embed: 3, window: 5, hidden: 7, classes: 11, feedback };
         check_shape(&shape).unwrap();
+        let small = Shape { vocab: 1, embed: 1, window: 1, hidden: 1, classes: 1, feedback };
+        for largest in [
+            Shape { vocab: MAX_VOCAB, ..small },
+            Shape { embed: MAX_EMBED, ..small },
+            Shape { window: MAX_WINDOW, ..small },
+            Shape { hidden: MAX_HIDDEN / 2, ..small },
+            Shape { classes: MAX_CLASSES, ..small },
+            // 1,073,725,438 parameters: with the longest header, to the byte what a file may have.
+            Shape { vocab: 16_385, hidden: 32_765, classes: 2, ..small },
+        ] {
+            check_shape(&largest).unwrap();
+        }
         for (shape, what) in [
             (Shape { vocab: MAX_VOCAB + 1, ..shape }, "vocab"),
             (Shape { embed: MAX_EMBED + 1, window: 1, ..shape }, "embed"),
@@ -86,7 +98,7 @@ mod tests {
             (Shape { hidden: MAX_HIDDEN + 1, ..shape }, "hidden"),
             (Shape { classes: MAX_CLASSES + 1, ..shape }, "classes"),
             (Shape { embed: MAX_INPUT / 5 + 1, ..shape }, "embed times window"),
-            (Shape { hidden: MAX_HIDDEN, ..shape }, "number of parameters"),
+            (Shape { vocab: 16_386, hidden: 32_765, classes: 2, ..small }, "number of parameters"),
             (Shape { hidden: usize::MAX, ..shape }, "shape"),
             (Shape { window: usize::MAX, ..shape }, "shape"),
         ] {

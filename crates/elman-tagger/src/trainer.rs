@@ -508,14 +508,17 @@ mod tests {
         let dev = [TaggedSentence::new(own("hello"), own("B-never")).unwrap()];
         let network = Reference::new();
         for (recipe, goes_back) in [(Recipe::Tutorial, true), (Recipe::Standard, false)] {
-            let config = TrainConfig { recipe, hidden: 4, embed: 3, window: 3, epochs: 20, ..config() };
+            let small = TrainConfig { hidden: 4, embed: 3, window: 3, epochs: 20, ..config() };
+            let config = TrainConfig { recipe, learning_rate: 1.5 * Recipe::LAST_LEARNING_RATE, ..small };
             let mut trainer = Trainer::new(&network, config, &train, &dev).unwrap();
-            while trainer.rate.rate == trainer.config.learning_rate {
+            while !trainer.is_finished() {
                 let record = trainer.run_epoch(&mut |_| {}).unwrap().clone();
                 assert_eq!(record.best, record.epoch == 1);
                 let words = record.words_per_second * record.seconds;
                 assert!((words / trainer.words as f64 - 1.0).abs() < 1e-9, "{words}, {}", trainer.words);
             }
+            // Halved once, the rate is below the last one.
+            assert_eq!(trainer.history.len(), 11, "{recipe:?}");
             assert_eq!(trainer.learner.params() == trainer.best.params, goes_back, "{recipe:?}");
         }
     }
