@@ -201,6 +201,11 @@ mod tests {
         let tag = |tag: &str, words, line| TagCount { tag: tag.into(), words, line };
         assert_eq!(found.tags, [tag("O", 4, 2), tag("B-x", 3, 3)]);
         assert_eq!((found.unseen, found.suspicions), (None, vec![]));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        std::fs::write(&path, "a O\nb O\n").unwrap();
+        assert_eq!(check_file(&path, None).unwrap().words, 2);
+        assert!(check_file(folder.path().join("none"), None).is_err());
         let nothing = check("");
         assert_eq!((nothing.sentences, nothing.tags.len()), (0, 0));
     }

@@ -439,6 +439,7 @@ mod tests {
     fn sentences_to_be_tagged_come_in_two_forms() {
         let mut lines = SentenceReader::lines("from  paris \n\nto rome".as_bytes(), "f");
         assert_eq!(lines.next_sentence().unwrap().unwrap(), ["from", "paris"]);
+        assert!(lines.is_ready());
         assert!(lines.next_sentence().unwrap().unwrap().is_empty());
         assert!(!lines.is_ready());
         assert_eq!(lines.next_sentence().unwrap().unwrap(), ["to", "rome"]);

@@ -652,7 +652,13 @@ mod tests {
             [(CONFIG, MAX_CONFIG), (VOCAB, MAX_NAMES), (LABELS, MAX_NAMES), (WEIGHTS, MAX_WEIGHTS)]
         {
             let (_parent, path, _) = saved();
-            File::options().write(true).open(path.join(file)).unwrap().set_len(size + 1).unwrap();
+            let file_of_zeros = File::options().write(true).open(path.join(file)).unwrap();
+            if file == CONFIG {
+                file_of_zeros.set_len(size).unwrap();
+                let message = Model::load(&path).unwrap_err().to_string();
+                assert!(!message.contains(&format!("expected at most {size}")), "{message}");
+            }
+            file_of_zeros.set_len(size + 1).unwrap();
             let message = Model::load(&path).unwrap_err().to_string();
             assert!(
                 message.contains(&format!("{file}: {} bytes, expected at most {size}", size + 1)),
@@ -665,6 +671,31 @@ mod tests {
             let message = Model::load(&path).unwrap_err().to_string();
             assert!(message.contains("a link, a folder or a device, expected a file"), "{message}");
         }
+    }
+
+    #[test]
+    fn words_and_epochs_have_a_line_each() {
+        let (_parent, path, model) = saved();
+        let record = EpochRecord {
+            epoch: 1,
+            learning_rate: 0.0625,
+            loss: 1.5,
+            dev_precision: 50.0,
+            dev_recall: 25.0,
+            dev_f1: 100.0 / 3.0,
+            best: true,
+            seconds: 2.0,
+            words_per_second: 1234.4,
+        };
+        model.save(&path, &[record]).unwrap();
+        assert!(fs::read(path.join(VOCAB)).unwrap().starts_with(b"<UNK>\n"), "no byte order mark");
+        assert_eq!(
+            read_lines(path.join(LOG)).unwrap(),
+            [
+                "epoch\tlr\tloss\tdev_precision\tdev_recall\tdev_f1\tseconds\twords_per_second",
+                "1\t0.0625\t1.500000\t50.00\t25.00\t33.33\t2.000\t1234"
+            ]
+        );
     }
 
     #[test]
