@@ -1,4 +1,4 @@
-use elman::ndarray::arr1;
+use elman::ndarray::{ArrayView1, arr1};
 use elman::{Error, Labelled, Network, Sentence, Shape};
 use elman_reference::Reference;
 
@@ -47,9 +47,8 @@ fn labels<T: Number>(
             format!("{} labels for {} words", found.len(), sentence.words().len())
         });
         for (t, ((s, allowed), label)) in s.rows().into_iter().zip(allowed.rows()).zip(&found).enumerate() {
-            let best = (1..s.len()).fold(0, |best, label| if s[label] > s[best] { label } else { best });
-            let good = s.get(*label).is_some_and(|p| p + allowed[*label] >= s[best] - allowed[best]);
-            trial.require(good, || {
+            trial.require(may_be_best(s, allowed, *label), || {
+                let best = best(s);
                 format!(
                     "word {t} has the label {label} of probability {:?}, expected {best} of probability {}",
                     s.get(*label),
@@ -74,6 +73,17 @@ fn labels<T: Number>(
         trial.require(found == *expected, || "the labels changed after a refusal".to_string());
     }
     Ok(())
+}
+
+/// The most probable label, of equally probable ones the first.
+fn best(s: ArrayView1<'_, f64>) -> usize {
+    (1..s.len()).fold(0, |best, label| if s[label] > s[best] { label } else { best })
+}
+
+/// Whether no label is more probable by more than what both probabilities may be off by.
+fn may_be_best(s: ArrayView1<'_, f64>, allowed: ArrayView1<'_, f64>, label: usize) -> bool {
+    let best = best(s);
+    s.get(label).is_some_and(|p| p + allowed[label] >= s[best] - allowed[best])
 }
 
 fn ties<T: Number>(network: &dyn Network<T>, shape: Shape, trial: &mut Trial<'_>) -> Result<(), Error> {
@@ -107,4 +117,26 @@ fn expect<T: Number>(
         format!("labels {found:?}, expected {label}, the first of the equally probable ones")
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use elman::ndarray::aview1;
+
+    use super::*;
+
+    #[test]
+    fn the_first_of_the_largest_is_the_best_and_others_may_be_within_rounding() {
+        assert_eq!(best(aview1(&[0.1, 0.4, 0.4, 0.1])), 1);
+        assert_eq!(best(aview1(&[0.5, 0.2, 0.3])), 0);
+        let labels = |s: [f64; 4], allowed: [f64; 4]| {
+            (0..5).filter(|label| may_be_best(aview1(&s), aview1(&allowed), *label)).collect::<Vec<_>>()
+        };
+        let s = [0.2, 0.375, 0.25, 0.175];
+        assert_eq!(labels(s, [0.0; 4]), [1]);
+        assert_eq!(labels([0.25; 4], [0.0; 4]), [0, 1, 2, 3]);
+        assert_eq!(labels(s, [0.0, 0.125, 0.0, 0.0]), [1, 2]);
+        assert_eq!(labels(s, [0.0, 0.0, 0.125, 0.0]), [1, 2]);
+        assert_eq!(labels(s, [0.0, 0.0, 0.0625, 0.0]), [1]);
+    }
 }
