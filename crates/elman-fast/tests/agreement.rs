@@ -194,6 +194,7 @@ fn bf16_taggers() {
                 })
                 .collect();
             let expected = fast.tagger(&rounded).unwrap().label_all(&sentences).unwrap();
+            assert_eq!(expected.len(), sentences.len());
             let mut tagger = fast.clone().bf16(true).tagger(&params).unwrap();
             assert_eq!(tagger.label_all(&sentences).unwrap(), expected, "fast/{isa} seed {seed}");
             for (sentence, expected) in sentences.iter().zip(&expected) {

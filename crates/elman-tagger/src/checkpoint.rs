@@ -308,6 +308,7 @@ mod tests {
             if interruptions.contains(&done) {
                 trainer.checkpoint().unwrap().save(&path).unwrap();
                 let checkpoint = Checkpoint::load(&path).unwrap().unwrap();
+                assert_eq!(checkpoint.history(), trainer.history());
                 trainer = Trainer::resume(&network, config.clone(), &train, &dev, checkpoint).unwrap();
             }
         }

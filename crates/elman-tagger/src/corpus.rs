@@ -499,7 +499,20 @@ mod tests {
             assert!(message.starts_with("out:4: "), "{word:?}: {message}");
         }
         assert!(writer.write(&["a"], &["O", "O"]).is_err());
-        assert_eq!(out, b"a\tO\n\n");
+        let message = writer.write(&["a"; MAX_WORDS + 1], &["O"; MAX_WORDS + 1]).unwrap_err().to_string();
+        assert_eq!(message, "out:3: 10001 words, expected at most 10000");
+        writer.write(&["b"; MAX_WORDS], &["O"; MAX_WORDS]).unwrap();
+        assert_eq!(out, [&b"a\tO\n\n"[..], &b"b\tO\n".repeat(MAX_WORDS), b"\n"].concat());
+    }
+
+    #[test]
+    fn what_is_flushed_has_arrived() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        let mut writer = ConllWriter::new(std::io::BufWriter::new(File::create(&path).unwrap()), &path);
+        writer.write(&["a"], &["O"]).unwrap();
+        writer.flush().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"a\tO\n\n");
     }
 
     fn token() -> impl Strategy<Value = String> {

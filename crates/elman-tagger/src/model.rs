@@ -530,6 +530,7 @@ mod tests {
         let (_parent, path, model) = saved();
         assert_eq!(Model::load(&path).unwrap(), model);
         assert_eq!(model.params().shape().unwrap(), model.shape());
+        assert_eq!(model.config(), &model.config);
         // The same model makes the same bytes.
         let other = path.with_file_name("other");
         model.save(&other, &[]).unwrap();

@@ -510,7 +510,8 @@ mod tests {
         for (recipe, goes_back) in [(Recipe::Tutorial, true), (Recipe::Standard, false)] {
             let small = TrainConfig { hidden: 4, embed: 3, window: 3, epochs: 20, ..config() };
             let config = TrainConfig { recipe, learning_rate: 1.5 * Recipe::LAST_LEARNING_RATE, ..small };
-            let mut trainer = Trainer::new(&network, config, &train, &dev).unwrap();
+            let mut trainer = Trainer::new(&network, config.clone(), &train, &dev).unwrap();
+            assert_eq!(trainer.config(), &config);
             while !trainer.is_finished() {
                 let record = trainer.run_epoch(&mut |_| {}).unwrap().clone();
                 assert_eq!(record.best, record.epoch == 1);

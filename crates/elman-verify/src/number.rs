@@ -41,3 +41,14 @@ mod private {
     impl Sealed for f32 {}
     impl Sealed for f64 {}
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_tell_all_numbers_apart() {
+        assert_eq!([0.0f32, -0.0, 1.0].map(Number::bits), [0, 0x8000_0000, 0x3f80_0000]);
+        assert_eq!([0.0f64, -0.0, 1.0].map(Number::bits), [0, 1 << 63, 0x3ff << 52]);
+    }
+}

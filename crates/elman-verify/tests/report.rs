@@ -4,7 +4,7 @@ use elman::ndarray::Array2;
 use elman::{Error, Labelled, Learner, Network, Params, Sentence, Tagger};
 use elman_reference::Reference;
 use elman_verify::strategies::{Sizes, problems};
-use elman_verify::{Options, Report, check_gradient, check_tagger, html};
+use elman_verify::{Options, Report, check_gradient, check_recurrence, check_tagger, html};
 
 /// The reference, with one gradient wrong once the network has two hidden units.
 struct Wrong;
@@ -82,6 +82,25 @@ fn progress_names_every_case() {
     let names: Vec<String> = receiver.iter().collect();
     assert_eq!(names.len(), report.cases);
     assert!(names.contains(&"tagger/1".to_string()) && names.contains(&"tagger/tutorial".to_string()));
+}
+
+#[test]
+fn half_of_the_cases_of_a_recurrence_are_large() {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let options = options().cases(5).progress(move |case| sender.send(case.to_string()).unwrap());
+    check_recurrence::<f32>("reference", &Reference::new(), &options).assert_passed();
+    drop(options);
+    let expected = [
+        "recurrence/doors",
+        "recurrence/subnormal",
+        "recurrence/tutorial",
+        "recurrence-large/0",
+        "recurrence-large/1",
+        "recurrence/0",
+        "recurrence/1",
+        "recurrence/2",
+    ];
+    assert_eq!(receiver.iter().collect::<Vec<_>>(), expected);
 }
 
 #[test]
