@@ -267,6 +267,25 @@ mod tests {
         }
     }
 
+    #[test]
+    fn large_scores_neither_overflow_nor_vanish() {
+        let (loss, ds) = derive_softmax(Array1::from_vec(vec![-1000.0f64, 1000.0, 1000.0]), 2);
+        assert!((loss - 2f64.ln()).abs() < 1e-12, "{loss}");
+        assert_eq!(ds.to_vec(), [0.0, 0.5, -0.5]);
+        let (loss, ds) = derive_softmax(Array1::from_vec(vec![1000.0f64, 0.0]), 1);
+        assert_eq!((loss, ds.to_vec()), (1000.0, vec![1.0, -1.0]));
+    }
+
+    #[test]
+    fn the_loss_of_a_batch_is_the_mean_of_its_sentences() {
+        let batch = [labelled(&[4, 0, 5], &[0, 2, 1]), labelled(&[1], &[1])];
+        let mut one_by_one = learner(3, params());
+        let losses = [0, 1].map(|i| one_by_one.step(&batch[i..=i], 0.1).unwrap());
+        let mut together = learner(3, params());
+        assert_eq!(together.step(&batch, 0.1).unwrap(), (losses[0] + losses[1]) / 2.0);
+        assert_eq!(together.params(), one_by_one.params());
+    }
+
     /// With runs as long as the sentence, the words' losses and gradients add up to those of the sentence,
     /// which the implementation computes by itself.
     #[test]

@@ -221,6 +221,7 @@ mod tests {
                 "a B-x\nb I-y\nc O\n\nd I-y\n",
                 &[(2, "I-y after B-x: another type"), (5, "I-y after O: no B-y before it")],
             ),
+            ("a O-x\n", &[(1, "the tag O-x is none of IOB (B-type, I-type, O)")]),
             ("a B\nb I\n", &[(1, "B without a type"), (2, "I without a type")]),
             (
                 "a S-x\nb S-x\nc o\n",

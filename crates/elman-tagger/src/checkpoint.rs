@@ -309,6 +309,7 @@ mod tests {
                 trainer.checkpoint().unwrap().save(&path).unwrap();
                 let checkpoint = Checkpoint::load(&path).unwrap().unwrap();
                 assert_eq!(checkpoint.history(), trainer.history());
+                assert_eq!(checkpoint.config(), config);
                 trainer = Trainer::resume(&network, config.clone(), &train, &dev, checkpoint).unwrap();
             }
         }
@@ -409,15 +410,17 @@ mod tests {
             ("format = 1", "format = 2", "format 2, expected format 1"),
             ("hidden = 6", "hidden = 99999", "hidden is 99999, expected at most 32768"),
             ("hidden = 6", "hidden = 7", "current.safetensors: "),
-            ("epochs = 16", "epochs = 1x", "checkpoint.toml:"),
+            ("epochs = 16", "epochs = 1x", "checkpoint.toml:{line}: "),
         ] {
             let (_folder, path) = saved();
             let text = fs::read_to_string(path.join(STATE)).unwrap();
             assert!(text.contains(from), "{text}");
             fs::write(path.join(STATE), text.replacen(from, to, 1)).unwrap();
             mend_sums(&path);
+            let line = 1 + text[..text.find(from).unwrap()].matches('\n').count();
+            let expected = expected.replace("{line}", &line.to_string());
             let message = Checkpoint::load(&path).unwrap_err().to_string();
-            assert!(message.contains(expected), "{message}");
+            assert!(message.contains(&expected), "{message}");
         }
     }
 

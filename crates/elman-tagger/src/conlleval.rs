@@ -507,6 +507,14 @@ very_long_type_name.of_more_than_17: precision:   0.00%; recall:   0.00%; FB1:  
     }
 
     #[test]
+    fn a_type_in_either_column_is_listed() {
+        let mut e = Evaluation::default();
+        e.add(&["B-both", "O", "B-true"], &["B-both", "B-guess", "O"]).unwrap();
+        let types: Vec<_> = e.types().map(|(name, c)| (name, c.phrases, c.found, c.correct)).collect();
+        assert_eq!(types, [("both", 1, 1, 1), ("guess", 0, 1, 0), ("true", 1, 0, 0)]);
+    }
+
+    #[test]
     fn every_form_of_the_report_is_the_scripts() {
         let mut e = Evaluation::default();
         let (truth, guess) = (["B-x", "I-x", "O", "B-long_name", "B-x"], ["B-x", "I-x", "B-x", "O", "B-x"]);
