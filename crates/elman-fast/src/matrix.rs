@@ -384,6 +384,23 @@ mod tests {
     use elman::ndarray::Array2;
 
     #[test]
+    fn the_extent_of_a_matrix_is_its_last_entry_and_one() {
+        for (rows, cols, row_stride, col_stride, expected) in [
+            (2, 3, 8, 1, Some(11)),
+            (3, 2, 1, 8, Some(11)),
+            (1, 1, usize::MAX, usize::MAX, Some(1)),
+            (0, 3, 8, 1, Some(0)),
+            (3, 0, 8, 1, Some(0)),
+            (3, 1, usize::MAX, 1, None),
+            (1, 2, 1, usize::MAX, None),
+            (2, 2, usize::MAX / 2 + 1, usize::MAX / 2, None),
+        ] {
+            let found = extent(rows, cols, row_stride, col_stride);
+            assert_eq!(found, expected, "{rows} {cols} {row_stride} {col_stride}");
+        }
+    }
+
+    #[test]
     fn bf16_rounds_to_nearest_even() {
         for (value, lower, expected) in [
             (1.0, 0, 0x3f80_0000),
@@ -393,6 +410,7 @@ mod tests {
             (f32::from_bits(0x3f80_8001), 0, 0x3f81_0000),
             (f32::from_bits(0x3f81_8000), 0, 0x3f82_0000),
             (0.0, 0x1234, 0x1234),
+            (f32::from_bits(0x8000_0001), 0xffff, 0x8000_ffff),
             (1.0, 0x7000, 0x3f80_7000),
             (1.0, 0x9000, 0x3f7f_9000),
             (-1.0, 0x9000, 0xbf7f_9000),

@@ -93,6 +93,8 @@ impl<T: Num> Member<'_, T> {
         let Some(team) = self.team else { return };
         let share_of = |member| share(n, member, team.members, unit);
         let round = self.round;
+        // Beyond these the next sentence would take a number of this one for its own.
+        assert!(round.wrapping_sub(team.round) < team.exchanges, "more exchanges than were announced");
         self.round = round.wrapping_add(1);
         let slots = &team.slots[round as usize % 2];
         // A member whose share is empty still says that it has come so far, or the others could get ahead of
@@ -271,6 +273,15 @@ mod tests {
                 }
             });
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "more exchanges than were announced")]
+    fn an_exchange_that_was_not_announced_is_refused() {
+        let mut team = Team::<f64>::new();
+        team.begin(1, 2, 8);
+        let mut member = team.member(0);
+        (0..3).for_each(|_| member.exchange_vectors(&mut [0.0; 8], 8, 8));
     }
 
     #[test]
