@@ -514,11 +514,17 @@ mod tests {
         assert_eq!(loaded.params().feedback, Feedback::Output);
         let elsewhere = Model::from_elsewhere(
             model.params.clone(),
-            model.vocabulary.clone(),
+            Vocabulary::from_words(
+                model.vocabulary.words().map(str::to_owned),
+                Normalization { lowercase: false, digits: false },
+            )
+            .unwrap(),
             model.labels.clone(),
             "a test",
-        );
-        assert_eq!(elsewhere.unwrap().shape(), model.shape());
+        )
+        .unwrap();
+        assert_eq!(elsewhere.shape(), model.shape());
+        assert_eq!(elsewhere.config().normalization, Normalization { lowercase: false, digits: false });
         // The weights of one network are not those of the other.
         fs::write(path.join(CONFIG), config.replace("network = \"jordan\"\n", "")).unwrap();
         let message = Model::load(&path).unwrap_err().to_string();
@@ -584,6 +590,12 @@ mod tests {
         assert!(replaced(VOCAB, "<UNK>\n", "<UNK>\na b\n").starts_with("vocab.txt:2: white space"));
         assert!(message(VOCAB, |b| b[0] = 0xff).starts_with("vocab.txt:1: byte 0xff"));
         assert!(message(LABELS, Vec::clear).contains("labels.txt: 0 lines, expected "));
+        // A word may have grown when it was normalised, a tag not.
+        let long = "x".repeat(MAX_TOKEN + 1);
+        let inserted = replaced(VOCAB, "<UNK>\n", &format!("<UNK>\n{long}\n"));
+        assert!(inserted.contains(": one line more, expected "), "{inserted}");
+        let prefixed = message(LABELS, |bytes| drop(bytes.splice(0..0, long.bytes())));
+        assert!(prefixed.starts_with("labels.txt:1: word or tag of "), "{prefixed}");
     }
 
     #[test]
