@@ -516,7 +516,7 @@ mod tests {
             model.params.clone(),
             Vocabulary::from_words(
                 model.vocabulary.words().map(str::to_owned),
-                Normalization { lowercase: false, digits: false },
+                Normalization { lowercase: false, digits: true },
             )
             .unwrap(),
             model.labels.clone(),
@@ -524,7 +524,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(elsewhere.shape(), model.shape());
-        assert_eq!(elsewhere.config().normalization, Normalization { lowercase: false, digits: false });
+        assert_eq!(elsewhere.config().normalization, Normalization { lowercase: false, digits: true });
         // The weights of one network are not those of the other.
         fs::write(path.join(CONFIG), config.replace("network = \"jordan\"\n", "")).unwrap();
         let message = Model::load(&path).unwrap_err().to_string();
