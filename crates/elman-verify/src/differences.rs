@@ -82,4 +82,15 @@ mod tests {
         let found = derivative(|x: f64| x + 1e-9 * (1e6 * x).sin());
         assert!(found.error > 1e-9 && (found.value - 1.0).abs() < 10.0 * found.error, "{found:?}");
     }
+
+    /// The first steps of one series see nothing of the waves and agree by chance; those of the other see them.
+    #[test]
+    fn what_one_series_does_not_see_is_in_the_error() {
+        for first_step in [1.0 / 64.0, 1.0 / 450.0] {
+            let waves = 2.0 * std::f64::consts::PI / first_step;
+            let found = derivative(|x: f64| x + 1e-9 * (waves * x).sin());
+            assert!((found.value - 1.0).abs() < 1e-9, "{found:?}: of the series that agrees best");
+            assert!(found.error > 1e-8, "{found:?}");
+        }
+    }
 }
