@@ -505,6 +505,24 @@ mod tests {
 
     /// The smallest problem that fails in the same way, and what is wrong there.
     #[test]
+    fn what_has_failed_and_what_was_never_run_has_not_passed() {
+        let passes = |holds, cases| {
+            let options = Options::new();
+            let mut part = Part::new::<f64>("part", "made up".to_string(), &options);
+            part.random(cases, 0..9u32, |_, trial| {
+                trial.require(holds, || "so it was said".to_string());
+                Ok(())
+            });
+            let report = part.report;
+            let asserted = catch_unwind(|| report.assert_passed());
+            assert_eq!(asserted.is_ok(), report.passed());
+            report.passed()
+        };
+        assert!(passes(true, 2));
+        assert!(!passes(true, 0) && !passes(false, 2) && !passes(false, 0));
+    }
+
+    #[test]
     fn a_failing_case_is_shrunk() {
         let options = Options::new();
         let mut part = Part::new::<f64>("part", "made up".to_string(), &options);
