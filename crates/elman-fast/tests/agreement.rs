@@ -239,7 +239,7 @@ fn what_does_not_fit_is_refused() {
     }
 }
 
-/// The padding has no gradient if the window reaches beyond no sentence, whatever an earlier one has left in the scratch.
+/// Where no window reaches beyond a sentence the padding is neither moved nor divided by its norm.
 #[test]
 fn the_padding_of_a_window_of_one_is_never_changed() {
     for isa in Isa::available() {

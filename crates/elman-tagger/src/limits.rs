@@ -84,7 +84,8 @@ mod tests {
             Shape { vocab: MAX_VOCAB, ..small },
             Shape { embed: MAX_EMBED, ..small },
             Shape { window: MAX_WINDOW, ..small },
-            Shape { hidden: MAX_HIDDEN / 2, ..small },
+            // Elman's network would have hidden² weights in wh, and be beyond the parameters first.
+            Shape { hidden: MAX_HIDDEN, feedback: Feedback::Output, ..small },
             Shape { classes: MAX_CLASSES, ..small },
             // 1,073,725,438 parameters: with the longest header, to the byte what a file may have.
             Shape { vocab: 16_385, hidden: 32_765, classes: 2, ..small },
@@ -98,6 +99,7 @@ mod tests {
             (Shape { hidden: MAX_HIDDEN + 1, ..shape }, "hidden"),
             (Shape { classes: MAX_CLASSES + 1, ..shape }, "classes"),
             (Shape { embed: MAX_INPUT / 5 + 1, ..shape }, "embed times window"),
+            (Shape { hidden: MAX_HIDDEN, ..shape }, "number of parameters"),
             (Shape { vocab: 16_386, hidden: 32_765, classes: 2, ..small }, "number of parameters"),
             (Shape { hidden: usize::MAX, ..shape }, "shape"),
             (Shape { window: usize::MAX, ..shape }, "shape"),

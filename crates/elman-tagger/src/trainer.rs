@@ -363,6 +363,12 @@ mod tests {
         }
     }
 
+    /// A development corpus with a tag that training never sees.
+    fn never_seen() -> [TaggedSentence; 1] {
+        let own = |text: &str| vec![text.to_owned()];
+        [TaggedSentence::new(own("hello"), own("B-never")).unwrap()]
+    }
+
     fn history(config: TrainConfig) -> (Vec<EpochRecord>, Model) {
         let (train, dev) = (travel::corpus(1, 200), travel::corpus(2, 50));
         let network = Reference::new();
@@ -502,10 +508,8 @@ mod tests {
 
     #[test]
     fn where_the_rate_falls_one_recipe_goes_back_to_the_best_and_the_other_goes_on() {
-        let train = travel::corpus(1, 10);
-        // A tag that training never sees: the F1 stays 0, and the first epoch is the best.
-        let own = |text: &str| vec![text.to_owned()];
-        let dev = [TaggedSentence::new(own("hello"), own("B-never")).unwrap()];
+        // The F1 stays 0, and the first epoch is the best.
+        let (train, dev) = (travel::corpus(1, 10), never_seen());
         let network = Reference::new();
         for (recipe, goes_back) in [(Recipe::Tutorial, true), (Recipe::Standard, false)] {
             let small = TrainConfig { hidden: 4, embed: 3, window: 3, epochs: 20, ..config() };
@@ -542,9 +546,7 @@ mod tests {
 
     #[test]
     fn a_tag_that_only_the_development_corpus_has_counts_as_wrong() {
-        let train = travel::corpus(1, 20);
-        let own = |text: &str| vec![text.to_owned()];
-        let dev = [TaggedSentence::new(own("hello"), own("B-never")).unwrap()];
+        let (train, dev) = (travel::corpus(1, 20), never_seen());
         let network = Reference::new();
         let mut trainer = Trainer::new(&network, config(), &train, &dev).unwrap();
         assert_eq!(trainer.run_epoch(&mut |_| {}).unwrap().dev_recall, 0.0);

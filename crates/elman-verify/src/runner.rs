@@ -503,7 +503,6 @@ mod tests {
         assert_eq!(*seen.lock().unwrap(), expected.map(|(case, feedback)| (case.to_string(), feedback)));
     }
 
-    /// The smallest problem that fails in the same way, and what is wrong there.
     #[test]
     fn what_has_failed_and_what_was_never_run_has_not_passed() {
         let passes = |holds, cases| {
@@ -522,6 +521,7 @@ mod tests {
         assert!(!passes(true, 0) && !passes(false, 2) && !passes(false, 0));
     }
 
+    /// The smallest problem that fails in the same way, and what is wrong there.
     #[test]
     fn a_failing_case_is_shrunk() {
         let options = Options::new();

@@ -21,50 +21,54 @@ use crate::report::Against;
 struct Off;
 
 /// Makes each entry wrong by a part of itself that depends on its place.
-fn off<T: Number, D: Dimension>(mut entries: ArrayViewMut<'_, T, D>, more: usize) {
+fn off<D: Dimension>(mut entries: ArrayViewMut<'_, f64, D>, more: usize) {
     for (i, entry) in entries.iter_mut().enumerate() {
-        let part = 1.0 + 1e-3 * ((7 * i + 3 * more) % 11 + 1) as f64;
-        *entry = T::from_f64(entry.to_f64() * part);
+        *entry *= 1.0 + 1e-3 * ((7 * i + 3 * more) % 11 + 1) as f64;
     }
 }
 
-impl<T: Number> Network<T> for Off {
+impl Network<f64> for Off {
     fn name(&self) -> String {
         "off".to_string()
     }
 
-    fn predict(&self, params: &Params<T>, sentence: &Sentence) -> Result<Array2<T>, Error> {
+    fn predict(&self, params: &Params<f64>, sentence: &Sentence) -> Result<Array2<f64>, Error> {
         let mut s = Reference::new().predict(params, sentence)?;
         off(s.view_mut(), 0);
         Ok(s)
     }
 
-    fn gradient(&self, params: &Params<T>, batch: &[Labelled], grad: &mut Params<T>) -> Result<T, Error> {
+    fn gradient(
+        &self,
+        params: &Params<f64>,
+        batch: &[Labelled],
+        grad: &mut Params<f64>,
+    ) -> Result<f64, Error> {
         let loss = Reference::new().gradient(params, batch, grad)?;
         // By the batch too, so that a batch is not the mean of its sentences, nor indifferent to their order.
         let more = batch.len() + batch[0].labels().len();
         grad.tensors_mut().into_iter().for_each(|(_, tensor)| off(tensor, more));
-        Ok(loss * T::from_f64(1.0 + 0.01 * more as f64))
+        Ok(loss * (1.0 + 0.01 * more as f64))
     }
 
-    fn learner(&self, params: Params<T>) -> Result<Box<dyn Learner<T>>, Error> {
+    fn learner(&self, params: Params<f64>) -> Result<Box<dyn Learner<f64>>, Error> {
         params.shape()?;
         Ok(Box::new(OffLearner(params)))
     }
 
-    fn tagger(&self, params: &Params<T>) -> Result<Box<dyn Tagger>, Error> {
+    fn tagger(&self, params: &Params<f64>) -> Result<Box<dyn Tagger>, Error> {
         Reference::new().tagger(params)
     }
 }
 
-struct OffLearner<T>(Params<T>);
+struct OffLearner(Params<f64>);
 
-impl<T: Number> Learner<T> for OffLearner<T> {
-    fn step(&mut self, batch: &[Labelled], learning_rate: T) -> Result<T, Error> {
+impl Learner<f64> for OffLearner {
+    fn step(&mut self, batch: &[Labelled], learning_rate: f64) -> Result<f64, Error> {
         let mut learner = Reference::new().learner(self.0.clone())?;
         let loss = learner.step(batch, learning_rate)?;
         let mut params = learner.params();
-        if learning_rate != T::zero() {
+        if learning_rate != 0.0 {
             for (name, tensor) in params.tensors_mut() {
                 if name != "emb" {
                     off(tensor, 0);
@@ -73,46 +77,48 @@ impl<T: Number> Learner<T> for OffLearner<T> {
             // The norm of a row is looked at too: it may only turn.
             for (mut row, before) in params.emb.rows_mut().into_iter().zip(self.0.emb.rows()) {
                 if row != before {
-                    row.mapv_inplace(|v| T::zero() - v);
+                    row.mapv_inplace(|v| -v);
                 }
             }
         }
         self.0 = params;
-        Ok(loss * T::from_f64(1.01))
+        Ok(1.01 * loss)
     }
 
-    fn params(&self) -> Params<T> {
+    fn params(&self) -> Params<f64> {
         self.0.clone()
     }
 }
 
-impl<T: Number> Recurrence<T> for Off {
-    fn forward(&self, cell: &Cell<T>, xs: &Sequences<'_, T>) -> Result<Array2<T>, Error> {
+impl Recurrence<f64> for Off {
+    fn forward(&self, cell: &Cell<f64>, xs: &Sequences<'_, f64>) -> Result<Array2<f64>, Error> {
         let mut h = Reference::new().forward(cell, xs)?;
         off(h.view_mut(), xs.ranges().count());
         Ok(h)
     }
 
-    fn vjp<'a>(&self, cell: &'a Cell<T>, xs: &'a Sequences<'a, T>) -> Result<Box<dyn Trace<T> + 'a>, Error> {
-        let trace = Reference::new().vjp(cell, xs)?;
-        let mut h = trace.h().to_owned();
-        off(h.view_mut(), xs.ranges().count());
+    fn vjp<'a>(
+        &self,
+        cell: &'a Cell<f64>,
+        xs: &'a Sequences<'a, f64>,
+    ) -> Result<Box<dyn Trace<f64> + 'a>, Error> {
+        let (trace, h) = (Reference::new().vjp(cell, xs)?, self.forward(cell, xs)?);
         Ok(Box::new(OffTrace { trace, h, more: xs.ranges().count() }))
     }
 }
 
-struct OffTrace<'a, T> {
-    trace: Box<dyn Trace<T> + 'a>,
-    h: Array2<T>,
+struct OffTrace<'a> {
+    trace: Box<dyn Trace<f64> + 'a>,
+    h: Array2<f64>,
     more: usize,
 }
 
-impl<T: Number> Trace<T> for OffTrace<'_, T> {
-    fn h(&self) -> ArrayView2<'_, T> {
+impl Trace<f64> for OffTrace<'_> {
+    fn h(&self) -> ArrayView2<'_, f64> {
         self.h.view()
     }
 
-    fn backward(&self, dh: ArrayView2<'_, T>) -> Result<CellGradient<T>, Error> {
+    fn backward(&self, dh: ArrayView2<'_, f64>) -> Result<CellGradient<f64>, Error> {
         let mut gradient = self.trace.backward(dh)?;
         off(gradient.xs.view_mut(), self.more);
         cell_tensors_mut(&mut gradient.cell).into_iter().for_each(|tensor| off(tensor, self.more));
