@@ -1,14 +1,13 @@
-use std::io;
-use std::path::PathBuf;
+//! The errors that a definition can have: shapes, ranges, and what is not supported.
 
 /// What went wrong, where, what was expected and what was found.
 ///
-/// Every error of the family is one of these. An implementation returns an error before it changes
-/// anything; no input makes it panic.
-#[derive(Debug, thiserror::Error)]
+/// An implementation returns an error before it changes anything; no input makes it panic. Errors of files and of
+/// trainings belong to the crates that read files and train.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A tensor, a shape or a length is not what it must be.
+    /// A shape, a tensor or a length is not the expected one.
     #[error("{what}: expected {expected}, found {found}")]
     Shape {
         /// The thing that is wrong, for example `wx` or `labels`.
@@ -30,60 +29,15 @@ pub enum Error {
         /// The id itself.
         found: usize,
     },
-    /// A file whose content is not what its format demands.
-    #[error("{}{}: {problem}, expected {expected}", path.display(), line.map(|l| format!(":{l}")).unwrap_or_default())]
-    Input {
-        /// The file; `-` for the standard input.
-        path: PathBuf,
-        /// The line, from 1, where one can be named.
-        line: Option<u64>,
-        /// What is wrong.
-        problem: String,
-        /// What the format demands there.
-        expected: String,
-    },
-    /// The operating system refused to read or write.
-    #[error("{}: cannot {action}: {source}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What was tried, for example `read` or `create`.
-        action: &'static str,
-        /// The operating system's answer.
-        source: io::Error,
-    },
-    /// Something was asked for that this build, machine or implementation does not have.
+    /// Something that this build, machine or implementation does not have.
     #[error("{what}: expected {expected}, found {found}")]
     Unsupported {
-        /// What was asked for, for example an instruction set.
+        /// The thing, for example an instruction set.
         what: String,
-        /// What there is to choose from.
+        /// The choices.
         expected: String,
-        /// What was asked for.
+        /// The choice that was made.
         found: String,
-    },
-    /// Training left the finite numbers.
-    #[error(
-        "training diverged at sentence {sentence} of epoch {epoch}: the loss is {loss}; \
-         try a smaller learning rate than {learning_rate}"
-    )]
-    Diverged {
-        /// The epoch, from 1.
-        epoch: usize,
-        /// The sentence's number within the epoch's order, from 1.
-        sentence: usize,
-        /// The loss there.
-        loss: f64,
-        /// The learning rate that led there.
-        learning_rate: f64,
-    },
-    /// Training was asked to stop.
-    #[error("training was interrupted in epoch {epoch}, after {sentences} of its sentences")]
-    Interrupted {
-        /// The epoch, from 1.
-        epoch: usize,
-        /// Sentences done in it; they count for nothing.
-        sentences: usize,
     },
 }
 
@@ -95,5 +49,14 @@ impl Error {
         found: impl std::fmt::Display,
     ) -> Self {
         Error::Shape { what: what.into(), expected: expected.to_string(), found: found.to_string() }
+    }
+
+    /// An [`Error::Unsupported`].
+    pub fn unsupported(
+        what: impl Into<String>,
+        expected: impl std::fmt::Display,
+        found: impl std::fmt::Display,
+    ) -> Self {
+        Error::Unsupported { what: what.into(), expected: expected.to_string(), found: found.to_string() }
     }
 }

@@ -10,47 +10,49 @@
 //! loss  = mean over t of -ln s[t][label[t]]
 //! ```
 //!
-//! The Jordan network, which the same code has, feeds `s` back instead: `h[t] = sigmoid(x[t]·wx + s[t-1]·wh + bh)`
-//! with `s[-1] = s0`, wh `[classes, hidden]`, and s0 in the place of h0. [`Feedback`] says which of the two.
+//! The Jordan network feeds `s` back instead: `h[t] = sigmoid(x[t]·wx + s[t-1]·wh + bh)` with `s[-1] = s0`, wh
+//! `[classes, hidden]`, and s0 in the place of h0. [`Feedback`] says which of the two; [`Cell`] names the cells that
+//! may stand in the place of the sigmoid.
 //!
 //! The network is that of Mesnil, He, Deng and Bengio, *Investigation of recurrent-neural-network
 //! architectures and learning methods for spoken language understanding* (Interspeech 2013), as the
 //! Theano tutorial ("RNNSLU") writes it.
 //!
-//! This crate computes nothing: it holds [`Shape`], [`Params`] (a gradient is a `Params` too),
-//! [`Sentence`] and [`Labelled`], the recurrence's [`Cell`] and [`Sequences`], the traits [`Network`],
-//! [`Learner`], [`Tagger`], [`Recurrence`] and [`Trace`], the number type [`Real`], and [`Error`].
+//! This crate computes nothing. It holds the definition: [`Shape`] and [`Params`] (a gradient is a `Params` too),
+//! [`Batch`] and [`Sentences`], the recurrence's [`Layer`] and [`Sequences`], the traits [`Network`], [`Learner`],
+//! [`Tagger`], [`Recurrence`] and [`Trace`], the number types [`Real`] and [`Float`], and [`Error`].
 //! `elman-reference` implements the traits as plainly as the equations read, `elman-fast` as fast as the
 //! hardware allows, and `elman-verify` proves that an implementation does what the equations say.
 //!
 //! ```
-//! use elman::{Feedback, Params, Sentence, Shape};
+//! use elman::{Params, Sentences, Shape, context};
 //!
-//! let shape = Shape { vocab: 10, embed: 4, window: 3, hidden: 5, classes: 2, feedback: Feedback::Hidden };
+//! let shape = Shape { vocab: 10, embed: 4, window: 3, hidden: 5, classes: 2, ..Shape::ELMAN };
 //! let params = Params::<f32>::init(shape, 42)?;
-//! assert_eq!(params.wx.dim(), (4 * 3, 5));
-//! assert_eq!(params.shape()?, shape);
+//! assert_eq!(params.wx().dim(), (4 * 3, 5));
 //!
-//! let sentence = Sentence::new(vec![7, 0, 7])?;
-//! sentence.check(&shape)?;
-//! assert_eq!(sentence.context(0, &shape).collect::<Vec<_>>(), [10, 7, 0]); // 10: the padding row
+//! let sentences = Sentences::one(&[7, 0, 7], &[1, 0, 1])?;
+//! sentences.batch().check(&shape)?;
+//! assert_eq!(context(&[7, 0, 7], 0, &shape).collect::<Vec<_>>(), [10, 7, 0]); // 10: the padding row
 //! # Ok::<(), elman::Error>(())
 //! ```
 #![forbid(unsafe_code)]
 
+mod batch;
+mod cell;
 mod error;
-mod feedback;
 mod network;
 mod params;
 mod real;
 mod recurrence;
-mod sentence;
+mod shape;
 
+pub use batch::{Batch, Sentence, Sentences, check_words, context};
+pub use cell::{Activation, Cell, Feedback};
 pub use error::Error;
-pub use feedback::Feedback;
 pub use ndarray;
-pub use network::{Learner, Network, Tagger};
-pub use params::{Params, Shape, TENSOR_NAMES};
-pub use real::Real;
-pub use recurrence::{Cell, CellGradient, Recurrence, Sequences, Trace};
-pub use sentence::{Labelled, Sentence};
+pub use network::{Learner, Network, Tagger, Update, check_places};
+pub use params::{Layer, LayerParams, Params};
+pub use real::{Float, Real};
+pub use recurrence::{Recurrence, RecurrenceGradient, Sequences, States, Trace, check_backward};
+pub use shape::{LayerShape, Layout, Name, Shape, Tensor};

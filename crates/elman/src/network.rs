@@ -1,6 +1,8 @@
-use ndarray::Array2;
+//! The whole network: training and labelling, as traits.
 
-use crate::{Error, Labelled, Params, Real, Sentence};
+use ndarray::{Array2, ArrayView2};
+
+use crate::{Batch, Error, Params, Real};
 
 /// One way to compute the network. Implementations may differ in rounding, never in meaning.
 ///
@@ -10,74 +12,164 @@ pub trait Network<T: Real>: Send + Sync {
     /// A name for reports, for example `reference` or `fast/avx2`.
     fn name(&self) -> String;
 
-    /// The probability of each label at each word: `s`, `[words, classes]`, each row a softmax.
+    /// Training from `params`, which the learner owns from here on.
     ///
     /// # Errors
-    /// The tensors do not fit together, or a word is not in the vocabulary.
-    fn predict(&self, params: &Params<T>, sentence: &Sentence) -> Result<Array2<T>, Error>;
-
-    /// The loss of a batch and its gradient with respect to all seven parameters.
-    ///
-    /// The loss of a sentence is the mean over its words of `-ln s[t][label[t]]`; the loss of a batch is
-    /// the mean over its sentences. `grad` must have the shape of `params`; every entry is overwritten, and
-    /// what was in it is not read.
-    ///
-    /// # Errors
-    /// The tensors do not fit together, the batch is empty, or a word or label is out of range.
-    fn gradient(&self, params: &Params<T>, batch: &[Labelled], grad: &mut Params<T>) -> Result<T, Error>;
-
-    /// Stochastic gradient descent from `params`, which the learner owns from here on.
-    ///
-    /// # Errors
-    /// The tensors do not fit together.
+    /// [`Error::Unsupported`] if the implementation does not have the cell.
     fn learner(&self, params: Params<T>) -> Result<Box<dyn Learner<T>>, Error>;
 
     /// A labeller of sentences with a copy of `params`, prepared once.
     ///
     /// # Errors
-    /// The tensors do not fit together.
-    fn tagger(&self, params: &Params<T>) -> Result<Box<dyn Tagger>, Error>;
+    /// [`Error::Unsupported`] if the implementation does not have the cell.
+    fn tagger(&self, params: &Params<T>) -> Result<Box<dyn Tagger<T>>, Error>;
+
+    /// The probability of each label at each word: `s`, `[words, classes]`, each row a softmax.
+    ///
+    /// # Errors
+    /// Those of [`Tagger::scores`].
+    fn predict(&self, params: &Params<T>, words: &[u32]) -> Result<Array2<T>, Error> {
+        Ok(self.tagger(params)?.scores(words)?.to_owned())
+    }
+
+    /// The mean loss of a batch of sentences, and its gradient: [`Learner::gradient`] with the share `1 / sentences`.
+    ///
+    /// # Errors
+    /// Those of [`Learner::gradient`].
+    fn gradient(&self, params: &Params<T>, batch: Batch<'_>, grad: &mut Params<T>) -> Result<T, Error> {
+        let share = T::one() / T::from_f64(batch.len().max(1) as f64);
+        self.learner(params.clone())?.gradient(batch, share, grad)
+    }
 }
 
-/// Training by stochastic gradient descent.
+/// Training by gradient descent.
 pub trait Learner<T: Real>: Send {
-    /// One step: `p -= learning_rate · gradient` for every parameter, then each changed row of the
-    /// embeddings is divided by its Euclidean norm (a row of zeros is left alone). Returns the loss before
-    /// the step.
+    /// `share` times the sum of the sentences' losses, and its gradient by all parameters.
+    ///
+    /// The loss of a sentence is the mean over its words of `-ln s[t][label[t]]`. With the share `1 / sentences` the
+    /// result is the mean over the batch; a part of a larger batch takes the share of that one. `grad` must have the
+    /// shape of the parameters; every entry is overwritten, and its old content is not read.
+    ///
+    /// The sum over the sentences is a fixed tree: of at most [`Batch::CHUNK`] sentences the gradients are added in
+    /// their order; a larger batch is the sum of its [halves](Batch::halves). So the parts of a batch that are halves
+    /// of halves can be computed anywhere, and their sum, added in the same order, has the bits of the whole.
+    ///
+    /// # Errors
+    /// The batch is empty, a word or label is out of range, or `grad` has another shape.
+    fn gradient(&mut self, batch: Batch<'_>, share: T, grad: &mut Params<T>) -> Result<T, Error>;
+
+    /// One step from a gradient of the mean loss of a batch: for SGD `p -= learning_rate · gradient` for every
+    /// parameter. Then each changed row of the embeddings is divided by its Euclidean norm (a row of zeros is left
+    /// alone).
     ///
     /// A row is changed if its word occurs in the batch; the padding row is changed if the window reaches
     /// beyond a sentence, that is, if `window > 1`.
     ///
     /// # Errors
-    /// The batch is empty, or a word or label is out of range; the parameters are then as before.
-    fn step(&mut self, batch: &[Labelled], learning_rate: T) -> Result<T, Error>;
+    /// Those of [`Learner::gradient`] and of [`Update::check`]; the parameters are then as before.
+    fn apply(&mut self, grad: &Params<T>, batch: Batch<'_>, update: &mut Update<T>) -> Result<(), Error>;
+
+    /// One step: [`Learner::gradient`] of the mean loss, then [`Learner::apply`]. Returns the loss before the step.
+    ///
+    /// A batch of one sentence may be computed in one pass, which rounds otherwise; of more sentences, an
+    /// implementation gives the bits of its two passes.
+    ///
+    /// # Errors
+    /// Those of the two; the parameters are then as before.
+    fn step(&mut self, batch: Batch<'_>, update: &mut Update<T>) -> Result<T, Error>;
 
     /// A copy of the parameters as they are now.
     fn params(&self) -> Params<T>;
 }
 
+/// The rule by which a gradient changes the parameters, with its memory.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Update<T> {
+    /// Stochastic gradient descent: `p -= learning_rate · gradient`. It has no memory.
+    Sgd {
+        /// The factor.
+        learning_rate: T,
+    },
+}
+
+impl<T: Real> Update<T> {
+    /// [`Update::Sgd`].
+    pub fn sgd(learning_rate: T) -> Self {
+        Update::Sgd { learning_rate }
+    }
+
+    /// Refuses a learning rate that is infinite or NaN.
+    ///
+    /// # Errors
+    /// [`Error::Shape`].
+    pub fn check(&self) -> Result<(), Error> {
+        let Update::Sgd { learning_rate } = self;
+        if !learning_rate.to_f64().is_finite() {
+            return Err(Error::shape("learning rate", "a finite number", learning_rate));
+        }
+        Ok(())
+    }
+}
+
 /// Labelling of sentences by the most probable label of each word.
 ///
 /// Of equally probable labels the first wins.
-pub trait Tagger: Send {
-    /// Replaces the content of `labels` with one label for each word.
+pub trait Tagger<T: Real>: Send {
+    /// The probability of each label at each word of a sentence: `s`, `[words, classes]`, each row a softmax.
     ///
     /// # Errors
-    /// A word is not in the vocabulary; `labels` is then as before.
-    fn label(&mut self, sentence: &Sentence, labels: &mut Vec<usize>) -> Result<(), Error>;
+    /// There is no word, or one that is not in the vocabulary.
+    fn scores(&mut self, words: &[u32]) -> Result<ArrayView2<'_, T>, Error>;
 
-    /// The labels of many sentences, in their order; the same labels as one at a time.
+    /// The labels of all words of a batch, one after the other: the same labels as one sentence at a time.
     ///
     /// # Errors
-    /// As [`Tagger::label`].
-    fn label_all(&mut self, sentences: &[Sentence]) -> Result<Vec<Vec<usize>>, Error> {
-        sentences
-            .iter()
-            .map(|sentence| {
-                let mut labels = Vec::with_capacity(sentence.words().len());
-                self.label(sentence, &mut labels)?;
-                Ok(labels)
-            })
-            .collect()
+    /// A word is not in the vocabulary, or `labels` has other than one place for each word; `labels` is then as before.
+    fn label_all(&mut self, batch: Batch<'_>, labels: &mut [u32]) -> Result<(), Error>;
+
+    /// The labels of one sentence.
+    ///
+    /// # Errors
+    /// As [`Tagger::label_all`]; or there is no word.
+    fn label(&mut self, words: &[u32], labels: &mut [u32]) -> Result<(), Error> {
+        self.label_all(Batch::new(words, &[], &[0, words.len()])?, labels)
+    }
+
+    /// Another tagger of the same parameters, for another thread. What was prepared is shared, not copied.
+    fn fork(&self) -> Box<dyn Tagger<T>>;
+}
+
+/// Refuses other than one place for each word of a batch: the door of [`Tagger::label_all`].
+///
+/// # Errors
+/// [`Error::Shape`].
+pub fn check_places(batch: Batch<'_>, labels: &[u32]) -> Result<(), Error> {
+    let words = batch.words().len();
+    if labels.len() != words {
+        return Err(Error::shape("places for labels", format!("{words}, one for each word"), labels.len()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn learning_rates_are_finite() {
+        Update::sgd(0.1f32).check().unwrap();
+        for rate in [f32::NAN, f32::INFINITY] {
+            let message = Update::sgd(rate).check().unwrap_err().to_string();
+            assert!(message.starts_with("learning rate: expected a finite number"), "{message}");
+        }
+    }
+
+    #[test]
+    fn labels_need_a_place_for_each_word() {
+        let batch = Batch::new(&[1, 2], &[], &[0, 2]).unwrap();
+        check_places(batch, &[0; 2]).unwrap();
+        let message = check_places(batch, &[0; 3]).unwrap_err().to_string();
+        assert_eq!(message, "places for labels: expected 2, one for each word, found 3");
     }
 }

@@ -1,354 +1,436 @@
-use ndarray::{Array1, Array2, ArrayViewD, ArrayViewMutD};
+//! Parameters and gradients: a shape, and one buffer that always fits it.
+
+use std::fmt;
+
+use aligned_vec::{AVec, ConstAlign};
+use ndarray::{ArrayView1, ArrayView2, ArrayViewD, ArrayViewMut1, ArrayViewMut2, ArrayViewMutD};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{Error, Feedback, Real};
+use crate::shape::Tensor;
+use crate::{Cell, Error, LayerShape, Layout, Name, Real, Shape};
 
-/// The five sizes of a network, and which of its outputs is fed back.
+/// The parameters of a network, or of the recurrence alone ([`Params<T, LayerShape>`](LayerShape)), or their gradient.
 ///
-/// In the tutorial's words: `vocab` is ne, `embed` de, `window` cs, `hidden` nh, `classes` nc.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Shape {
-    /// Number of words; the embeddings have one row more, the padding.
-    pub vocab: usize,
-    /// Width of an embedding.
-    pub embed: usize,
-    /// Number of words around (and with) each word that the network sees; odd.
-    pub window: usize,
-    /// Width of the hidden state.
-    pub hidden: usize,
-    /// Number of labels.
-    pub classes: usize,
-    /// What the next step sees of a step: its hidden state (Elman) or its output (Jordan).
-    pub feedback: Feedback,
+/// A shape describes the tensors; their entries lie one after the other in one buffer, in the order of
+/// [`Layout::table`], each tensor row by row (ndarray's standard layout). The buffer always fits the shape, so that
+/// nobody who takes a `Params` has to check it.
+///
+/// ```
+/// use elman::{Params, Shape};
+///
+/// let shape = Shape { vocab: 10, embed: 4, window: 3, hidden: 5, classes: 2, ..Shape::ELMAN };
+/// let mut params = Params::<f32>::init(shape, 42)?;
+/// assert_eq!(params.wx().dim(), (4 * 3, 5));
+/// params.b_mut().fill(0.5);
+/// let names: Vec<_> = params.tensors().map(|(name, tensor)| format!("{name}{:?}", tensor.shape())).collect();
+/// assert_eq!(names, ["emb[11, 4]", "wx[12, 5]", "wh[5, 5]", "w[5, 2]", "bh[5]", "b[2]", "h0[5]"]);
+/// assert_eq!(params.as_slice().len(), shape.parameters());
+/// # Ok::<(), elman::Error>(())
+/// ```
+#[derive(Clone, Serialize)]
+#[serde(bound(serialize = "T: Serialize, S: Serialize"))]
+pub struct Params<T, S = Shape> {
+    shape: S,
+    #[serde(serialize_with = "as_sequence")]
+    values: AVec<T, ConstAlign<64>>,
 }
 
-impl Shape {
-    /// Width of an input row `x[t]`: `embed · window`.
-    pub fn input(&self) -> usize {
-        self.embed * self.window
-    }
+/// The parameters of the recurrence alone.
+pub type LayerParams<T> = Params<T, LayerShape>;
 
-    /// The id of the padding word: the last row of the embeddings.
-    pub fn padding(&self) -> usize {
-        self.vocab
-    }
-
-    /// Width of what is fed back, which is the number of rows of wh and the length of h0: `hidden` or `classes`.
-    pub fn fed_back(&self) -> usize {
-        match self.feedback {
-            Feedback::Hidden => self.hidden,
-            Feedback::Output => self.classes,
-        }
-    }
-
-    /// Number of parameters in all seven tensors.
-    pub fn parameters(&self) -> usize {
-        (self.vocab + 1) * self.embed
-            + self.input() * self.hidden
-            + self.fed_back() * self.hidden
-            + self.hidden * self.classes
-            + self.hidden
-            + self.classes
-            + self.fed_back()
-    }
-
-    /// Refuses a size of 0, an even window, and sizes whose products do not fit in memory.
-    ///
-    /// # Errors
-    /// [`Error::Shape`], which names the size.
-    pub fn check(&self) -> Result<(), Error> {
-        let Shape { vocab, embed, window, hidden, classes, feedback: _ } = *self;
-        for (what, size) in
-            [("vocab", vocab), ("embed", embed), ("window", window), ("hidden", hidden), ("classes", classes)]
-        {
-            if size == 0 {
-                return Err(Error::shape(what, "at least 1", 0));
-            }
-        }
-        if window % 2 == 0 {
-            return Err(Error::shape("window", "an odd number", window));
-        }
-        // 16 bytes is the largest number type (a dual number of two f64).
-        let limit = isize::MAX as usize / 16;
-        let fits = |products: &[Option<usize>]| {
-            products.iter().try_fold(0usize, |sum, p| sum.checked_add((*p)?)).is_some_and(|sum| sum <= limit)
-        };
-        if !fits(&[
-            vocab.checked_add(1).and_then(|rows| rows.checked_mul(embed)),
-            embed.checked_mul(window).and_then(|input| input.checked_mul(hidden)),
-            self.fed_back().checked_mul(hidden),
-            hidden.checked_mul(classes),
-            Some(hidden),
-            Some(classes),
-            Some(self.fed_back()),
-        ]) {
-            return Err(Error::shape("shape", "tensors that fit in memory", format!("{self:?}")));
-        }
-        Ok(())
-    }
-}
-
-/// The names of the seven tensors, in the order of [`Params::tensors`].
-pub const TENSOR_NAMES: [&str; 7] = ["emb", "wx", "wh", "w", "bh", "b", "h0"];
-
-/// The seven parameters of a network, or their gradient, and which network it is.
-///
-/// In a Jordan network (`feedback` is [`Feedback::Output`]) wh is `[classes, hidden]`, and h0 is what the equations
-/// call s0, `[classes]`.
-///
-/// All tensors are row-major (ndarray's standard layout). The fields are public: whoever takes a `Params`
-/// calls [`Params::shape`] first, which checks that the tensors belong together.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Params<T> {
-    /// Embeddings, `[vocab + 1, embed]`; the last row is the padding. `embeddings.npy` in the tutorial.
-    pub emb: Array2<T>,
-    /// Input to hidden, `[embed · window, hidden]`.
-    pub wx: Array2<T>,
-    /// What is fed back to hidden, `[hidden, hidden]`; in a Jordan network `[classes, hidden]`.
-    pub wh: Array2<T>,
-    /// Hidden to output, `[hidden, classes]`.
-    pub w: Array2<T>,
-    /// Bias of the hidden state, `[hidden]`.
-    pub bh: Array1<T>,
-    /// Bias of the output, `[classes]`.
-    pub b: Array1<T>,
-    /// What is fed back into the first word, `[hidden]`, in a Jordan network `[classes]`; learned.
-    pub h0: Array1<T>,
-    /// What is fed back. The tensors alone do not say it where `hidden` and `classes` are equal.
-    pub feedback: Feedback,
-}
-
-impl<T: Real> Params<T> {
+impl<T: Real, S: Layout> Params<T, S> {
     /// All zeros: the start of a gradient.
     ///
     /// # Errors
-    /// Those of [`Shape::check`].
-    pub fn zeros(shape: Shape) -> Result<Self, Error> {
+    /// Those of [`Layout::check`]; [`Error::Shape`] if the memory cannot be had.
+    pub fn zeros(shape: S) -> Result<Self, Error> {
         shape.check()?;
-        Ok(Params {
-            emb: Array2::zeros((shape.vocab + 1, shape.embed)),
-            wx: Array2::zeros((shape.input(), shape.hidden)),
-            wh: Array2::zeros((shape.fed_back(), shape.hidden)),
-            w: Array2::zeros((shape.hidden, shape.classes)),
-            bh: Array1::zeros(shape.hidden),
-            b: Array1::zeros(shape.classes),
-            h0: Array1::zeros(shape.fed_back()),
-            feedback: shape.feedback,
-        })
+        let mut values = AVec::new(0);
+        let entries = shape.parameters();
+        if values.try_reserve_exact(entries).is_err() {
+            let bytes = entries.saturating_mul(size_of::<T>());
+            return Err(Error::shape("shape", "tensors that fit in memory", format!("{bytes} bytes")));
+        }
+        values.resize(entries, T::zero());
+        Ok(Params { shape, values })
     }
 
-    /// The tutorial's start: emb, wx, wh and w uniform in [-0.2, 0.2), bh, b and h0 zero.
+    /// The tutorial's start: matrices (emb, wx, wh, w) uniform in [-0.2, 0.2), vectors (biases, h0) zero.
     ///
     /// The generator is ChaCha8 (`rand_chacha`), seeded by `seed_from_u64(seed)`; the entries are drawn in
-    /// the order emb, wx, wh, w, each row by row, each from the upper 53 bits of one `u64`. They are drawn
+    /// the order of [`Layout::table`], each row by row, each from the upper 53 bits of one `u64`. They are drawn
     /// in `f64` and rounded to `T`, so that all number types start from the same network on every machine.
     ///
     /// # Errors
-    /// Those of [`Shape::check`].
-    pub fn init(shape: Shape, seed: u64) -> Result<Self, Error> {
+    /// Those of [`Params::zeros`].
+    pub fn init(shape: S, seed: u64) -> Result<Self, Error> {
         let mut params = Params::zeros(shape)?;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut uniform = || {
-            let unit = (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
-            T::from_f64(0.4 * unit - 0.2)
-        };
-        for tensor in [&mut params.emb, &mut params.wx, &mut params.wh, &mut params.w] {
-            tensor.iter_mut().for_each(|entry| *entry = uniform());
+        let mut rest = &mut params.values[..];
+        for tensor in shape.table() {
+            let (values, after) = rest.split_at_mut(tensor.entries());
+            rest = after;
+            if tensor.is_matrix() {
+                values.fill_with(|| {
+                    let unit = (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
+                    T::from_f64(0.4 * unit - 0.2)
+                });
+            }
         }
         Ok(params)
     }
 
-    /// The shape that the tensors have, once it is checked that they have one.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] names the first tensor whose shape or layout does not fit the others.
-    pub fn shape(&self) -> Result<Shape, Error> {
-        let (rows, embed) = self.emb.dim();
-        let (input, hidden) = self.wx.dim();
-        let classes = self.b.len();
-        if rows < 2 || embed == 0 {
-            return Err(Error::shape("emb", "[vocab + 1, embed] of at least [2, 1]", dims(self.emb.shape())));
-        }
-        if input % embed != 0 || (input / embed) % 2 == 0 {
-            return Err(Error::shape(
-                "wx",
-                format!("[embed · window, hidden] with embed = {embed} and an odd window"),
-                dims(self.wx.shape()),
-            ));
-        }
-        let feedback = self.feedback;
-        let shape = Shape { vocab: rows - 1, embed, window: input / embed, hidden, classes, feedback };
-        shape.check()?;
-        let expected: [&[usize]; 7] = [
-            &[rows, embed],
-            &[input, hidden],
-            &[shape.fed_back(), hidden],
-            &[hidden, classes],
-            &[hidden],
-            &[classes],
-            &[shape.fed_back()],
-        ];
-        for ((name, tensor), expected) in self.tensors().into_iter().zip(expected) {
-            if tensor.shape() != expected {
-                return Err(Error::shape(name, dims(expected), dims(tensor.shape())));
-            }
-            if !tensor.is_standard_layout() {
-                return Err(Error::shape(name, "row-major layout", "other strides"));
-            }
-        }
-        Ok(shape)
+    /// The shape.
+    pub fn shape(&self) -> S {
+        self.shape
     }
 
-    /// Checks that the tensors have exactly this shape: the door for a `grad` or an update.
+    /// Every entry, tensor after tensor.
+    pub fn as_slice(&self) -> &[T] {
+        &self.values
+    }
+
+    /// Every entry, tensor after tensor.
+    pub fn as_mut_slice(&mut self) -> &mut [T] {
+        &mut self.values
+    }
+
+    /// Refuses another shape: the door for a gradient.
     ///
     /// # Errors
-    /// [`Error::Shape`] names the first tensor or size that differs.
-    pub fn check(&self, shape: &Shape) -> Result<(), Error> {
-        let found = self.shape()?;
-        if found != *shape {
-            return Err(Error::shape("parameters", format!("{shape:?}"), format!("{found:?}")));
+    /// [`Error::Shape`] with both shapes.
+    pub fn check(&self, shape: S) -> Result<(), Error> {
+        if self.shape != shape {
+            return Err(Error::shape("parameters", format!("{shape:?}"), format!("{:?}", self.shape)));
         }
         Ok(())
     }
 
-    /// The seven tensors with their names, in the order of [`TENSOR_NAMES`].
-    pub fn tensors(&self) -> [(&'static str, ArrayViewD<'_, T>); 7] {
-        let [emb, wx, wh, w, bh, b, h0] = TENSOR_NAMES;
-        [
-            (emb, self.emb.view().into_dyn()),
-            (wx, self.wx.view().into_dyn()),
-            (wh, self.wh.view().into_dyn()),
-            (w, self.w.view().into_dyn()),
-            (bh, self.bh.view().into_dyn()),
-            (b, self.b.view().into_dyn()),
-            (h0, self.h0.view().into_dyn()),
-        ]
+    /// The tensors with their names, in the order of [`Layout::table`].
+    pub fn tensors(&self) -> impl Iterator<Item = (Name, ArrayViewD<'_, T>)> {
+        let mut rest = &self.values[..];
+        self.shape.table().map(move |tensor| {
+            let (values, after) = rest.split_at(tensor.entries());
+            rest = after;
+            let view = ArrayViewD::from_shape(tensor.dims(), values);
+            (tensor.name, view.expect("the buffer fits the shape"))
+        })
     }
 
-    /// The seven tensors with their names, to be changed.
-    pub fn tensors_mut(&mut self) -> [(&'static str, ArrayViewMutD<'_, T>); 7] {
-        let [emb, wx, wh, w, bh, b, h0] = TENSOR_NAMES;
-        [
-            (emb, self.emb.view_mut().into_dyn()),
-            (wx, self.wx.view_mut().into_dyn()),
-            (wh, self.wh.view_mut().into_dyn()),
-            (w, self.w.view_mut().into_dyn()),
-            (bh, self.bh.view_mut().into_dyn()),
-            (b, self.b.view_mut().into_dyn()),
-            (h0, self.h0.view_mut().into_dyn()),
-        ]
+    /// The tensors with their names, to be changed.
+    pub fn tensors_mut(&mut self) -> impl Iterator<Item = (Name, ArrayViewMutD<'_, T>)> {
+        let mut rest = &mut self.values[..];
+        self.shape.table().map(move |tensor| {
+            let (values, after) = std::mem::take(&mut rest).split_at_mut(tensor.entries());
+            rest = after;
+            let view = ArrayViewMutD::from_shape(tensor.dims(), values);
+            (tensor.name, view.expect("the buffer fits the shape"))
+        })
+    }
+
+    /// The tensor of a name, if the shape has one.
+    pub fn tensor(&self, name: Name) -> Option<ArrayViewD<'_, T>> {
+        self.tensors().find(|(found, _)| *found == name).map(|(_, tensor)| tensor)
+    }
+
+    /// The tensor of a name, if the shape has one, to be changed.
+    pub fn tensor_mut(&mut self, name: Name) -> Option<ArrayViewMutD<'_, T>> {
+        self.tensors_mut().find(|(found, _)| *found == name).map(|(_, tensor)| tensor)
     }
 
     /// The same parameters in another number type, or with a change to every entry.
-    pub fn map<U>(&self, mut f: impl FnMut(T) -> U) -> Params<U> {
-        Params {
-            emb: self.emb.mapv(&mut f),
-            wx: self.wx.mapv(&mut f),
-            wh: self.wh.mapv(&mut f),
-            w: self.w.mapv(&mut f),
-            bh: self.bh.mapv(&mut f),
-            b: self.b.mapv(&mut f),
-            h0: self.h0.mapv(&mut f),
-            feedback: self.feedback,
+    pub fn map<U>(&self, f: impl FnMut(T) -> U) -> Params<U, S> {
+        Params { shape: self.shape, values: AVec::from_iter(0, self.values.iter().copied().map(f)) }
+    }
+
+    /// The place of a tensor in the buffer.
+    fn place(&self, name: Name) -> Option<(Tensor, usize)> {
+        let mut start = 0;
+        for tensor in self.shape.table() {
+            if tensor.name == name {
+                return Some((tensor, start));
+            }
+            start += tensor.entries();
         }
+        None
+    }
+
+    fn view(&self, name: Name) -> (Tensor, &[T]) {
+        let (tensor, start) = self.place(name).expect("a tensor that every shape of this kind has");
+        (tensor, &self.values[start..][..tensor.entries()])
+    }
+
+    fn view_mut(&mut self, name: Name) -> (Tensor, &mut [T]) {
+        let (tensor, start) = self.place(name).expect("a tensor that every shape of this kind has");
+        (tensor, &mut self.values[start..][..tensor.entries()])
     }
 }
 
-/// `[2, 3]`, as the messages write a tensor's shape.
-pub(crate) fn dims(shape: &[usize]) -> String {
-    format!("{shape:?}")
+impl<T: PartialEq, S: PartialEq> PartialEq for Params<T, S> {
+    fn eq(&self, other: &Self) -> bool {
+        self.shape == other.shape && self.values[..] == other.values[..]
+    }
+}
+
+impl<T, S: fmt::Debug> fmt::Debug for Params<T, S> {
+    /// The shape; the entries are left out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Params").field("shape", &self.shape).finish_non_exhaustive()
+    }
+}
+
+macro_rules! matrices {
+    ($($(#[$doc:meta])* $get:ident $get_mut:ident $name:ident)*) => {$(
+        $(#[$doc])*
+        pub fn $get(&self) -> ArrayView2<'_, T> {
+            let (tensor, values) = self.view(Name::$name);
+            ArrayView2::from_shape(tensor.matrix_dims(), values).expect("the buffer fits the shape")
+        }
+
+        $(#[$doc])*
+        pub fn $get_mut(&mut self) -> ArrayViewMut2<'_, T> {
+            let (tensor, values) = self.view_mut(Name::$name);
+            ArrayViewMut2::from_shape(tensor.matrix_dims(), values).expect("the buffer fits the shape")
+        }
+    )*};
+}
+
+macro_rules! vectors {
+    ($($(#[$doc:meta])* $get:ident $get_mut:ident $name:ident)*) => {$(
+        $(#[$doc])*
+        pub fn $get(&self) -> ArrayView1<'_, T> {
+            ArrayView1::from(self.view(Name::$name).1)
+        }
+
+        $(#[$doc])*
+        pub fn $get_mut(&mut self) -> ArrayViewMut1<'_, T> {
+            ArrayViewMut1::from(self.view_mut(Name::$name).1)
+        }
+    )*};
+}
+
+/// Both kinds of shapes have the tensors of a layer.
+impl<T: Real, S: Layout> Params<T, S> {
+    matrices! {
+        /// Input to hidden, `[input, gates·hidden]`, where a network's input is `embed · window` wide.
+        wx wx_mut Wx
+        /// The value that is fed back, to hidden: `[hidden, gates·hidden]`; in a Jordan network `[classes, hidden]`.
+        wh wh_mut Wh
+    }
+    vectors! {
+        /// Bias of the hidden units, `[gates·hidden]`.
+        bh bh_mut Bh
+        /// The value that is fed back into the first step, `[hidden]`; in a Jordan network `[classes]`. Learned.
+        h0 h0_mut H0
+    }
+
+    /// The tensors of the recurrence.
+    pub fn layer(&self) -> Layer<'_, T> {
+        let (wx, wh, bh, h0) = (self.wx(), self.wh(), self.bh(), self.h0());
+        Layer { cell: self.shape.cell(), wx, wh, bh, bhn: self.bhn(), h0 }
+    }
+
+    /// Bias inside the product with the GRU's reset gate, `[hidden]`; other cells have none.
+    pub fn bhn(&self) -> Option<ArrayView1<'_, T>> {
+        self.place(Name::Bhn).map(|_| ArrayView1::from(self.view(Name::Bhn).1))
+    }
+
+    /// Bias inside the product with the GRU's reset gate, `[hidden]`; other cells have none.
+    pub fn bhn_mut(&mut self) -> Option<ArrayViewMut1<'_, T>> {
+        self.place(Name::Bhn).is_some().then(|| ArrayViewMut1::from(self.view_mut(Name::Bhn).1))
+    }
+}
+
+impl<T: Real> Params<T, Shape> {
+    matrices! {
+        /// Embeddings, `[vocab + 1, embed]`; the last row is the padding.
+        emb emb_mut Emb
+        /// Hidden to output, `[hidden, classes]`.
+        w w_mut W
+    }
+    vectors! {
+        /// Bias of the output, `[classes]`.
+        b b_mut B
+    }
+}
+
+impl<T> Params<T, LayerShape> {
+    /// No entries: a place for a gradient that is yet to be computed.
+    pub(crate) fn empty() -> Self {
+        Params { shape: LayerShape { input: 0, hidden: 0, cell: Cell::default() }, values: AVec::new(0) }
+    }
+}
+
+/// The tensors of the recurrence, borrowed from the parameters of a network or of a layer.
+#[derive(Clone, Copy, Debug)]
+pub struct Layer<'a, T> {
+    cell: Cell,
+    wx: ArrayView2<'a, T>,
+    wh: ArrayView2<'a, T>,
+    bh: ArrayView1<'a, T>,
+    bhn: Option<ArrayView1<'a, T>>,
+    h0: ArrayView1<'a, T>,
+}
+
+impl<'a, T: Real> Layer<'a, T> {
+    /// The arithmetic of a unit.
+    pub fn cell(&self) -> Cell {
+        self.cell
+    }
+
+    /// The sizes. Of a Jordan network, whose wh has other rows than hidden ones, they are those of its layer.
+    pub fn shape(&self) -> LayerShape {
+        LayerShape { input: self.wx.nrows(), hidden: self.wx.ncols() / self.cell.gates(), cell: self.cell }
+    }
+
+    /// Input to hidden, `[input, gates·hidden]`.
+    pub fn wx(&self) -> ArrayView2<'a, T> {
+        self.wx
+    }
+
+    /// The value that is fed back, to hidden: `[hidden, gates·hidden]`; in a Jordan network `[classes, hidden]`.
+    pub fn wh(&self) -> ArrayView2<'a, T> {
+        self.wh
+    }
+
+    /// Bias of the hidden units, `[gates·hidden]`.
+    pub fn bh(&self) -> ArrayView1<'a, T> {
+        self.bh
+    }
+
+    /// Bias inside the product with the GRU's reset gate, `[hidden]`.
+    pub fn bhn(&self) -> Option<ArrayView1<'a, T>> {
+        self.bhn
+    }
+
+    /// The value that is fed back into the first step.
+    pub fn h0(&self) -> ArrayView1<'a, T> {
+        self.h0
+    }
+
+    /// Refuses the layer of a Jordan network, whose states are not fed back.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if wh does not have a row for each hidden unit.
+    pub fn check_recurrent(&self) -> Result<(), Error> {
+        let hidden = self.shape().hidden;
+        if self.wh.nrows() != hidden {
+            return Err(Error::shape(
+                "rows of wh",
+                format!("{hidden}, one for each hidden unit"),
+                self.wh.nrows(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn as_sequence<T: Serialize, A: serde::Serializer>(
+    values: &AVec<T, ConstAlign<64>>,
+    serializer: A,
+) -> Result<A::Ok, A::Error> {
+    serializer.collect_seq(values.iter())
+}
+
+impl<'de, T: Real + Deserialize<'de>, S: Layout + Deserialize<'de>> Deserialize<'de> for Params<T, S> {
+    /// Refuses a number of values that the shape does not have.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields, rename = "Params")]
+        struct Parts<T, S> {
+            shape: S,
+            values: Vec<T>,
+        }
+        use serde::de::Error as _;
+        let Parts { shape, values }: Parts<T, S> = Parts::deserialize(deserializer)?;
+        shape.check().map_err(D::Error::custom)?;
+        if values.len() != shape.parameters() {
+            let message = format!("values: expected {}, found {}", shape.parameters(), values.len());
+            return Err(D::Error::custom(message));
+        }
+        Ok(Params { shape, values: AVec::from_iter(0, values) })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Feedback;
 
-    const SHAPE: Shape =
-        Shape { vocab: 6, embed: 3, window: 5, hidden: 4, classes: 2, feedback: Feedback::Hidden };
-    const JORDAN: Shape = Shape { feedback: Feedback::Output, ..SHAPE };
+    const SHAPE: Shape = Shape { vocab: 6, embed: 3, window: 5, hidden: 4, classes: 2, ..Shape::ELMAN };
 
     #[test]
     fn init_is_the_tutorials_and_stable() {
         let params = Params::<f64>::init(SHAPE, 42).unwrap();
         for (name, tensor) in params.tensors() {
-            let random = ["emb", "wx", "wh", "w"].contains(&name);
+            let random = ["emb", "wx", "wh", "w"].contains(&name.as_str());
             assert_eq!(tensor.iter().all(|v| *v == 0.0), !random, "{name}");
             assert!(tensor.iter().all(|v| (-0.2..0.2).contains(v)), "{name}");
         }
         // A change of the generator or of the order of the draws would silently change every trained model.
-        assert_eq!(params.emb[[0, 0]], 0.07275847692266857);
-        assert_eq!(params.w[[3, 1]], 0.18015804178185213);
+        assert_eq!(params.emb()[[0, 0]], 0.07275847692266857);
+        assert_eq!(params.w()[[3, 1]], 0.18015804178185213);
         assert_eq!(params.map(|v| v as f32), Params::<f32>::init(SHAPE, 42).unwrap());
         assert_ne!(params, Params::init(SHAPE, 43).unwrap());
-        for shape in [SHAPE, JORDAN] {
-            let params = Params::<f64>::init(shape, 42).unwrap();
-            assert_eq!(params.tensors().iter().map(|(_, t)| t.len()).sum::<usize>(), shape.parameters());
+    }
+
+    #[test]
+    fn tensors_are_views_of_one_buffer() {
+        for cell in Cell::ALL {
+            let shape = Shape { cell, ..SHAPE };
+            let mut params = Params::<f64>::zeros(shape).unwrap();
+            for (i, value) in params.as_mut_slice().iter_mut().enumerate() {
+                *value = i as f64;
+            }
+            let flat: Vec<f64> =
+                params.tensors().flat_map(|(_, t)| t.into_iter().copied().collect::<Vec<_>>()).collect();
+            assert_eq!(flat, params.as_slice());
+            for (name, expected) in params.clone().tensors() {
+                assert_eq!(params.tensor(name).unwrap(), expected);
+                params.tensor_mut(name).unwrap().fill(-1.0);
+            }
+            assert!(params.as_slice().iter().all(|v| *v == -1.0));
+            params.wh_mut().fill(2.0);
+            assert_eq!(params.layer().wh(), params.wh());
+            assert_eq!(params.layer().shape(), shape.layer());
+            assert_eq!(params.bhn().is_some(), cell == Cell::Gru);
+            assert_eq!(params.bhn_mut().is_some(), cell == Cell::Gru);
+            params.layer().check_recurrent().unwrap();
         }
     }
 
     #[test]
     fn a_jordan_network_feeds_its_output_back() {
-        let params = Params::<f64>::init(JORDAN, 42).unwrap();
-        assert_eq!((params.wh.dim(), params.h0.len()), ((2, 4), 2));
-        assert!(params.wh.iter().all(|v| *v != 0.0) && params.h0.iter().all(|v| *v == 0.0));
-        assert_eq!(params.shape().unwrap(), JORDAN);
-        assert_eq!(params.map(|v| v as f32).shape().unwrap(), JORDAN);
-        assert!(params.check(&SHAPE).is_err());
-
-        // Of equal widths, the tensors of either would fit the other; they are not taken for it.
+        let jordan = Shape { feedback: Feedback::Output, ..SHAPE };
+        let params = Params::<f64>::init(jordan, 42).unwrap();
+        assert_eq!((params.wh().dim(), params.h0().len()), ((2, 4), 2));
+        assert!(params.check(SHAPE).is_err());
+        let message = params.layer().check_recurrent().unwrap_err().to_string();
+        assert_eq!(message, "rows of wh: expected 4, one for each hidden unit, found 2");
+        // Of equal widths, the tensors of either network fit the other; they are not taken for it.
         let square = Shape { classes: 4, ..SHAPE };
         let elman = Params::<f64>::zeros(square).unwrap();
-        let message = elman.check(&Shape { feedback: Feedback::Output, ..square }).unwrap_err().to_string();
-        assert!(message.starts_with("parameters: expected") && message.contains("Output"), "{message}");
-        let taken_for_elman = Params { feedback: Feedback::Hidden, ..params };
-        assert_eq!(taken_for_elman.shape().unwrap_err().to_string(), "wh: expected [4, 4], found [2, 4]");
+        assert!(elman.check(Shape { feedback: Feedback::Output, ..square }).is_err());
     }
 
     #[test]
-    fn a_shape_that_cannot_be_is_refused() {
-        for (shape, what) in [
-            (Shape { vocab: 0, ..SHAPE }, "vocab"),
-            (Shape { embed: 0, ..SHAPE }, "embed"),
-            (Shape { window: 0, ..SHAPE }, "window"),
-            (Shape { window: 4, ..SHAPE }, "window"),
-            (Shape { hidden: 0, ..SHAPE }, "hidden"),
-            (Shape { classes: 0, ..SHAPE }, "classes"),
-            (Shape { hidden: 1 << 40, ..SHAPE }, "shape"),
-            (Shape { classes: 1 << 62, ..JORDAN }, "shape"),
-            (Shape { vocab: usize::MAX, ..SHAPE }, "shape"),
-        ] {
-            let message = Params::<f32>::zeros(shape).unwrap_err().to_string();
-            assert!(message.starts_with(&format!("{what}: ")), "{message}");
-        }
+    fn tensors_beyond_memory_are_an_error() {
+        let message = Params::<f32>::zeros(Shape { embed: 1 << 50, window: 1, hidden: 1, vocab: 1, ..SHAPE })
+            .unwrap_err()
+            .to_string();
+        assert!(message.starts_with("shape: expected tensors that fit in memory"), "{message}");
     }
 
     #[test]
-    fn a_tensor_that_does_not_fit_is_named() {
-        let good = Params::<f64>::init(SHAPE, 1).unwrap();
-        assert_eq!(good.shape().unwrap(), SHAPE);
-        type Break = fn(&mut Params<f64>);
-        let broken: [(&str, Break); 8] = [
-            ("emb", |p| p.emb = Array2::zeros((1, 3))),
-            ("wx", |p| p.wx = Array2::zeros((16, 4))),
-            ("wx", |p| p.wx = Array2::zeros((12, 4))),
-            ("wh", |p| p.wh = Array2::zeros((4, 3))),
-            ("w", |p| p.w = Array2::zeros((3, 2))),
-            ("bh", |p| p.bh = Array1::zeros(3)),
-            ("w", |p| p.b = Array1::zeros(3)),
-            ("h0", |p| p.h0 = Array1::zeros(5)),
-        ];
-        for (what, break_it) in broken {
-            let mut params = good.clone();
-            break_it(&mut params);
-            let message = params.shape().unwrap_err().to_string();
-            assert!(message.starts_with(&format!("{what}: ")), "{what}: {message}");
-        }
-        let fortran = Params { wh: good.wh.clone().reversed_axes(), ..good.clone() };
-        assert_eq!(
-            fortran.shape().unwrap_err().to_string(),
-            "wh: expected row-major layout, found other strides"
-        );
-        assert!(good.check(&Shape { classes: 3, ..SHAPE }).is_err());
+    fn parameters_are_read_back_from_their_shape_and_values() {
+        let params = Params::<f32>::init(SHAPE, 1).unwrap();
+        let text = serde_json::to_string(&params).unwrap();
+        assert_eq!(serde_json::from_str::<Params<f32>>(&text).unwrap(), params);
+        let short = text.replace("\"hidden\":4", "\"hidden\":5");
+        let message = serde_json::from_str::<Params<f32>>(&short).unwrap_err().to_string();
+        assert!(message.contains("values: expected"), "{message}");
+        assert_eq!(format!("{params:?}"), format!("Params {{ shape: {SHAPE:?}, .. }}"));
     }
 }

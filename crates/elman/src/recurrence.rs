@@ -1,63 +1,10 @@
-use ndarray::{Array1, Array2, ArrayView2};
+//! The recurrence alone, for crates that bring their own inputs and losses.
 
-use crate::params::dims;
-use crate::{Error, Real};
+use std::ops::Range;
 
-/// The parameters of the recurrence alone: `h[t] = sigmoid(x[t]·wx + h[t-1]·wh + bh)`, `h[-1] = h0`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Cell<T> {
-    /// Input to hidden, `[input, hidden]`.
-    pub wx: Array2<T>,
-    /// Hidden to hidden, `[hidden, hidden]`.
-    pub wh: Array2<T>,
-    /// Bias, `[hidden]`.
-    pub bh: Array1<T>,
-    /// The state before the first step, `[hidden]`.
-    pub h0: Array1<T>,
-}
+use ndarray::{Array2, ArrayView2};
 
-impl<T: Real> Cell<T> {
-    /// All zeros.
-    pub fn zeros(input: usize, hidden: usize) -> Self {
-        Cell {
-            wx: Array2::zeros((input, hidden)),
-            wh: Array2::zeros((hidden, hidden)),
-            bh: Array1::zeros(hidden),
-            h0: Array1::zeros(hidden),
-        }
-    }
-
-    /// `(input, hidden)`, once it is checked that the tensors belong together and are row-major.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] names the first tensor that does not fit `wx`.
-    pub fn dim(&self) -> Result<(usize, usize), Error> {
-        let (input, hidden) = self.wx.dim();
-        if input == 0 || hidden == 0 {
-            return Err(Error::shape("wx", "[input, hidden] of at least [1, 1]", dims(self.wx.shape())));
-        }
-        for (name, shape, expected) in [
-            ("wh", self.wh.shape(), &[hidden, hidden][..]),
-            ("bh", self.bh.shape(), &[hidden]),
-            ("h0", self.h0.shape(), &[hidden]),
-        ] {
-            if shape != expected {
-                return Err(Error::shape(name, dims(expected), dims(shape)));
-            }
-        }
-        for (name, standard) in [
-            ("wx", self.wx.is_standard_layout()),
-            ("wh", self.wh.is_standard_layout()),
-            ("bh", self.bh.is_standard_layout()),
-            ("h0", self.h0.is_standard_layout()),
-        ] {
-            if !standard {
-                return Err(Error::shape(name, "row-major layout", "other strides"));
-            }
-        }
-        Ok((input, hidden))
-    }
-}
+use crate::{Error, Layer, LayerParams, Real};
 
 /// One or more input sequences of any lengths, packed: the rows of the first sequence, then those of the
 /// second, and so on, without padding.
@@ -74,10 +21,12 @@ impl<T: Real> Cell<T> {
 pub struct Sequences<'a, T> {
     rows: ArrayView2<'a, T>,
     lengths: &'a [usize],
+    initial: Option<ArrayView2<'a, T>>,
 }
 
 impl<'a, T: Real> Sequences<'a, T> {
-    /// Sequences from their rows, `[sum of lengths, input]` in row-major layout, and their lengths.
+    /// Sequences from their rows, `[sum of lengths, input]` in row-major layout, and their lengths. Each starts from
+    /// the layer's h0.
     ///
     /// # Errors
     /// [`Error::Shape`] if there is no sequence, if one has no step, if the lengths do not add up to the
@@ -100,7 +49,23 @@ impl<'a, T: Real> Sequences<'a, T> {
         if !rows.is_standard_layout() {
             return Err(Error::shape("rows of the sequences", "row-major layout", "other strides"));
         }
-        Ok(Sequences { rows, lengths })
+        Ok(Sequences { rows, lengths, initial: None })
+    }
+
+    /// The same sequences, each from a state of its own, `[sequences, hidden]` in row-major layout, instead of h0:
+    /// for example from the last states of the parts before them.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if there are other than as many states as sequences, or if the layout is another one.
+    pub fn starting_from(self, initial: ArrayView2<'a, T>) -> Result<Self, Error> {
+        if initial.nrows() != self.lengths.len() {
+            let expected = format!("{}, one for each sequence", self.lengths.len());
+            return Err(Error::shape("initial states", expected, initial.nrows()));
+        }
+        if !initial.is_standard_layout() {
+            return Err(Error::shape("initial states", "row-major layout", "other strides"));
+        }
+        Ok(Sequences { initial: Some(initial), ..self })
     }
 
     /// All rows, `[sum of lengths, input]`.
@@ -113,8 +78,13 @@ impl<'a, T: Real> Sequences<'a, T> {
         self.lengths
     }
 
+    /// The state from which each sequence starts, `[sequences, hidden]`, if it is not h0.
+    pub fn initial(&self) -> Option<ArrayView2<'a, T>> {
+        self.initial
+    }
+
     /// The rows of each sequence, in order.
-    pub fn ranges(&self) -> impl Iterator<Item = std::ops::Range<usize>> + use<'a, T> {
+    pub fn ranges(&self) -> impl Iterator<Item = Range<usize>> + use<'a, T> {
         self.lengths.iter().scan(0, |end, length| {
             let start = *end;
             *end += length;
@@ -122,85 +92,145 @@ impl<'a, T: Real> Sequences<'a, T> {
         })
     }
 
-    /// Checks that the rows are as wide as the cell's input.
+    /// Refuses rows that are not as wide as the layer's input, states that are not as wide as its hidden state, and
+    /// the layer of a Jordan network: the door of every recurrence.
     ///
     /// # Errors
     /// [`Error::Shape`] with both widths.
-    pub fn check(&self, input: usize) -> Result<(), Error> {
-        if self.rows.ncols() != input {
-            return Err(Error::shape(
-                "width of the sequences",
-                format!("{input}, the rows of wx"),
-                self.rows.ncols(),
-            ));
-        }
-        Ok(())
+    pub fn check(&self, layer: &Layer<'_, T>) -> Result<(), Error> {
+        layer.check_recurrent()?;
+        let shape = layer.shape();
+        let width = |what, expected, of, found| match found == expected {
+            true => Ok(()),
+            false => Err(Error::shape(what, format!("{expected}, {of}"), found)),
+        };
+        width("width of the sequences", shape.input, "the rows of wx", self.rows.ncols())?;
+        let initial = self.initial.map_or(shape.hidden, |initial| initial.ncols());
+        width("width of the initial states", shape.hidden, "the hidden units", initial)
     }
 }
 
-/// The recurrence alone, for crates that bring their own inputs and losses.
+/// The recurrence alone.
 ///
-/// Each sequence starts from `h0`.
+/// A sequence may be cut anywhere: a part that starts from the last state of the part before it has the states that
+/// it has in the whole, bit for bit; backwards, a part that gets the gradient of the next one's initial state has the
+/// gradients of its inputs and of its initial state, bit for bit. (Gradients of the layer are sums over the parts,
+/// which round otherwise.)
 pub trait Recurrence<T: Real>: Send + Sync {
-    /// The states `h`, `[sum of lengths, hidden]`, packed as the inputs are; `h0` is not among them.
+    /// The states of all steps, and the last one of each sequence.
     ///
     /// # Errors
-    /// The tensors do not fit together, or the inputs do not fit the cell.
-    fn forward(&self, cell: &Cell<T>, xs: &Sequences<'_, T>) -> Result<Array2<T>, Error>;
+    /// The inputs do not fit the layer, or the implementation does not have the cell.
+    fn forward(&self, layer: Layer<'_, T>, xs: &Sequences<'_, T>) -> Result<States<T>, Error>;
 
     /// The states and, from the returned trace, the vector-Jacobian product.
     ///
     /// # Errors
     /// As [`Recurrence::forward`].
-    fn vjp<'a>(&self, cell: &'a Cell<T>, xs: &'a Sequences<'a, T>) -> Result<Box<dyn Trace<T> + 'a>, Error>;
+    fn vjp<'a>(&self, layer: Layer<'a, T>, xs: &'a Sequences<'a, T>)
+    -> Result<Box<dyn Trace<T> + 'a>, Error>;
 }
 
-/// A run of the recurrence that can be followed backwards. It borrows the cell and the inputs it was made
+/// The states that [`Recurrence::forward`] returns.
+#[derive(Clone, Debug, PartialEq)]
+pub struct States<T> {
+    /// The states, `[sum of lengths, hidden]`, packed as the inputs are; the initial ones are not among them.
+    pub h: Array2<T>,
+    /// The state after the last step of each sequence, `[sequences, hidden]`: where its next part starts.
+    pub last: Array2<T>,
+}
+
+/// A run of the recurrence that can be followed backwards. It borrows the layer and the inputs it was made
 /// from, so that none but those can be meant.
 pub trait Trace<T: Real>: Send {
     /// The states, `[sum of lengths, hidden]`.
     fn h(&self) -> ArrayView2<'_, T>;
 
-    /// The gradient of `sum(dh ∘ h)` with respect to the inputs and the cell, for any `dh` of the shape of
-    /// `h`: pass the derivative of a loss by `h` to get the derivative of the loss.
+    /// The state after the last step of each sequence, `[sequences, hidden]`.
+    fn last(&self) -> ArrayView2<'_, T>;
+
+    /// The gradient of `sum(dh ∘ h) + sum(dlast ∘ last)` with respect to the inputs, the initial states and the layer:
+    /// pass the derivatives of a loss by `h` and by `last` to get the derivative of the loss. `dlast` is the gradient
+    /// that the next part of each sequence has for its initial state; without next parts, `None`.
     ///
     /// # Errors
-    /// [`Error::Shape`] if `dh` has another shape than `h` or is not row-major.
-    fn backward(&self, dh: ArrayView2<'_, T>) -> Result<CellGradient<T>, Error>;
+    /// [`Error::Shape`] if `dh` or `dlast` has another shape than `h` or `last`, or is not row-major.
+    fn backward(
+        &self,
+        dh: ArrayView2<'_, T>,
+        dlast: Option<ArrayView2<'_, T>>,
+    ) -> Result<RecurrenceGradient<T>, Error> {
+        let mut gradient = RecurrenceGradient::default();
+        self.backward_into(dh, dlast, &mut gradient)?;
+        Ok(gradient)
+    }
 
-    /// [`Trace::backward`] into a gradient that is there already, whatever it holds: what is of the right shape
-    /// and row-major is written over, and the rest replaced. In a loop over large cells this is faster, since
+    /// [`Trace::backward`] into a gradient that is there already, whatever it holds: a part that has the right shape
+    /// and is row-major is written over, and the rest replaced. In a loop over large layers this is faster, since
     /// fresh memory costs about as much as the products.
     ///
     /// # Errors
     /// As [`Trace::backward`]; the gradient is then as it was.
-    fn backward_into(&self, dh: ArrayView2<'_, T>, gradient: &mut CellGradient<T>) -> Result<(), Error> {
-        *gradient = self.backward(dh)?;
-        Ok(())
-    }
+    fn backward_into(
+        &self,
+        dh: ArrayView2<'_, T>,
+        dlast: Option<ArrayView2<'_, T>>,
+        gradient: &mut RecurrenceGradient<T>,
+    ) -> Result<(), Error>;
 }
 
-/// What [`Trace::backward`] returns. The default has no entries, and is for [`Trace::backward_into`] to fill.
+/// The gradient that [`Trace::backward`] returns. The default has no entries, and is for [`Trace::backward_into`] to
+/// fill.
 #[derive(Clone, Debug, PartialEq)]
-pub struct CellGradient<T> {
+pub struct RecurrenceGradient<T> {
     /// The gradient of the inputs, `[sum of lengths, input]`.
     pub xs: Array2<T>,
-    /// The gradients of wx, wh, bh and h0.
-    pub cell: Cell<T>,
+    /// The gradient of the initial state of each sequence, `[sequences, hidden]`.
+    pub initial: Array2<T>,
+    /// The gradient of the layer. That of h0 is the sum of `initial`, or zero where the sequences start from states of
+    /// their own.
+    pub layer: LayerParams<T>,
 }
 
-impl<T: Real> Default for CellGradient<T> {
+impl<T: Real> Default for RecurrenceGradient<T> {
     fn default() -> Self {
-        CellGradient { xs: Array2::zeros((0, 0)), cell: Cell::zeros(0, 0) }
+        let none = || Array2::zeros((0, 0));
+        RecurrenceGradient { xs: none(), initial: none(), layer: LayerParams::empty() }
     }
+}
+
+/// Refuses gradients that do not fit the states: the door of [`Trace::backward`].
+///
+/// # Errors
+/// [`Error::Shape`].
+pub fn check_backward<T>(
+    (h, last): (ArrayView2<'_, T>, ArrayView2<'_, T>),
+    dh: ArrayView2<'_, T>,
+    dlast: Option<ArrayView2<'_, T>>,
+) -> Result<(), Error> {
+    for (what, expected, found) in [("dh", h, Some(dh)), ("dlast", last, dlast)] {
+        let Some(found) = found else { continue };
+        if found.shape() != expected.shape() {
+            return Err(Error::shape(
+                what,
+                format!("{:?}", expected.shape()),
+                format!("{:?}", found.shape()),
+            ));
+        }
+        if !found.is_standard_layout() {
+            return Err(Error::shape(what, "row-major layout", "other strides"));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Cell, Feedback, LayerShape, Params, Shape};
 
     #[test]
-    fn what_does_not_fit_is_named() {
+    fn sequences_that_do_not_fit_are_refused() {
         let rows = Array2::<f64>::zeros((3, 2));
         let message = |lengths: &[usize]| Sequences::new(rows.view(), lengths).unwrap_err().to_string();
         assert_eq!(message(&[]), "sequences: expected at least 1, found 0");
@@ -208,23 +238,41 @@ mod tests {
         assert_eq!(message(&[2, 2]), "rows of the sequences: expected 4, the sum of the lengths, found 3");
         assert!(message(&[usize::MAX, 4]).contains("expected fewer"));
         assert!(Sequences::new(rows.t(), &[2]).is_err());
-        assert!(Sequences::new(rows.view(), &[1, 2]).unwrap().check(3).is_err());
 
-        let good = Cell::<f64>::zeros(2, 3);
-        assert_eq!(good.dim().unwrap(), (2, 3));
-        type Break = fn(&mut Cell<f64>);
-        let broken: [(&str, Break); 5] = [
-            ("wx", |c| c.wx = Array2::zeros((0, 3))),
-            ("wh", |c| c.wh = Array2::zeros((2, 3))),
-            ("bh", |c| c.bh = Array1::zeros(2)),
-            ("h0", |c| c.h0 = Array1::zeros(4)),
-            ("wx", |c| c.wx = Array2::zeros((3, 2)).reversed_axes()),
-        ];
-        for (what, break_it) in broken {
-            let mut cell = good.clone();
-            break_it(&mut cell);
-            let message = cell.dim().unwrap_err().to_string();
-            assert!(message.starts_with(&format!("{what}: ")), "{what}: {message}");
-        }
+        let xs = Sequences::new(rows.view(), &[1, 2]).unwrap();
+        let layer =
+            |input| LayerParams::<f64>::zeros(LayerShape { input, hidden: 4, cell: Cell::Gru }).unwrap();
+        xs.check(&layer(2).layer()).unwrap();
+        let message = xs.check(&layer(3).layer()).unwrap_err().to_string();
+        assert_eq!(message, "width of the sequences: expected 3, the rows of wx, found 2");
+
+        let initial = Array2::<f64>::zeros((2, 5));
+        let message =
+            xs.starting_from(initial.view()).unwrap().check(&layer(2).layer()).unwrap_err().to_string();
+        assert_eq!(message, "width of the initial states: expected 4, the hidden units, found 5");
+        assert!(xs.starting_from(initial.t()).is_err());
+        let three = Array2::<f64>::zeros((3, 4));
+        let message = xs.starting_from(three.view()).unwrap_err().to_string();
+        assert_eq!(message, "initial states: expected 2, one for each sequence, found 3");
+
+        let jordan = Shape { vocab: 1, embed: 2, window: 1, hidden: 4, classes: 3, ..Shape::ELMAN };
+        let jordan = Params::zeros(Shape { feedback: Feedback::Output, ..jordan }).unwrap();
+        assert!(xs.check(&jordan.layer()).is_err());
+    }
+
+    #[test]
+    fn gradients_that_do_not_fit_are_refused() {
+        let (h, last) = (Array2::<f32>::zeros((3, 2)), Array2::<f32>::zeros((1, 2)));
+        let check = |dh: ArrayView2<'_, f32>, dlast: Option<ArrayView2<'_, f32>>| {
+            check_backward((h.view(), last.view()), dh, dlast).map_err(|error| error.to_string())
+        };
+        check(h.view(), Some(last.view())).unwrap();
+        assert_eq!(check(last.view(), None).unwrap_err(), "dh: expected [3, 2], found [1, 2]");
+        assert_eq!(check(h.view(), Some(h.view())).unwrap_err(), "dlast: expected [1, 2], found [3, 2]");
+        let turned = Array2::<f32>::zeros((2, 3));
+        assert_eq!(
+            check(turned.t(), None).unwrap_err(),
+            "dh: expected row-major layout, found other strides"
+        );
     }
 }

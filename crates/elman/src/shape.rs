@@ -1,0 +1,376 @@
+//! Shapes: the sizes of a network or of a layer, and the table of the tensors that follow from them.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Activation, Cell, Error, Feedback};
+
+/// The sizes of a network, its cell, and the value that is fed back.
+///
+/// In the tutorial's words: `vocab` is ne, `embed` de, `window` cs, `hidden` nh, `classes` nc.
+///
+/// ```
+/// use elman::{Cell, Shape};
+///
+/// let shape = Shape { vocab: 10, embed: 4, window: 3, hidden: 5, classes: 2, ..Shape::ELMAN };
+/// let gru = Shape { cell: Cell::Gru, ..shape };
+/// assert_eq!(gru.parameters() - shape.parameters(), 2 * (12 * 5 + 5 * 5 + 5) + 5);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shape {
+    /// Number of words; the embeddings have one row more, the padding.
+    pub vocab: usize,
+    /// Width of an embedding.
+    pub embed: usize,
+    /// Number of words around (and with) each word that the network sees; odd.
+    pub window: usize,
+    /// Width of the hidden state.
+    pub hidden: usize,
+    /// Number of labels.
+    pub classes: usize,
+    /// The arithmetic of a hidden unit.
+    #[serde(default)]
+    pub cell: Cell,
+    /// The value that the next step sees of a step: its hidden state (Elman) or its output (Jordan).
+    #[serde(default)]
+    pub feedback: Feedback,
+}
+
+/// The sizes of the recurrence alone, and its cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LayerShape {
+    /// Width of an input.
+    pub input: usize,
+    /// Width of the hidden state.
+    pub hidden: usize,
+    /// The arithmetic of a hidden unit.
+    #[serde(default)]
+    pub cell: Cell,
+}
+
+/// The name of a tensor, as in the equations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Name {
+    /// Embeddings.
+    Emb,
+    /// Input to hidden.
+    Wx,
+    /// The value that is fed back, to hidden.
+    Wh,
+    /// Hidden to output.
+    W,
+    /// Bias of the hidden units.
+    Bh,
+    /// Bias inside the product with the GRU's reset gate.
+    Bhn,
+    /// Bias of the output.
+    B,
+    /// The value that is fed back into the first step.
+    H0,
+}
+
+impl Name {
+    /// `emb`, `wx`, `wh`, `w`, `bh`, `bhn`, `b` or `h0`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Name::Emb => "emb",
+            Name::Wx => "wx",
+            Name::Wh => "wh",
+            Name::W => "w",
+            Name::Bh => "bh",
+            Name::Bhn => "bhn",
+            Name::B => "b",
+            Name::H0 => "h0",
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A row of the table of tensors: a name and dimensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tensor {
+    /// The name.
+    pub name: Name,
+    rows: Option<usize>,
+    cols: usize,
+}
+
+impl Tensor {
+    const fn matrix(name: Name, rows: usize, cols: usize) -> Self {
+        Tensor { name, rows: Some(rows), cols }
+    }
+
+    const fn vector(name: Name, len: usize) -> Self {
+        Tensor { name, rows: None, cols: len }
+    }
+
+    /// The dimensions: `[rows, columns]` of a matrix, `[length]` of a vector.
+    pub fn dims(&self) -> Vec<usize> {
+        self.rows.into_iter().chain([self.cols]).collect()
+    }
+
+    /// Whether this is a matrix; all others are vectors. The tutorial draws matrices at random and starts vectors at
+    /// zero.
+    pub fn is_matrix(&self) -> bool {
+        self.rows.is_some()
+    }
+
+    pub(crate) fn matrix_dims(&self) -> (usize, usize) {
+        (self.rows.unwrap_or(1), self.cols)
+    }
+
+    /// The number of entries; at most `usize::MAX`.
+    pub fn entries(&self) -> usize {
+        self.rows.unwrap_or(1).saturating_mul(self.cols)
+    }
+}
+
+/// Sizes from which the tensors of a [`Params`](crate::Params) follow: [`Shape`] and [`LayerShape`].
+pub trait Layout: Copy + PartialEq + fmt::Debug + Send + Sync + 'static {
+    /// The table: every tensor, in the order in which the entries lie in memory, each row by row.
+    fn table(&self) -> impl Iterator<Item = Tensor> + use<Self>;
+
+    /// The arithmetic of a hidden unit.
+    fn cell(&self) -> Cell;
+
+    /// Refuses sizes that no tensor can have.
+    ///
+    /// # Errors
+    /// [`Error::Shape`], which names the size; [`Error::Unsupported`] for a combination that does not exist.
+    fn check(&self) -> Result<(), Error>;
+
+    /// The number of entries of all tensors; at most `usize::MAX`.
+    fn parameters(&self) -> usize {
+        self.table().fold(0usize, |sum, tensor| sum.saturating_add(tensor.entries()))
+    }
+}
+
+impl Shape {
+    /// The tutorial's network without its sizes, for `..Shape::ELMAN`.
+    pub const ELMAN: Shape = Shape {
+        vocab: 0,
+        embed: 0,
+        window: 0,
+        hidden: 0,
+        classes: 0,
+        cell: Cell::Elman(Activation::Sigmoid),
+        feedback: Feedback::Hidden,
+    };
+
+    /// Width of an input row `x[t]`: `embed · window`; at most `usize::MAX`.
+    pub fn input(&self) -> usize {
+        self.embed.saturating_mul(self.window)
+    }
+
+    /// The id of the padding word: the last row of the embeddings.
+    pub fn padding(&self) -> u32 {
+        self.vocab.try_into().unwrap_or(u32::MAX)
+    }
+
+    /// Width of the value that is fed back, which is the number of rows of wh and the length of h0: `hidden` or
+    /// `classes`.
+    pub fn fed_back(&self) -> usize {
+        match self.feedback {
+            Feedback::Hidden => self.hidden,
+            Feedback::Output => self.classes,
+        }
+    }
+
+    /// The shape of the recurrence alone.
+    pub fn layer(&self) -> LayerShape {
+        LayerShape { input: self.input(), hidden: self.hidden, cell: self.cell }
+    }
+
+    /// The number of entries of all tensors; at most `usize::MAX`.
+    pub fn parameters(&self) -> usize {
+        Layout::parameters(self)
+    }
+
+    /// [`Layout::check`].
+    ///
+    /// # Errors
+    /// Those of [`Layout::check`].
+    pub fn check(&self) -> Result<(), Error> {
+        Layout::check(self)
+    }
+
+    /// The network's name: `elman`, `jordan`, `elman-tanh`, `jordan-relu`, `gru`.
+    pub fn name(&self) -> String {
+        self.cell.to_string().replace(Feedback::Hidden.name(), self.feedback.name())
+    }
+
+    /// Refuses all cells but some, in the name of something that has no others (a format, say).
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if the output is fed back, or if the cell is none of those.
+    pub fn only(&self, what: impl Into<String>, cells: &[Cell]) -> Result<(), Error> {
+        if self.feedback == Feedback::Hidden && cells.contains(&self.cell) {
+            return Ok(());
+        }
+        let names: Vec<String> = cells.iter().map(Cell::to_string).collect();
+        Err(Error::unsupported(what, format!("a network of {}", names.join(" or ")), self.name()))
+    }
+}
+
+impl Layout for Shape {
+    fn cell(&self) -> Cell {
+        self.cell
+    }
+
+    fn table(&self) -> impl Iterator<Item = Tensor> + use<> {
+        let Shape { vocab, embed, hidden, classes, cell, .. } = *self;
+        let gates = cell.gates().saturating_mul(hidden);
+        [
+            Some(Tensor::matrix(Name::Emb, vocab.saturating_add(1), embed)),
+            Some(Tensor::matrix(Name::Wx, self.input(), gates)),
+            Some(Tensor::matrix(Name::Wh, self.fed_back(), gates)),
+            Some(Tensor::matrix(Name::W, hidden, classes)),
+            Some(Tensor::vector(Name::Bh, gates)),
+            cell.has_bhn().then_some(Tensor::vector(Name::Bhn, hidden)),
+            Some(Tensor::vector(Name::B, classes)),
+            Some(Tensor::vector(Name::H0, self.fed_back())),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let Shape { vocab, embed, window, hidden, classes, cell, feedback } = *self;
+        for (what, size) in
+            [("vocab", vocab), ("embed", embed), ("window", window), ("hidden", hidden), ("classes", classes)]
+        {
+            if size == 0 {
+                return Err(Error::shape(what, "at least 1", 0));
+            }
+        }
+        if window % 2 == 0 {
+            return Err(Error::shape("window", "an odd number", window));
+        }
+        for (what, size) in [("vocab", vocab), ("classes", classes)] {
+            if u32::try_from(size).is_err() {
+                return Err(Error::shape(what, format!("at most {}, as ids have 32 bits", u32::MAX), size));
+            }
+        }
+        if feedback == Feedback::Output && cell.gates() > 1 {
+            return Err(Error::unsupported("cell of a Jordan network", "one of a single gate", cell));
+        }
+        fits(self)
+    }
+}
+
+impl Layout for LayerShape {
+    fn cell(&self) -> Cell {
+        self.cell
+    }
+
+    fn table(&self) -> impl Iterator<Item = Tensor> + use<> {
+        let LayerShape { input, hidden, cell } = *self;
+        let gates = cell.gates().saturating_mul(hidden);
+        [
+            Some(Tensor::matrix(Name::Wx, input, gates)),
+            Some(Tensor::matrix(Name::Wh, hidden, gates)),
+            Some(Tensor::vector(Name::Bh, gates)),
+            cell.has_bhn().then_some(Tensor::vector(Name::Bhn, hidden)),
+            Some(Tensor::vector(Name::H0, hidden)),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        for (what, size) in [("input", self.input), ("hidden", self.hidden)] {
+            if size == 0 {
+                return Err(Error::shape(what, "at least 1", 0));
+            }
+        }
+        fits(self)
+    }
+}
+
+fn fits(layout: &impl Layout) -> Result<(), Error> {
+    // 16 bytes is the largest number type (a dual number of two f64).
+    if layout.parameters() > isize::MAX as usize / 16 {
+        return Err(Error::shape("shape", "tensors that fit in memory", format!("{layout:?}")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: Shape = Shape { vocab: 6, embed: 3, window: 5, hidden: 4, classes: 2, ..Shape::ELMAN };
+
+    fn table(layout: impl Layout) -> Vec<(&'static str, Vec<usize>)> {
+        layout.table().map(|tensor| (tensor.name.as_str(), tensor.dims())).collect()
+    }
+
+    #[test]
+    fn tensors_follow_from_the_sizes() {
+        let elman = table(SHAPE);
+        assert_eq!(elman[..3], [("emb", vec![7, 3]), ("wx", vec![15, 4]), ("wh", vec![4, 4])]);
+        assert_eq!(elman[3..], [("w", vec![4, 2]), ("bh", vec![4]), ("b", vec![2]), ("h0", vec![4])]);
+        let jordan = table(Shape { feedback: Feedback::Output, ..SHAPE });
+        assert_eq!((&jordan[2], &jordan[6]), (&("wh", vec![2, 4]), &("h0", vec![2])));
+        let gru = table(LayerShape { input: 3, hidden: 4, cell: Cell::Gru });
+        assert_eq!(gru[..2], [("wx", vec![3, 12]), ("wh", vec![4, 12])]);
+        assert_eq!(gru[2..], [("bh", vec![12]), ("bhn", vec![4]), ("h0", vec![4])]);
+        assert_eq!(SHAPE.parameters(), 21 + 60 + 16 + 8 + 4 + 2 + 4);
+    }
+
+    #[test]
+    fn impossible_shapes_are_refused() {
+        let message = |shape: Shape| shape.check().unwrap_err().to_string();
+        assert_eq!(message(Shape { hidden: 0, ..SHAPE }), "hidden: expected at least 1, found 0");
+        assert_eq!(message(Shape { window: 4, ..SHAPE }), "window: expected an odd number, found 4");
+        assert!(message(Shape { vocab: 1 << 32, ..SHAPE }).contains("as ids have 32 bits"));
+        let jordan = Shape { feedback: Feedback::Output, cell: Cell::Gru, ..SHAPE };
+        assert_eq!(message(jordan), "cell of a Jordan network: expected one of a single gate, found gru");
+        for huge in [
+            Shape { embed: usize::MAX, window: usize::MAX, ..SHAPE },
+            Shape { hidden: usize::MAX, ..SHAPE },
+            Shape { embed: usize::MAX / 4, window: 1, ..SHAPE },
+        ] {
+            assert!(message(huge).contains("tensors that fit in memory"), "{huge:?}");
+        }
+        assert!(LayerShape { input: 0, hidden: 1, cell: Cell::Gru }.check().is_err());
+        SHAPE.check().unwrap();
+    }
+
+    #[test]
+    fn unchecked_shapes_never_overflow() {
+        let huge = usize::MAX;
+        let shape = Shape { vocab: huge, embed: huge, window: huge, hidden: huge, classes: huge, ..SHAPE };
+        assert_eq!((shape.input(), shape.parameters(), shape.padding()), (huge, huge, u32::MAX));
+    }
+
+    #[test]
+    fn a_network_has_a_name() {
+        let names = Feedback::ALL
+            .map(|feedback| Cell::ALL.map(|cell| Shape { cell, feedback, ..SHAPE }.name()).join(" "));
+        assert_eq!(names, ["elman elman-tanh elman-relu gru", "jordan jordan-tanh jordan-relu gru"]);
+        SHAPE.only("file", &[Cell::Gru, Cell::default()]).unwrap();
+        let message = SHAPE.only("file", &[Cell::Gru]).unwrap_err().to_string();
+        assert_eq!(message, "file: expected a network of gru, found elman");
+        let jordan = Shape { feedback: Feedback::Output, ..SHAPE };
+        assert!(jordan.only("file", &Cell::ALL).is_err());
+    }
+
+    #[test]
+    fn a_shape_without_a_cell_is_the_tutorials() {
+        let old = r#"{"vocab":6,"embed":3,"window":5,"hidden":4,"classes":2}"#;
+        assert_eq!(serde_json::from_str::<Shape>(old).unwrap(), SHAPE);
+        let gru = Shape { cell: Cell::Gru, ..SHAPE };
+        let text = serde_json::to_string(&gru).unwrap();
+        assert_eq!(serde_json::from_str::<Shape>(&text).unwrap(), gru);
+    }
+}
