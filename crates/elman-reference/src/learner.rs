@@ -1,47 +1,66 @@
-//! Stochastic gradient descent.
+//! Gradient descent.
 
 use std::collections::BTreeSet;
 
-use elman::{Error, Labelled, Learner, Network, Params, Real, Shape};
+use elman::{Batch, Error, Learner, Network, Params, Real, Update};
 
 use crate::Reference;
 
 pub(crate) struct ReferenceLearner<T> {
     reference: Reference,
-    shape: Shape,
     params: Params<T>,
     grad: Params<T>,
 }
 
 impl<T: Real> ReferenceLearner<T> {
     pub(crate) fn new(reference: Reference, params: Params<T>) -> Result<Self, Error> {
-        let shape = params.shape()?;
-        Ok(ReferenceLearner { reference, shape, grad: Params::zeros(shape)?, params })
+        Ok(ReferenceLearner { reference, grad: Params::zeros(params.shape())?, params })
     }
+}
 
-    /// The rows of the embeddings that the batch changes.
-    fn changed(&self, batch: &[Labelled]) -> BTreeSet<usize> {
-        let words = batch.iter().flat_map(|labelled| labelled.sentence().words()).copied();
-        let padding = (self.shape.window > 1).then_some(self.shape.padding());
-        words.chain(padding).collect()
+/// Divides the rows of the embeddings that the batch changes by their norms.
+fn normalise<T: Real>(params: &mut Params<T>, batch: Batch<'_>) {
+    let shape = params.shape();
+    let padding = (shape.window > 1).then_some(shape.padding());
+    let changed: BTreeSet<u32> = batch.words().iter().copied().chain(padding).collect();
+    for word in changed {
+        let mut emb = params.emb_mut();
+        let mut row = emb.row_mut(word as usize);
+        let norm = row.iter().fold(T::zero(), |sum, e| sum + *e * *e).sqrt();
+        if norm != T::zero() {
+            row.mapv_inplace(|e| e / norm);
+        }
     }
 }
 
 impl<T: Real> Learner<T> for ReferenceLearner<T> {
-    fn step(&mut self, batch: &[Labelled], learning_rate: T) -> Result<T, Error> {
-        let loss = self.reference.gradient(&self.params, batch, &mut self.grad)?;
-        for ((_, mut tensor), (_, gradient)) in self.params.tensors_mut().into_iter().zip(self.grad.tensors())
-        {
-            tensor.scaled_add(-learning_rate, &gradient);
-        }
-        for word in self.changed(batch) {
-            let mut row = self.params.emb.row_mut(word);
-            let norm = row.iter().fold(T::zero(), |sum, e| sum + *e * *e).sqrt();
-            if norm != T::zero() {
-                row.mapv_inplace(|e| e / norm);
+    fn gradient(&mut self, batch: Batch<'_>, share: T, grad: &mut Params<T>) -> Result<T, Error> {
+        self.reference.gradient_of_share(&self.params, batch, share, grad)
+    }
+
+    fn apply(&mut self, grad: &Params<T>, batch: Batch<'_>, update: &mut Update<T>) -> Result<(), Error> {
+        grad.check(self.params.shape())?;
+        batch.check(&self.params.shape())?;
+        update.check()?;
+        match update {
+            Update::Sgd { learning_rate } => {
+                for (p, grad) in self.params.as_mut_slice().iter_mut().zip(grad.as_slice()) {
+                    *p -= *learning_rate * *grad;
+                }
             }
+            other => return Err(Error::unsupported("update of the reference", "SGD", format!("{other:?}"))),
         }
-        Ok(loss)
+        normalise(&mut self.params, batch);
+        Ok(())
+    }
+
+    fn step(&mut self, batch: Batch<'_>, update: &mut Update<T>) -> Result<T, Error> {
+        update.check()?;
+        let mut grad = std::mem::replace(&mut self.grad, Params::zeros(self.params.shape())?);
+        let loss = self.reference.gradient(&self.params, batch, &mut grad);
+        let applied = loss.and_then(|loss| self.apply(&grad, batch, update).map(|()| loss));
+        self.grad = grad;
+        applied
     }
 
     fn params(&self) -> Params<T> {

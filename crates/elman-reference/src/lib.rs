@@ -3,15 +3,16 @@
 
 pub mod scan;
 
+mod layer;
 mod learner;
 mod linear;
 mod network;
-mod recurrence;
 mod tagger;
+mod unit;
 
 /// The network as its equations read.
 ///
-/// Implements [`elman::Network`] (Elman's and Jordan's) and [`elman::Recurrence`] for every [`elman::Real`].
+/// Implements [`elman::Network`] and [`elman::Recurrence`] for every [`elman::Cell`] and every [`elman::Real`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reference {
     truncate_gradient: Option<usize>,

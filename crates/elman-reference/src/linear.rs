@@ -1,7 +1,7 @@
-//! Vectors and matrices: plain loops in the order of the indices, and the two non-linear functions.
+//! Vectors and matrices: plain loops in the order of the indices, and the softmax.
 
 use elman::Real;
-use elman::ndarray::{Array1, Array2, ArrayView1, ArrayView2};
+use elman::ndarray::{Array1, Array2, ArrayView1, ArrayView2, ArrayViewMut2};
 
 /// `v·m`: entry `j` is the sum over `i` of `v[i] m[i, j]`.
 pub(crate) fn vec_mat<T: Real>(v: ArrayView1<'_, T>, m: ArrayView2<'_, T>) -> Array1<T> {
@@ -19,22 +19,10 @@ pub(crate) fn mat_vec<T: Real>(m: ArrayView2<'_, T>, v: ArrayView1<'_, T>) -> Ar
 }
 
 /// `m[i, j] += a[i] b[j]`.
-pub(crate) fn add_outer<T: Real>(m: &mut Array2<T>, a: ArrayView1<'_, T>, b: ArrayView1<'_, T>) {
+pub(crate) fn add_outer<T: Real>(m: &mut ArrayViewMut2<'_, T>, a: ArrayView1<'_, T>, b: ArrayView1<'_, T>) {
     for (mut row, a_i) in m.rows_mut().into_iter().zip(a) {
         row.scaled_add(*a_i, &b);
     }
-}
-
-/// `1 / (1 + e^-z)`, for every entry; for negative `z` as `e^z / (1 + e^z)`, which cannot overflow.
-pub(crate) fn sigmoid<T: Real>(z: Array1<T>) -> Array1<T> {
-    z.mapv_into(|z| {
-        if z < T::zero() {
-            let e = z.exp();
-            e / (T::one() + e)
-        } else {
-            T::one() / (T::one() + (-z).exp())
-        }
-    })
 }
 
 /// `e^y[j] / (sum over k of e^y[k])`, with the largest entry subtracted first, so that nothing overflows.
@@ -45,13 +33,6 @@ pub(crate) fn softmax<T: Real>(y: Array1<T>) -> Array1<T> {
     e.mapv_into(|e| e / sum)
 }
 
-/// `dh ∘ h ∘ (1 - h)`, written over dh: from the gradient of `h = sigmoid(z)` to that of `z`.
-pub(crate) fn through_sigmoid<T: Real>(dh: &mut Array1<T>, h: ArrayView1<'_, T>) {
-    for (dh, h) in dh.iter_mut().zip(h) {
-        *dh *= *h * (T::one() - *h);
-    }
-}
-
 /// `dy += (diag(s) - s·sᵀ)·ds`: from the gradient of `s = softmax(y)` to that of `y`.
 pub(crate) fn add_through_softmax<T: Real>(dy: &mut Array1<T>, s: ArrayView1<'_, T>, ds: &Array1<T>) {
     let mean = s.iter().zip(ds).fold(T::zero(), |sum, (s, ds)| sum + *s * *ds);
@@ -60,11 +41,11 @@ pub(crate) fn add_through_softmax<T: Real>(dy: &mut Array1<T>, s: ArrayView1<'_,
     }
 }
 
-/// `ln (sum over k of e^y[k])`: `-ln softmax(y)[j]` is `log_sum_exp(y) - y[j]`, finite even where the
-/// softmax itself is too small to be represented.
-pub(crate) fn log_sum_exp<T: Real>(y: &Array1<T>) -> T {
+/// `-ln softmax(y)[label]`, finite even where the softmax itself is too small to be represented. The differences come
+/// first: where scores are large, `(max + ln sum) - y[label]` would lose the digits of the logarithm.
+pub(crate) fn negative_log_softmax<T: Real>(y: &Array1<T>, label: usize) -> T {
     let max = max(y);
-    max + sum(&y.mapv(|y| (y - max).exp())).ln()
+    sum(&y.mapv(|y| (y - max).exp())).ln() + (max - y[label])
 }
 
 fn max<T: Real>(y: &Array1<T>) -> T {

@@ -1,16 +1,16 @@
 //! The network: the recurrence between an embedding of the words and a softmax over the labels. Elman's feeds
 //! the state back, Jordan's the softmax.
 
-use elman::ndarray::{Array1, Array2, ArrayView1, Axis, concatenate};
-use elman::{Error, Feedback, Labelled, Learner, Network, Params, Real, Sentence, Shape, Tagger};
+use elman::ndarray::{Array1, Array2, ArrayView1};
+use elman::{
+    Batch, Error, Feedback, Learner, Network, Params, Real, Sentence, Shape, Tagger, check_words, context,
+};
 
 use crate::Reference;
+use crate::layer::{add, backward, step};
 use crate::learner::ReferenceLearner;
-use crate::linear::{
-    add_outer, add_through_softmax, log_sum_exp, mat_vec, softmax, stack, through_sigmoid, vec_mat,
-};
-use crate::recurrence::{Sums, Weights, in_order};
-use crate::scan::{Initial, Input, scan};
+use crate::linear::{add_outer, add_through_softmax, mat_vec, negative_log_softmax, softmax, stack, vec_mat};
+use crate::scan::{Initial, scan};
 use crate::tagger::ReferenceTagger;
 
 /// The inputs, states and outputs of one sentence: `x` `[T, input]`, `h` `[T, hidden]`, `s` `[T, classes]`.
@@ -22,135 +22,118 @@ struct Run<T> {
 
 /// `h[t]·w + b`, before the softmax.
 fn scores<T: Real>(params: &Params<T>, h: ArrayView1<'_, T>) -> Array1<T> {
-    vec_mat(h, params.w.view()) + &params.b
+    vec_mat(h, params.w()) + params.b()
 }
 
 /// `x`, `[T, input]`: row `t` is the concatenation of the embeddings of the words around word `t`.
-fn windows<T: Real>(params: &Params<T>, shape: &Shape, sentence: &Sentence) -> Array2<T> {
-    let mut x = Array2::zeros((sentence.words().len(), shape.input()));
+fn windows<T: Real>(params: &Params<T>, shape: &Shape, words: &[u32]) -> Array2<T> {
+    let mut x = Array2::zeros((words.len(), shape.input()));
     for (t, mut row) in x.rows_mut().into_iter().enumerate() {
-        for (mut part, word) in row.exact_chunks_mut(shape.embed).into_iter().zip(sentence.context(t, shape))
-        {
-            part.assign(&params.emb.row(word));
+        for (mut part, word) in row.exact_chunks_mut(shape.embed).into_iter().zip(context(words, t, shape)) {
+            part.assign(&params.emb().row(word as usize));
         }
     }
     x
 }
 
-fn forward<T: Real>(params: &Params<T>, shape: &Shape, sentence: &Sentence) -> Result<Run<T>, Error> {
-    let x = windows(params, shape, sentence);
-    let recurrence = Weights::from(params);
+fn forward<T: Real>(params: &Params<T>, words: &[u32]) -> Result<Run<T>, Error> {
+    let shape = params.shape();
+    let x = windows(params, &shape, words);
+    let layer = params.layer();
     let step = |x: ArrayView1<'_, T>, fed_back: &Array1<T>| {
-        let h = recurrence.step(x, fed_back);
+        let h = step(&layer, x, fed_back.view());
         let s = softmax(scores(params, h.view()));
         (h, s)
     };
-    let scan = scan().sequences(&x).n_steps(sentence.words().len());
+    let scan = scan().sequences(&x).n_steps(words.len());
+    let h0 = Initial(params.h0().to_owned());
     let (h, s) = match shape.feedback {
-        Feedback::Hidden => {
-            let h0 = Initial(recurrence.h0());
-            scan.outputs_info((h0, None)).run(|x, (h_prev, ())| step(x, h_prev))?
-        }
-        Feedback::Output => {
-            let s0 = Initial(recurrence.h0());
-            scan.outputs_info((None, s0)).run(|x, ((), s_prev)| step(x, s_prev))?
-        }
+        Feedback::Hidden => scan.outputs_info((h0, None)).run(|x, (h_prev, ())| step(x, h_prev))?,
+        Feedback::Output => scan.outputs_info((None, h0)).run(|x, ((), s_prev)| step(x, s_prev))?,
     };
     Ok(Run { h: stack(&h, shape.hidden), s: stack(&s, shape.classes), x })
 }
 
-/// The loss of one sentence; adds `share` times its gradient to `grad`.
-fn backward<T: Real>(
+/// The loss of one sentence; adds `share` times its gradient, over its last `steps` words, to `grad`.
+fn add_gradient<T: Real>(
     params: &Params<T>,
-    shape: &Shape,
-    labelled: &Labelled,
+    Sentence { words, labels }: Sentence<'_>,
     share: T,
     steps: usize,
     grad: &mut Params<T>,
 ) -> Result<T, Error> {
-    let Run { x, h, s } = forward(params, shape, labelled.sentence())?;
-    let labels = labelled.labels();
-    let words = labels.len();
-    let mean = T::one() / T::from_f64(words as f64);
+    let Run { x, h, s } = forward(params, words)?;
+    let shape = params.shape();
+    let mean = T::one() / T::from_f64(words.len() as f64);
+    let losses = h.rows().into_iter().zip(labels);
+    let loss = losses.fold(T::zero(), |loss, (h, label)| {
+        loss + mean * negative_log_softmax(&scores(params, h), *label as usize)
+    });
 
-    let mut loss = T::zero();
-    for (h, label) in h.rows().into_iter().zip(labels) {
-        let scores = scores(params, h);
-        loss += mean * (log_sum_exp(&scores) - scores[*label]);
-    }
-
-    // The gradient of the loss by the scores is (s - onehot(label)) / T.
-    let mut dy = s.clone();
-    for (mut dy, label) in dy.rows_mut().into_iter().zip(labels) {
-        dy[*label] -= T::one();
+    // The gradient of the loss by the scores is (s - onehot(label)) / T; in a Jordan network what the step after
+    // carries back reaches the scores as well, through their softmax.
+    let dh = |t: usize, carried: &Array1<T>, grad: &mut Params<T>| {
+        let mut dy = s.row(t).to_owned();
+        dy[labels[t] as usize] -= T::one();
         dy.mapv_inplace(|dy| dy * mean * share);
-    }
-    let run = Run { x, h, s };
-    let dx = match shape.feedback {
-        Feedback::Hidden => backward_elman(params, &run, &dy, steps, grad)?,
-        Feedback::Output => backward_jordan(params, &run, &dy, steps, grad)?,
+        if shape.feedback == Feedback::Output {
+            add_through_softmax(&mut dy, s.row(t), carried);
+        }
+        add(grad.b_mut(), dy.view());
+        add_outer(&mut grad.w_mut(), h.row(t), dy.view());
+        let dh = mat_vec(params.w(), dy.view());
+        if shape.feedback == Feedback::Hidden { dh + carried } else { dh }
     };
+    let fed_back = if shape.feedback == Feedback::Hidden { &h } else { &s };
+    let after_the_end = Array1::zeros(shape.fed_back());
+    let inputs = (x.view(), fed_back.view(), params.h0());
+    let (dh0, dx) = backward(&params.layer(), inputs, after_the_end, steps, dh, grad)?;
+    add(grad.h0_mut(), dh0.view());
     for (t, dx) in dx.rows().into_iter().enumerate() {
-        for (part, word) in
-            dx.exact_chunks(shape.embed).into_iter().zip(labelled.sentence().context(t, shape))
-        {
-            let mut row = grad.emb.row_mut(word);
-            row += &part;
+        for (part, word) in dx.exact_chunks(shape.embed).into_iter().zip(context(words, t, &shape)) {
+            add(grad.emb_mut().row_mut(word as usize), part);
         }
     }
     Ok(loss)
 }
 
-/// From the gradient `dy` of the loss by the scores, `[T, classes]`, adds the gradients of all but the embeddings
-/// and returns that of `x`; backwards over the last `steps` steps.
-fn backward_elman<T: Real>(
-    params: &Params<T>,
-    Run { x, h, .. }: &Run<T>,
-    dy: &Array2<T>,
-    steps: usize,
-    grad: &mut Params<T>,
-) -> Result<Array2<T>, Error> {
-    let mut dh = Array2::zeros(h.raw_dim());
-    for t in x.nrows() - steps..x.nrows() {
-        grad.b += &dy.row(t);
-        add_outer(&mut grad.w, h.row(t), dy.row(t));
-        dh.row_mut(t).assign(&mat_vec(params.w.view(), dy.row(t)));
+impl Reference {
+    /// The sum of the sentences' losses; into `grad`, which is all zeros, `share` times its gradient: that of a chunk
+    /// sentence by sentence, that of a larger batch as the sum of its halves.
+    fn sum<T: Real>(
+        &self,
+        params: &Params<T>,
+        batch: Batch<'_>,
+        share: T,
+        grad: &mut Params<T>,
+    ) -> Result<T, Error> {
+        let Some((left, right)) = batch.halves() else {
+            return batch.iter().try_fold(T::zero(), |loss, sentence| {
+                let steps = self.gradient_steps(sentence.words.len());
+                Ok(loss + add_gradient(params, sentence, share, steps, grad)?)
+            });
+        };
+        let mut by_right = Params::zeros(params.shape())?;
+        let loss = self.sum(params, left, share, grad)? + self.sum(params, right, share, &mut by_right)?;
+        for (grad, by_right) in grad.as_mut_slice().iter_mut().zip(by_right.as_slice()) {
+            *grad += *by_right;
+        }
+        Ok(loss)
     }
-    Weights::from(params).backward(x.view(), h.view(), dh.view(), steps, Sums::from(grad))
-}
 
-/// [`backward_elman`] for the Jordan network, where what a step carries back reaches the scores of the step before
-/// through its softmax: `dy[t] = (s[t] - onehot) / T + J·wh·dz[t+1]`, with `J = diag(s[t]) - s[t]·s[t]ᵀ`.
-fn backward_jordan<T: Real>(
-    params: &Params<T>,
-    Run { x, h, s }: &Run<T>,
-    dy: &Array2<T>,
-    steps: usize,
-    grad: &mut Params<T>,
-) -> Result<Array2<T>, Error> {
-    let recurrence = Weights::from(params);
-    let after_the_end = Array1::zeros(s.ncols());
-    let s = concatenate![Axis(0), params.h0.view().insert_axis(Axis(0)), s.view()];
-    let (ds_prev, dx) = scan()
-        .sequences((x, h, Input(&s).taps([-1, 0]), dy))
-        .outputs_info((Initial(after_the_end), None))
-        .n_steps(steps)
-        .go_backwards(true)
-        .run(|(x, h, [s_prev, s], dy), (ds, ())| {
-            let mut dy = dy.to_owned();
-            add_through_softmax(&mut dy, s, ds);
-            grad.b += &dy;
-            add_outer(&mut grad.w, h, dy.view());
-            let mut dz = mat_vec(params.w.view(), dy.view());
-            through_sigmoid(&mut dz, h);
-            recurrence.step_backward(x, s_prev, dz.view(), &mut Sums::from(&mut *grad))
-        })?;
-    if steps == x.nrows()
-        && let Some(ds_first) = ds_prev.last()
-    {
-        grad.h0 += ds_first;
+    /// [`Learner::gradient`] with parameters.
+    pub(crate) fn gradient_of_share<T: Real>(
+        &self,
+        params: &Params<T>,
+        batch: Batch<'_>,
+        share: T,
+        grad: &mut Params<T>,
+    ) -> Result<T, Error> {
+        grad.check(params.shape())?;
+        batch.check(&params.shape())?;
+        grad.as_mut_slice().fill(T::zero());
+        Ok(share * self.sum(params, batch, share, grad)?)
     }
-    Ok(in_order(dx, x.dim()))
 }
 
 impl<T: Real> Network<T> for Reference {
@@ -158,38 +141,21 @@ impl<T: Real> Network<T> for Reference {
         "reference".to_string()
     }
 
-    fn predict(&self, params: &Params<T>, sentence: &Sentence) -> Result<Array2<T>, Error> {
-        let shape = params.shape()?;
-        sentence.check(&shape)?;
-        Ok(forward(params, &shape, sentence)?.s)
+    fn predict(&self, params: &Params<T>, words: &[u32]) -> Result<Array2<T>, Error> {
+        check_words(words, &params.shape())?;
+        Ok(forward(params, words)?.s)
     }
 
-    fn gradient(&self, params: &Params<T>, batch: &[Labelled], grad: &mut Params<T>) -> Result<T, Error> {
-        let shape = params.shape()?;
-        grad.check(&shape)?;
-        if batch.is_empty() {
-            return Err(Error::shape("batch", "at least 1 sentence", 0));
-        }
-        for labelled in batch {
-            labelled.check(&shape)?;
-        }
-        for (_, mut tensor) in grad.tensors_mut() {
-            tensor.fill(T::zero());
-        }
-        let share = T::one() / T::from_f64(batch.len() as f64);
-        let mut loss = T::zero();
-        for labelled in batch {
-            let steps = self.gradient_steps(labelled.labels().len());
-            loss += share * backward(params, &shape, labelled, share, steps, grad)?;
-        }
-        Ok(loss)
+    fn gradient(&self, params: &Params<T>, batch: Batch<'_>, grad: &mut Params<T>) -> Result<T, Error> {
+        let share = T::one() / T::from_f64(batch.len().max(1) as f64);
+        self.gradient_of_share(params, batch, share, grad)
     }
 
     fn learner(&self, params: Params<T>) -> Result<Box<dyn Learner<T>>, Error> {
         Ok(Box::new(ReferenceLearner::new(*self, params)?))
     }
 
-    fn tagger(&self, params: &Params<T>) -> Result<Box<dyn Tagger>, Error> {
-        Ok(Box::new(ReferenceTagger::new(*self, params)?))
+    fn tagger(&self, params: &Params<T>) -> Result<Box<dyn Tagger<T>>, Error> {
+        Ok(Box::new(ReferenceTagger::new(*self, params)))
     }
 }
