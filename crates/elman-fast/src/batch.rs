@@ -1,58 +1,57 @@
-//! A batch of sentences: what they have in common is computed once.
+//! A chunk of a batch: some sentences, of which common work is done once.
 //!
 //! - The products with wx: once for each distinct word and position in the window; a word's input is then a
-//!   sum of `window` rows. Backwards likewise: dz is summed by distinct word and position first.
+//!   sum of `window` rows. Backwards likewise: da is summed by distinct word and position first.
 //! - The recurrence: the steps of GROUP sentences together, so that each weight that is read from the
 //!   second-level cache is used GROUP times.
-//! - The weights' gradients: one product over all words of the batch.
+//! - The weights' gradients: one product over all words of the chunk.
 //!
 //! Threads take groups of sentences, distinct words, or rows of a gradient; the sums are the same.
 
-use elman::{Feedback, Labelled};
+use std::cmp::Reverse;
+
+use elman::{Batch, Feedback, Shape};
 use fearless_simd::Simd;
 
-use crate::jordan;
-use crate::kernel::{self, Blocks};
+use crate::kernel::{self, Blocks, Onto};
+use crate::layer::{self, Backward, Output};
 use crate::matrix::{Buffer, View, ViewMut, buffer, grow, padded, row_stride};
 use crate::num::Num;
-use crate::packed::{self, Packed, Rows};
+use crate::pack::Pack;
 use crate::pool::Split;
-use crate::weights::Weights;
+use crate::unit::{blocks, parts};
+use crate::weights::{Dense, LayerView, Places, Weights};
 
 /// Sentences whose steps are computed together.
-pub(crate) const GROUP: usize = 8;
+const GROUP: usize = 8;
 
-/// The words of a batch, each once, and where each occurs.
+/// The words of a chunk, each once, and where each occurs.
 #[derive(Default)]
-pub(crate) struct Distinct {
-    words: Vec<usize>,
+struct Distinct {
+    words: Vec<u32>,
     /// For each sentence the index in `words` of its words, with the padding's on both sides.
     ids: Vec<usize>,
     starts: Vec<usize>,
-    index_of: Vec<usize>,
+    places: Places,
 }
 
 impl Distinct {
-    /// Collects the words of sentences; `vocab` is also the padding's id.
-    fn collect<'a>(&mut self, sentences: impl Iterator<Item = &'a [usize]>, vocab: usize, window: usize) {
-        const ABSENT: usize = usize::MAX;
-        for word in self.words.drain(..) {
-            self.index_of[word] = ABSENT;
-        }
-        self.index_of.resize(vocab + 1, ABSENT);
+    fn collect(&mut self, batch: Batch<'_>, shape: &Shape) {
+        self.words.clear();
         self.ids.clear();
         self.starts.clear();
-        let half = window / 2;
-        for sentence in sentences {
+        self.places.begin(shape.vocab + 1);
+        let padding = [shape.padding()];
+        for sentence in batch.iter() {
             self.starts.push(self.ids.len());
-            let padding = std::iter::repeat_n(&vocab, half);
-            for word in padding.clone().chain(sentence).chain(padding) {
-                let index = &mut self.index_of[*word];
-                if *index == ABSENT {
-                    *index = self.words.len();
+            let padding = padding.iter().cycle().take(shape.window / 2);
+            for word in padding.clone().chain(sentence.words).chain(padding) {
+                let index = self.places.get(*word).unwrap_or_else(|| {
+                    self.places.set(*word, self.words.len());
                     self.words.push(*word);
-                }
-                self.ids.push(*index);
+                    self.words.len() - 1
+                });
+                self.ids.push(index);
             }
         }
     }
@@ -61,14 +60,9 @@ impl Distinct {
     fn window(&self, sentence: usize, t: usize, window: usize) -> &[usize] {
         &self.ids[self.starts[sentence] + t..][..window]
     }
-
-    /// The distinct words themselves.
-    pub(crate) fn words(&self) -> &[usize] {
-        &self.words
-    }
 }
 
-/// What a batch needs between its steps; grows to the largest batch and stays.
+/// The memory of a chunk's steps; grows to the largest chunk and stays.
 pub(crate) struct Scratch<T> {
     /// Sentences by length, the longest first.
     order: Vec<usize>,
@@ -76,37 +70,82 @@ pub(crate) struct Scratch<T> {
     distinct: Distinct,
     /// `[distinct, embed]`: the embeddings.
     e: Buffer<T>,
-    /// `[distinct, window, hidden]`: each embedding times each position's part of wx.
+    /// `[distinct, window, gates]`: each embedding times each position's part of wx, in the order of the blocks.
     table: Buffer<T>,
-    /// `[distinct, window, hidden]`: dz summed by word and position, the last position first.
+    /// `[distinct, window, gates]`: da summed by word and position, the last position first.
     q: Buffer<T>,
-    /// `[distinct, embed]`: the derivatives by the embeddings.
+    /// `[distinct, embed]`: the gradients of the embeddings.
     de: Buffer<T>,
     rows: Rows<Buffer<T>>,
+    zeros: Buffer<T>,
     losses: Vec<T>,
+    /// Sums over rows: of the biases, of b and of h0.
+    sums: [Buffer<T>; 3],
 }
 
 /// Some sentences whose steps are computed together, and the place of their rows.
 #[derive(Default)]
 struct Group {
-    packed: Packed,
+    pack: Pack,
     first_row: usize,
     first_rank: usize,
 }
 
-/// The parts of the rows (of which those of a group are together) and of the losses that belong to some groups.
+/// Rows for the words of all groups, those of a group together; `carried`: rows for the sentences.
+struct Rows<B> {
+    /// The pre-activations, then their gradients, `[words, blocks]`.
+    a: B,
+    /// The states, `[words, hidden]`.
+    h: B,
+    /// The value that each step gets from the step before, `[words, hidden]` or `[words, classes]`.
+    fed_back: B,
+    /// Logits, then their gradients, `[words, classes]`.
+    s: B,
+    /// The gradients of the states, `[words, hidden]`.
+    dh: B,
+    /// The gradients of h0, `[sentences, hidden]` or `[sentences, classes]`.
+    carried: B,
+}
+
+/// The rows of a shape: widths in whole vectors, and strides.
+#[derive(Clone, Copy)]
+struct Widths {
+    a: (usize, usize),
+    h: (usize, usize),
+    fed_back: (usize, usize),
+    s: (usize, usize),
+}
+
+impl Widths {
+    fn of<T: Num>(shape: &Shape) -> Self {
+        let of = |width: usize| (padded::<T>(width), row_stride::<T>(width));
+        let blocks = blocks(shape.cell) * padded::<T>(shape.hidden);
+        Widths { a: of(blocks), h: of(shape.hidden), fed_back: of(shape.fed_back()), s: of(shape.classes) }
+    }
+}
+
+impl<'a, T> Rows<&'a mut [T]> {
+    /// The rows of the first `words` words and `sentences` sentences, and the rest.
+    fn cut(self, words: usize, sentences: usize, widths: Widths) -> (Self, Self) {
+        let (a, a2) = self.a.split_at_mut(words * widths.a.1);
+        let (h, h2) = self.h.split_at_mut(words * widths.h.1);
+        let (fed_back, fed_back2) = self.fed_back.split_at_mut(words * widths.fed_back.1);
+        let (s, s2) = self.s.split_at_mut(words * widths.s.1);
+        let (dh, dh2) = self.dh.split_at_mut(words * widths.h.1);
+        let (carried, carried2) = self.carried.split_at_mut(sentences * widths.fed_back.1);
+        (
+            Rows { a, h, fed_back, s, dh, carried },
+            Rows { a: a2, h: h2, fed_back: fed_back2, s: s2, dh: dh2, carried: carried2 },
+        )
+    }
+}
+
+/// The rows and the losses of some groups.
 struct Parts<'a, T> {
     groups: &'a [Group],
     rows: Rows<&'a mut [T]>,
     losses: &'a mut [T],
-    strides: Strides,
-}
-
-#[derive(Clone, Copy)]
-struct Strides {
-    hidden: usize,
-    classes: usize,
-    fed_back: usize,
+    widths: Widths,
 }
 
 impl<T: Num> Split for Parts<'_, T> {
@@ -116,29 +155,28 @@ impl<T: Num> Split for Parts<'_, T> {
 
     fn cut(self, at: usize) -> (Self, Self) {
         let (groups, rest) = self.groups.split_at(at);
-        let words = rest[0].first_row - groups[0].first_row;
-        let sentences = rest[0].first_rank - groups[0].first_rank;
-        let strides = self.strides;
-        let (h, h2) = self.rows.h.split_at_mut(words * strides.hidden);
-        let (fed_back, fed_back2) = self.rows.fed_back.split_at_mut(words * strides.fed_back);
-        let (s, s2) = self.rows.s.split_at_mut(words * strides.classes);
-        let (dz, dz2) = self.rows.dz.split_at_mut(words * strides.hidden);
-        let (dh0, dh02) = self.rows.dh0.split_at_mut(sentences * strides.fed_back);
-        let (losses, losses2) = self.losses.split_at_mut(sentences);
+        let words = groups.iter().map(|group| group.pack.rows()).sum();
+        let sentences = groups.iter().map(|group| group.pack.order().len()).sum();
+        let widths = self.widths;
+        let (rows, rest_rows) = self.rows.cut(words, sentences, widths);
+        let (losses, rest_losses) = self.losses.split_at_mut(sentences);
         (
-            Parts { groups, rows: Rows { h, fed_back, s, dz, dh0 }, losses, strides },
-            Parts {
-                groups: rest,
-                rows: Rows { h: h2, fed_back: fed_back2, s: s2, dz: dz2, dh0: dh02 },
-                losses: losses2,
-                strides,
-            },
+            Parts { groups, rows, losses, widths },
+            Parts { groups: rest, rows: rest_rows, losses: rest_losses, widths },
         )
     }
 }
 
 impl<T: Num> Scratch<T> {
     pub(crate) fn new() -> Self {
+        let rows = Rows {
+            a: buffer(),
+            h: buffer(),
+            fed_back: buffer(),
+            s: buffer(),
+            dh: buffer(),
+            carried: buffer(),
+        };
         Scratch {
             order: Vec::new(),
             groups: Vec::new(),
@@ -147,312 +185,345 @@ impl<T: Num> Scratch<T> {
             table: buffer(),
             q: buffer(),
             de: buffer(),
-            rows: Rows { h: buffer(), fed_back: buffer(), s: buffer(), dz: buffer(), dh0: buffer() },
+            rows,
+            zeros: buffer(),
             losses: Vec::new(),
+            sums: [buffer(), buffer(), buffer()],
         }
     }
 
-    pub(crate) fn distinct(&self) -> &Distinct {
-        &self.distinct
+    /// The distinct words, and the gradients of their embeddings, padded to whole vectors.
+    pub(crate) fn embeddings(&self, shape: &Shape) -> impl Iterator<Item = (u32, &[T])> {
+        let (embed, stride) = (padded::<T>(shape.embed), row_stride::<T>(shape.embed));
+        self.distinct.words.iter().copied().zip(self.de.chunks_exact(stride).map(move |row| &row[..embed]))
     }
 
     /// Sorts the sentences into groups; returns the number of words.
-    fn plan(&mut self, batch: &[Labelled], vocab: usize, window: usize) -> usize {
-        let length = |i: usize| batch[i].labels().len();
+    fn plan(&mut self, batch: Batch<'_>, shape: &Shape) -> usize {
         self.order.clear();
         self.order.extend(0..batch.len());
-        self.order.sort_unstable_by_key(|i| (std::cmp::Reverse(length(*i)), *i));
+        self.order.sort_unstable_by_key(|i| (Reverse(batch.length(*i)), *i));
         self.groups.resize_with(batch.len().div_ceil(GROUP), Group::default);
         let mut row = 0;
-        for (g, group) in self.groups.iter_mut().enumerate() {
-            let (from, to) = (g * GROUP, batch.len().min((g + 1) * GROUP));
-            group.packed.pack(from, to, |rank| length(self.order[rank]));
+        for (group, (i, order)) in self.groups.iter_mut().zip(self.order.chunks(GROUP).enumerate()) {
+            group.pack.pack(order.len(), |rank| batch.length(order[rank]));
             group.first_row = row;
-            group.first_rank = from;
-            row += group.packed.rows();
+            group.first_rank = i * GROUP;
+            row += group.pack.rows();
         }
-        self.distinct.collect(batch.iter().map(|sentence| sentence.sentence().words()), vocab, window);
+        self.distinct.collect(batch, shape);
         row
     }
-}
 
-/// The loss of a batch (the mean over its sentences), and the factors of `factor · batch ·` its gradient:
-/// `factor` is usually `1 / batch` or `-learning_rate / batch`.
-#[inline(always)]
-pub(crate) fn forward_backward<S: Simd, T: Num>(
-    simd: S,
-    threads: usize,
-    weights: &Weights<T>,
-    batch: &[Labelled],
-    factor: T,
-    scratch: &mut Scratch<T>,
-) -> T {
-    let shape = &weights.shape;
-    let words = scratch.plan(batch, shape.vocab, shape.window);
-    let distinct = scratch.distinct.words.len();
-    let (hidden, stride) = (padded::<T>(shape.hidden), row_stride::<T>(shape.hidden));
-    let (s_stride, fed_back_stride) = (row_stride::<T>(shape.classes), row_stride::<T>(shape.fed_back()));
-    let (embed, e_stride) = (padded::<T>(shape.embed), row_stride::<T>(shape.embed));
-    let word_stride = shape.window * stride;
+    /// The sum of the sentences' losses, and the factors of `share ·` the sum of their gradients.
+    pub(crate) fn forward_backward<S: Simd>(
+        &mut self,
+        simd: S,
+        threads: usize,
+        weights: &Weights<T>,
+        batch: Batch<'_>,
+        share: T,
+    ) -> T {
+        let shape = weights.shape();
+        let layer = weights.dense.layer();
+        let words = self.plan(batch, shape);
+        let distinct = self.distinct.words.len();
+        let widths = Widths::of::<T>(shape);
+        let (embed, e_stride) = (padded::<T>(shape.embed), row_stride::<T>(shape.embed));
+        let (gates, table_stride) = (layer.gates_width(), row_stride::<T>(layer.gates_width()));
+        let word_stride = shape.window * table_stride;
 
-    let e = grow(&mut scratch.e, distinct * e_stride);
-    for (row, word) in e.chunks_exact_mut(e_stride).zip(&scratch.distinct.words) {
-        row[..embed].copy_from_slice(weights.emb.row(*word));
-    }
-    let e = &*e;
-    let table = grow(&mut scratch.table, distinct * word_stride);
-    ViewMut::new(table, distinct, word_stride, word_stride).each(threads, &|from, table| {
-        project(simd, weights, &e[from * e_stride..], e_stride, table);
-    });
-    let table = &*table;
-
-    // Each group of sentences: forward, loss, backward as far as dz.
-    scratch.losses.clear();
-    scratch.losses.resize(batch.len(), T::zero());
-    let rows = Rows {
-        h: grow(&mut scratch.rows.h, words * stride),
-        fed_back: grow(&mut scratch.rows.fed_back, words * fed_back_stride),
-        s: grow(&mut scratch.rows.s, words * s_stride),
-        dz: grow(&mut scratch.rows.dz, words * stride),
-        dh0: grow(&mut scratch.rows.dh0, batch.len() * fed_back_stride),
-    };
-    let strides = Strides { hidden: stride, classes: s_stride, fed_back: fed_back_stride };
-    let (order, distinct_words) = (&scratch.order, &scratch.distinct);
-    let parts = Parts { groups: &scratch.groups, rows, losses: &mut scratch.losses, strides };
-    parts.each(threads, &|_, parts| {
-        let (first_row, first_rank) = (parts.groups[0].first_row, parts.groups[0].first_rank);
-        for group in parts.groups {
-            let n = group.packed.rows();
-            let row = group.first_row - first_row;
-            let rank = group.first_rank - first_rank;
-            let sentences = group.packed.order().len();
-            let rows = Rows {
-                h: &mut parts.rows.h[row * stride..][..n * stride],
-                fed_back: &mut parts.rows.fed_back[row * fed_back_stride..][..n * fed_back_stride],
-                s: &mut parts.rows.s[row * s_stride..][..n * s_stride],
-                dz: &mut parts.rows.dz[row * stride..][..n * stride],
-                dh0: &mut parts.rows.dh0[rank * fed_back_stride..][..sentences * fed_back_stride],
-            };
-            let losses = &mut parts.losses[rank..][..sentences];
-            let inputs = Inputs { table, distinct: distinct_words, order };
-            group_of(simd, weights, batch, factor, &group.packed, &inputs, rows, losses);
+        let e = grow(&mut self.e, distinct * e_stride);
+        for (row, word) in e.chunks_exact_mut(e_stride).zip(&self.distinct.words) {
+            row[..embed].copy_from_slice(weights.emb.row(*word as usize));
         }
-    });
+        let e = &*e;
+        let table = grow(&mut self.table, distinct * word_stride);
+        ViewMut::new(table, distinct, word_stride, word_stride).each(threads, &|from, table| {
+            project_words(simd, shape, &layer, &e[from * e_stride..], e_stride, table);
+        });
 
-    // dz summed by distinct word and position in the window.
-    let q = grow(&mut scratch.q, distinct * word_stride);
-    let dz = &scratch.rows.dz[..words * stride];
-    let groups = &scratch.groups;
-    ViewMut::new(q, distinct, word_stride, word_stride).each(threads, &|from, mut q| {
-        let to = from + q.rows();
-        let q = q.as_mut_slice();
+        // Each group of sentences: forward, loss, backward as far as da.
+        self.losses.clear();
+        self.losses.resize(batch.len(), T::zero());
+        let rows = Rows {
+            a: grow(&mut self.rows.a, words * widths.a.1),
+            h: grow(&mut self.rows.h, words * widths.h.1),
+            fed_back: grow(&mut self.rows.fed_back, words * widths.fed_back.1),
+            s: grow(&mut self.rows.s, words * widths.s.1),
+            dh: grow(&mut self.rows.dh, words * widths.h.1),
+            carried: grow(&mut self.rows.carried, batch.len() * widths.fed_back.1),
+        };
+        let chunk =
+            Chunk { weights, batch, share, table, distinct: &self.distinct, order: &self.order, widths };
+        let parts_of = Parts { groups: &self.groups, rows, losses: &mut self.losses, widths };
+        // Zeros stay zeros, but each thread needs its own.
+        let hidden = layer.hidden();
+        let zeros = grow(&mut self.zeros, threads.max(1) * hidden);
+        zeros.fill(T::zero());
+        if threads <= 1 {
+            chunk.groups(simd, parts_of, zeros);
+        } else {
+            parts_of.each(threads, &|_, parts| {
+                let mut zeros = buffer();
+                chunk.groups(simd, parts, grow(&mut zeros, hidden));
+            });
+        }
+
+        // da summed by distinct word and position in the window.
+        let q = grow(&mut self.q, distinct * word_stride);
+        let a = &self.rows.a[..words * widths.a.1];
+        let (groups, order, distinct_words) = (&self.groups, &self.order, &self.distinct);
+        ViewMut::new(q, distinct, word_stride, word_stride).each(threads, &|from, mut q| {
+            let to = from + q.rows();
+            let q = q.as_mut_slice();
+            simd.vectorize(
+                #[inline(always)]
+                || {
+                    q.fill(T::zero());
+                    for group in groups {
+                        for (row, rank, t) in group.pack.each_row() {
+                            let da = &a[(group.first_row + row) * widths.a.1..][..gates];
+                            let ids = distinct_words.window(order[group.first_rank + rank], t, shape.window);
+                            for (o, id) in ids.iter().enumerate() {
+                                if (from..to).contains(id) {
+                                    let block = (id - from) * shape.window + shape.window - 1 - o;
+                                    kernel::add(simd, da, &mut q[block * table_stride..][..gates]);
+                                }
+                            }
+                        }
+                    }
+                },
+            );
+        });
+        let q = &*q;
+
+        let de = grow(&mut self.de, distinct * e_stride);
+        de.fill(T::zero());
+        ViewMut::new(de, distinct, shape.embed, e_stride).each(threads, &|from, mut de| {
+            for part in parts(layer.cell) {
+                let (block, gates) = (part.block * hidden, part.gates * hidden);
+                let width = (shape.window - 1) * table_stride + gates;
+                kernel::dot_blocks(
+                    simd,
+                    #[inline(always)]
+                    |d| &q[(from + d) * word_stride + block..][..width],
+                    layer.wx.cols_from(part.gate * hidden, gates),
+                    Blocks { count: shape.window, a: table_stride, w: shape.embed },
+                    de.reborrow(),
+                );
+            }
+        });
+        self.losses.iter().fold(T::zero(), |sum, loss| sum + *loss)
+    }
+
+    /// After [`Scratch::forward_backward`]: the gradient of all but the embeddings, onto `target`, which may be the
+    /// parameters themselves.
+    pub(crate) fn apply<S: Simd>(&mut self, simd: S, threads: usize, onto: Onto<T>, target: &mut Dense<T>) {
+        let shape = target.shape;
+        let widths = Widths::of::<T>(&shape);
+        let hidden = widths.h.0;
+        let gates = shape.cell.gates() * hidden;
+        let from = widths.a.0 - gates;
+        let e_stride = row_stride::<T>(shape.embed);
+        let table_stride = row_stride::<T>(gates);
+        let word_stride = shape.window * table_stride;
+        let words = self.groups.iter().map(|group| group.pack.rows()).sum();
+        let distinct = self.distinct.words.len();
+        let Rows { a, h, fed_back, s, carried, .. } = &self.rows;
+
+        let h = View::new(h, words, shape.hidden, widths.h.1, 1).t();
+        let fed_back = View::new(fed_back, words, shape.fed_back(), widths.fed_back.1, 1).t();
+        let ds = View::new(s, words, widths.s.0, widths.s.1, 1);
+        let da = View::new(a, words, widths.a.0, widths.a.1, 1);
+        target.w.view_mut().each(threads, &|row, w| {
+            kernel::product_onto(simd, h.rows_from(row, w.rows()), ds, w, onto);
+        });
+        target.wh.view_mut().each(threads, &|row, wh| {
+            let da = da.cols_from(from, gates);
+            kernel::product_onto(simd, fed_back.rows_from(row, wh.rows()), da, wh, onto);
+        });
+        let e = View::new(&self.e, distinct, shape.embed, e_stride, 1).t();
+        let q = &self.q;
+        target.wx.view_mut().each(threads, &|row, wx| {
+            // Rows of wx, position by position in the window.
+            let (mut wx, mut row) = (wx, row);
+            while wx.rows() > 0 {
+                let (o, first) = (row / shape.embed, row % shape.embed);
+                let rows = wx.rows().min(shape.embed - first);
+                let (mut now, rest) = wx.cut(rows);
+                for part in parts(shape.cell) {
+                    let block = (shape.window - 1 - o) * table_stride + part.block * hidden;
+                    let q = View::new(&q[block..], distinct, part.gates * hidden, word_stride, 1);
+                    let wx = now.reborrow().cols_from(part.gate * hidden, part.gates * hidden);
+                    kernel::product_onto(simd, e.rows_from(first, rows), q, wx, onto);
+                }
+                (wx, row) = (rest, row + rows);
+            }
+        });
+
+        let sentences = self.order.len();
+        let rows = [
+            (&a[..words * widths.a.1], widths.a, &mut target.bias),
+            (&s[..words * widths.s.1], widths.s, &mut target.b),
+            (&carried[..sentences * widths.fed_back.1], widths.fed_back, &mut target.h0),
+        ];
         simd.vectorize(
             #[inline(always)]
             || {
-                q.fill(T::zero());
-                for group in groups {
-                    for (row, rank, t) in group.packed.each_row() {
-                        let dz = &dz[(group.first_row + row) * stride..][..hidden];
-                        let ids = distinct_words.window(order[rank], t, shape.window);
-                        for (o, id) in ids.iter().enumerate() {
-                            if (from..to).contains(id) {
-                                let block = (id - from) * shape.window + shape.window - 1 - o;
-                                kernel::add(simd, dz, &mut q[block * stride..][..hidden]);
-                            }
-                        }
+                for ((rows, (width, stride), target), sum) in rows.into_iter().zip(&mut self.sums) {
+                    let sum = grow(sum, width);
+                    sum.fill(T::zero());
+                    for row in rows.chunks_exact(stride) {
+                        kernel::add(simd, &row[..width], sum);
+                    }
+                    match onto {
+                        Onto::Add => kernel::add(simd, sum, target),
+                        Onto::Set => target.copy_from_slice(sum),
+                        Onto::AddScaled(factor) => kernel::add_scaled(simd, factor, sum, target),
                     }
                 }
             },
         );
-    });
-    let q = &*q;
-
-    let de = grow(&mut scratch.de, distinct * e_stride);
-    de.fill(T::zero());
-    let blocks = Blocks { count: shape.window, a: stride, w: shape.embed };
-    let width = (shape.window - 1) * stride + hidden;
-    ViewMut::new(de, distinct, shape.embed, e_stride).each(threads, &|from, de| {
-        kernel::dot_blocks(
-            simd,
-            #[inline(always)]
-            |d| &q[(from + d) * word_stride..][..width],
-            weights.wx.view(),
-            blocks,
-            de,
-        );
-    });
-
-    let sum = scratch.losses.iter().fold(T::zero(), |sum, loss| sum + *loss);
-    sum / T::from_f64(batch.len() as f64)
+    }
 }
 
-/// `table[d, o] = e[d] · wx[o]` for every position o of the window.
-#[inline(always)]
-pub(crate) fn project<S: Simd, T: Num>(
+/// `table[d, o] = e[d] · wx[o]` for every position o of the window, in the order of the blocks.
+pub(crate) fn project_words<S: Simd, T: Num>(
     simd: S,
-    weights: &Weights<T>,
+    shape: &Shape,
+    layer: &LayerView<'_, T>,
     e: &[T],
     e_stride: usize,
     mut table: ViewMut<'_, T>,
 ) {
-    let shape = &weights.shape;
-    let (hidden, stride) = (padded::<T>(shape.hidden), row_stride::<T>(shape.hidden));
+    let (gates, stride) = (layer.gates_width(), row_stride::<T>(layer.gates_width()));
     let rows = table.rows();
     let e = View::new(e, rows, shape.embed, e_stride, 1);
     table.as_mut_slice()[..rows * shape.window * stride].fill(T::zero());
     for o in 0..shape.window {
-        let wx = weights.wx.view().rows_from(o * shape.embed, shape.embed);
-        kernel::product(simd, e, wx, table.reborrow().cols_from(o * stride, hidden));
+        let wx = layer.wx.rows_from(o * shape.embed, shape.embed);
+        let table = table.reborrow().cols_from(o * stride, gates);
+        layer::project(simd, &LayerView { wx, ..*layer }, e, table);
     }
 }
 
-struct Inputs<'a, T> {
+/// A chunk whose words are projected.
+struct Chunk<'a, T> {
+    weights: &'a Weights<T>,
+    batch: Batch<'a>,
+    share: T,
     table: &'a [T],
     distinct: &'a Distinct,
     order: &'a [usize],
+    widths: Widths,
 }
 
-/// One group: states, probabilities, losses, dz and dh0.
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-fn group_of<S: Simd, T: Num>(
-    simd: S,
-    weights: &Weights<T>,
-    batch: &[Labelled],
-    factor: T,
-    packed: &Packed,
-    inputs: &Inputs<'_, T>,
-    mut rows: Rows<&mut [T]>,
-    losses: &mut [T],
-) {
-    let shape = &weights.shape;
-    let (hidden, stride) = (padded::<T>(shape.hidden), row_stride::<T>(shape.hidden));
-    let (classes, s_stride) = (padded::<T>(shape.classes), row_stride::<T>(shape.classes));
-    let n = packed.rows();
-    let first_rank = packed.order().iter().copied().min().unwrap_or(0);
-    simd.vectorize(
-        #[inline(always)]
-        || {
-            for (row, rank, t) in packed.each_row() {
-                let ids = inputs.distinct.window(inputs.order[rank], t, shape.window);
-                let z = &mut rows.h[row * stride..][..hidden];
-                kernel::sum_rows(simd, &weights.bh, inputs.table, stride, shape.window, ids, z);
-            }
-        },
-    );
-    match shape.feedback {
-        Feedback::Hidden => forward_states(simd, packed, weights, &mut rows),
-        Feedback::Output => jordan::forward(simd, packed, weights, &mut rows),
-    }
-    losses.fill(T::zero());
-    simd.vectorize(
-        #[inline(always)]
-        || {
-            for (row, rank, t) in packed.each_row() {
-                let labels = batch[inputs.order[rank]].labels();
-                let words = T::from_f64(labels.len() as f64);
-                let scale = factor / words;
-                let s = &mut rows.s[row * s_stride..][..classes];
-                losses[rank - first_rank] += kernel::derive_softmax(simd, s, labels[t], scale) / words;
-            }
-        },
-    );
-
-    match shape.feedback {
-        Feedback::Hidden => {
-            rows.dz.fill(T::zero());
-            let ds = View::new(rows.s, n, classes, s_stride, 1);
-            kernel::dot(simd, ds, weights.w.view_padded(), ViewMut::new(rows.dz, n, hidden, stride));
-            rows.dh0.fill(T::zero());
-            packed::backward(simd, packed, weights.wh.view_padded(), rows.h, rows.dz, rows.dh0, stride);
-        }
-        Feedback::Output => jordan::backward(simd, packed, weights, &mut rows),
-    }
-}
-
-/// The states over z, what is fed back, and the logits of a group.
-#[inline(always)]
-fn forward_states<S: Simd, T: Num>(
-    simd: S,
-    packed: &Packed,
-    weights: &Weights<T>,
-    rows: &mut Rows<&mut [T]>,
-) {
-    let shape = &weights.shape;
-    let (hidden, stride) = (padded::<T>(shape.hidden), row_stride::<T>(shape.hidden));
-    let (classes, s_stride) = (padded::<T>(shape.classes), row_stride::<T>(shape.classes));
-    packed::forward(simd, packed, &weights.h0, weights.wh.view(), rows.h, stride);
-    for t in 0..packed.steps() {
-        for rank in 0..packed.active(t) {
-            let to = &mut rows.fed_back[(packed.offset(t) + rank) * stride..][..hidden];
-            match t.checked_sub(1) {
-                None => to.copy_from_slice(&weights.h0),
-                Some(t) => to.copy_from_slice(&rows.h[(packed.offset(t) + rank) * stride..][..hidden]),
-            }
+impl<T: Num> Chunk<'_, T> {
+    fn groups<S: Simd>(&self, simd: S, parts: Parts<'_, T>, zeros: &mut [T]) {
+        let Parts { groups, mut rows, mut losses, widths } = parts;
+        for group in groups {
+            let sentences = group.pack.order().len();
+            let (now, rest) = rows.cut(group.pack.rows(), sentences, widths);
+            let (now_losses, rest_losses) = losses.split_at_mut(sentences);
+            self.group(simd, group, now, now_losses, zeros);
+            (rows, losses) = (rest, rest_losses);
         }
     }
-    for row in rows.s.chunks_exact_mut(s_stride) {
-        row[..classes].copy_from_slice(&weights.b);
-    }
-    let n = packed.rows();
-    let states = View::new(rows.h, n, shape.hidden, stride, 1);
-    kernel::product(simd, states, weights.w.view(), ViewMut::new(rows.s, n, classes, s_stride));
-}
 
-/// After [`forward_backward`]: adds the gradient to `target`, which may be the parameters themselves.
-#[inline(always)]
-pub(crate) fn apply<S: Simd, T: Num>(simd: S, threads: usize, scratch: &Scratch<T>, target: &mut Weights<T>) {
-    let shape = target.shape;
-    let (hidden, stride) = (padded::<T>(shape.hidden), row_stride::<T>(shape.hidden));
-    let (classes, s_stride) = (padded::<T>(shape.classes), row_stride::<T>(shape.classes));
-    let (embed, e_stride) = (padded::<T>(shape.embed), row_stride::<T>(shape.embed));
-    let word_stride = shape.window * stride;
-    let words = scratch.groups.iter().map(|group| group.packed.rows()).sum();
-    let distinct = scratch.distinct.words.len();
-    let fed_back_stride = row_stride::<T>(shape.fed_back());
-    let Rows { h, fed_back, s, dz, dh0 } = &scratch.rows;
-
-    let h = View::new(h, words, shape.hidden, stride, 1).t();
-    let fed_back = View::new(fed_back, words, shape.fed_back(), fed_back_stride, 1).t();
-    let ds = View::new(s, words, classes, s_stride, 1);
-    let dz = View::new(dz, words, hidden, stride, 1);
-    target.w.view_mut().each(threads, &|from, w| {
-        kernel::weight_product(simd, h.rows_from(from, w.rows()), ds, w);
-    });
-    target.wh.view_mut().each(threads, &|from, wh| {
-        kernel::weight_product(simd, fed_back.rows_from(from, wh.rows()), dz, wh);
-    });
-    let e = View::new(&scratch.e, distinct, shape.embed, e_stride, 1).t();
-    target.wx.view_mut().each(threads, &|from, wx| {
-        // Rows of wx, position by position in the window.
-        let (mut wx, mut from) = (wx, from);
-        while wx.rows() > 0 {
-            let (o, first) = (from / shape.embed, from % shape.embed);
-            let rows = wx.rows().min(shape.embed - first);
-            let block = (shape.window - 1 - o) * stride;
-            let q = View::new(&scratch.q[block..], distinct, hidden, word_stride, 1);
-            let (now, rest) = wx.cut(rows);
-            kernel::product(simd, e.rows_from(first, rows), q, now);
-            (wx, from) = (rest, from + rows);
+    /// One group: states, probabilities, losses, da and the gradients of h0.
+    fn group<S: Simd>(
+        &self,
+        simd: S,
+        Group { pack, first_rank, .. }: &Group,
+        rows: Rows<&mut [T]>,
+        losses: &mut [T],
+        zeros: &mut [T],
+    ) {
+        let Rows { a, h, fed_back, s, dh, carried } = rows;
+        let Chunk { weights, batch, share, table, distinct, widths, .. } = *self;
+        let order = &self.order[*first_rank..][..losses.len()];
+        let shape = weights.shape();
+        let layer = weights.dense.layer();
+        let (n, sentences) = (pack.rows(), losses.len());
+        let (width, stride) = widths.a;
+        let (hidden, h_stride) = widths.h;
+        let (classes, s_stride) = widths.s;
+        let (fed_back_width, fed_back_stride) = widths.fed_back;
+        let gates = layer.gates_width();
+        simd.vectorize(
+            #[inline(always)]
+            || {
+                for (row, rank, t) in pack.each_row() {
+                    let ids = distinct.window(order[rank], t, shape.window).iter().copied();
+                    let a = &mut a[row * stride..][..width];
+                    let widths = (gates, row_stride::<T>(gates));
+                    kernel::sum_rows(simd, layer.bias, table, widths, shape.window, ids, a);
+                }
+            },
+        );
+        for row in s.chunks_exact_mut(s_stride) {
+            row[..classes].copy_from_slice(&weights.dense.b);
         }
-    });
+        // The first steps get h0; in a Jordan network the loop goes on from there.
+        for row in fed_back.chunks_exact_mut(fed_back_stride).take(sentences) {
+            row[..fed_back_width].copy_from_slice(&weights.dense.h0);
+        }
+        let (w, w_padded) = (weights.dense.w.view(), weights.dense.w.view_padded());
+        let is_jordan = shape.feedback == Feedback::Output;
+        let first = View::new(&weights.dense.h0, sentences, layer.wh.rows(), 0, 1);
+        let output = is_jordan.then_some(Output {
+            w,
+            w_padded,
+            s: &mut *s,
+            fed_back: &mut *fed_back,
+            stride: s_stride,
+        });
+        let states = ViewMut::new(h, n, hidden, h_stride);
+        layer::forward(simd, pack, &layer, first, ViewMut::new(a, n, width, stride), states, output);
+        if !is_jordan {
+            for t in 1..pack.steps() {
+                for rank in 0..pack.active(t) {
+                    let from = &h[(pack.offset(t - 1) + rank) * h_stride..][..hidden];
+                    fed_back[(pack.offset(t) + rank) * h_stride..][..hidden].copy_from_slice(from);
+                }
+            }
+            let states = View::new(h, n, shape.hidden, h_stride, 1);
+            kernel::product(simd, states, w, ViewMut::new(s, n, classes, s_stride));
+        }
 
-    simd.vectorize(
-        #[inline(always)]
-        || {
-            for row in s[..words * s_stride].chunks_exact(s_stride) {
-                kernel::add(simd, &row[..classes], &mut target.b);
-            }
-            for row in scratch.rows.dz[..words * stride].chunks_exact(stride) {
-                kernel::add(simd, &row[..hidden], &mut target.bh);
-            }
-            let fed_back = padded::<T>(shape.fed_back());
-            for row in dh0.chunks_exact(fed_back_stride).take(scratch.order.len()) {
-                kernel::add(simd, &row[..fed_back], &mut target.h0);
-            }
-            for (word, de) in scratch.distinct.words.iter().zip(scratch.de.chunks_exact(e_stride)) {
-                kernel::add(simd, &de[..embed], target.emb.row_mut(*word));
-            }
-        },
-    );
+        losses.fill(T::zero());
+        simd.vectorize(
+            #[inline(always)]
+            || {
+                for (row, rank, t) in pack.each_row() {
+                    let labels = batch.sentence(order[rank]).labels;
+                    let words = T::from_f64(labels.len() as f64);
+                    let s = &mut s[row * s_stride..][..classes];
+                    losses[rank] +=
+                        kernel::derive_softmax(simd, s, labels[t] as usize, share / words) / words;
+                }
+            },
+        );
+
+        let output = if is_jordan {
+            Some(Output { w, w_padded, s, fed_back, stride: s_stride })
+        } else {
+            dh.fill(T::zero());
+            let ds = View::new(s, n, classes, s_stride, 1);
+            kernel::dot(simd, ds, w_padded, ViewMut::new(dh, n, hidden, h_stride));
+            None
+        };
+        carried.fill(T::zero());
+        let rows = Backward {
+            a: ViewMut::new(a, n, width, stride),
+            h: View::new(h, n, hidden, h_stride, 1),
+            dh,
+            dh_stride: h_stride,
+            carried: ViewMut::new(carried, sentences, fed_back_width, fed_back_stride),
+            zeros,
+        };
+        let first = View::new(&weights.dense.h0, sentences, fed_back_width, 0, 1);
+        layer::backward(simd, pack, &layer, first, rows, output);
+    }
 }

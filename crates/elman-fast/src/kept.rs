@@ -31,6 +31,12 @@ impl Kept {
         Lent { matrix: Matrix::zeros_in(buffer, rows, cols), kept: self.clone() }
     }
 
+    /// A matrix whose entries are whatever was there before.
+    pub(crate) fn stale<T: Num>(&self, rows: usize, cols: usize) -> Lent<T> {
+        let buffer = self.take(Matrix::<T>::size(rows, cols)).unwrap_or_else(buffer);
+        Lent { matrix: Matrix::stale_in(buffer, rows, cols), kept: self.clone() }
+    }
+
     /// The smallest free buffer for so many numbers.
     fn take<T: Num>(&self, size: usize) -> Option<Buffer<T>> {
         let mut free = T::free(self).lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,73 +1,88 @@
-//! Stochastic gradient descent on weights that stay in the kernels' layout.
+//! Gradient descent on weights that stay in the kernels' layout.
 
-use std::time::Instant;
+use std::sync::{Mutex, PoisonError};
 
-use elman::{Error, Feedback, Labelled, Learner, Params, Shape};
+use elman::{Batch, Error, Learner, Params, Shape, Update};
 use fearless_simd::Simd;
 
+use crate::batch;
 use crate::isa::{Cpu, Task};
-use crate::matrix::padded;
+use crate::kernel::{self, Onto};
+use crate::matrix::{grow, row_stride};
 use crate::num::Num;
 use crate::pool::Pool;
-use crate::sentence::{self, Seen};
-use crate::team::{Choice, Member, Team};
-use crate::weights::Weights;
-use crate::{batch, check_batch};
+use crate::sentence;
+use crate::unit;
+use crate::weights::{Places, Sum, Weights};
 
 pub(crate) struct FastLearner<T: Num> {
     cpu: Cpu,
     pool: Pool,
     state: State<T>,
-    choice: Choice,
 }
 
-struct State<T: Num> {
+struct State<T> {
     weights: Weights<T>,
-    /// One for each member of a team.
-    scratch: Vec<sentence::Scratch<T>>,
-    team: Team<T>,
-    batch: batch::Scratch<T>,
-    seen: Seen,
+    /// Leaves of the tree that are not in use.
+    leaves: Mutex<Vec<Box<Leaf<T>>>>,
+    seen: Places,
+}
+
+/// The memory of a node of the tree of chunks.
+struct Leaf<T> {
+    sentence: sentence::Scratch<T>,
+    chunk: batch::Scratch<T>,
+    /// The gradient of the node's sentences; made when it is first needed.
+    sum: Option<Sum<T>>,
+    places: Places,
 }
 
 impl<T: Num> FastLearner<T> {
     pub(crate) fn new(cpu: Cpu, pool: Pool, params: &Params<T>) -> Result<Self, Error> {
-        let state = State {
-            weights: Weights::new(params)?,
-            scratch: vec![sentence::Scratch::new()],
-            team: Team::new(),
-            batch: batch::Scratch::new(),
-            seen: Seen::new(),
-        };
-        Ok(FastLearner { cpu, pool, state, choice: Choice::new() })
+        unit::check(params.shape().cell)?;
+        let state =
+            State { weights: Weights::new(params), leaves: Mutex::default(), seen: Places::default() };
+        Ok(FastLearner { cpu, pool, state })
     }
 }
 
 impl<T: Num> Learner<T> for FastLearner<T> {
-    fn step(&mut self, batch: &[Labelled], learning_rate: T) -> Result<T, Error> {
-        check_batch(batch, &self.state.weights.shape)?;
-        let [sentence] = batch else {
-            let (cpu, threads) = (self.cpu, self.pool.threads());
-            let step = BatchStep { state: &mut self.state, batch, learning_rate, threads };
-            return Ok(self.pool.run(|| cpu.run(step)));
-        };
-        let members = self.members(sentence);
-        if members == 1 {
-            return Ok(self.cpu.run(SentenceStep { state: &mut self.state, sentence, learning_rate }));
+    fn gradient(&mut self, batch: Batch<'_>, share: T, grad: &mut Params<T>) -> Result<T, Error> {
+        let shape = self.state.weights.shape();
+        grad.check(*shape)?;
+        batch.check(shape)?;
+        let (cpu, threads, state) = (self.cpu, self.pool.threads(), &self.state);
+        let (loss, leaf) = self.pool.run(|| cpu.run(Gradient { state, batch, share, threads }));
+        if let Some(sum) = &leaf.sum {
+            sum.dense.copy_to(grad);
+            let mut emb = grad.emb_mut();
+            emb.fill(T::zero());
+            for (word, row) in sum.rows() {
+                emb.row_mut(word as usize).iter_mut().zip(row).for_each(|(to, from)| *to = *from);
+            }
         }
-        // Only one team at a time: members that wait for others must all have a thread.
-        let pool = self.pool.clone();
-        let turn = pool.try_turn();
-        let start = Instant::now();
-        let loss = if turn.is_some() && self.choice.together() {
-            self.team_step(members, sentence, learning_rate)
-        } else {
-            self.cpu.run(SentenceStep { state: &mut self.state, sentence, learning_rate })
-        };
-        if turn.is_some() {
-            self.choice.count(sentence.labels().len(), start);
-        }
+        state.put_back(leaf);
         Ok(loss)
+    }
+
+    fn apply(&mut self, grad: &Params<T>, batch: Batch<'_>, update: &mut Update<T>) -> Result<(), Error> {
+        let shape = self.state.weights.shape();
+        grad.check(*shape)?;
+        batch.check(shape)?;
+        let learning_rate = learning_rate(update)?;
+        let grad = Weights::of_gradient(grad);
+        self.cpu.run(Apply { state: &mut self.state, grad: &grad, batch, learning_rate });
+        Ok(())
+    }
+
+    fn step(&mut self, batch: Batch<'_>, update: &mut Update<T>) -> Result<T, Error> {
+        batch.check(self.state.weights.shape())?;
+        let learning_rate = learning_rate(update)?;
+        if batch.len() == 1 {
+            return Ok(self.cpu.run(SentenceStep { state: &mut self.state, batch, learning_rate }));
+        }
+        let (cpu, threads, state) = (self.cpu, self.pool.threads(), &mut self.state);
+        Ok(self.pool.run(|| cpu.run(BatchStep { state, batch, learning_rate, threads })))
     }
 
     fn params(&self) -> Params<T> {
@@ -75,163 +90,262 @@ impl<T: Num> Learner<T> for FastLearner<T> {
     }
 }
 
-/// A step of one sentence, alone.
-struct SentenceStep<'a, T: Num> {
+fn learning_rate<T: Num>(update: &Update<T>) -> Result<T, Error> {
+    update.check()?;
+    match update {
+        Update::Sgd { learning_rate } => Ok(*learning_rate),
+        other => Err(Error::unsupported("update of elman-fast", "SGD", format!("{other:?}"))),
+    }
+}
+
+impl<T: Num> State<T> {
+    fn take(&self) -> Box<Leaf<T>> {
+        let free = self.leaves.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        free.unwrap_or_else(|| {
+            Box::new(Leaf {
+                sentence: sentence::Scratch::new(),
+                chunk: batch::Scratch::new(),
+                sum: None,
+                places: Places::default(),
+            })
+        })
+    }
+
+    fn put_back(&self, leaf: Box<Leaf<T>>) {
+        self.leaves.lock().unwrap_or_else(PoisonError::into_inner).push(leaf);
+    }
+
+    /// `share` times the sum of the losses, and in the returned leaf that of the gradients: the tree of
+    /// [`Batch::halves`].
+    fn tree<S: Simd>(&self, simd: S, batch: Batch<'_>, share: T, threads: usize) -> (T, Box<Leaf<T>>) {
+        let Some((left, right)) = batch.halves() else {
+            let mut leaf = self.take();
+            let loss = leaf.gradient(simd, &self.weights, batch, share, threads);
+            return (share * loss, leaf);
+        };
+        let half = (threads / 2).max(1);
+        let (left, right) = if threads > 1 {
+            rayon::join(
+                || self.tree(simd, left, share, threads - half),
+                || self.tree(simd, right, share, half),
+            )
+        } else {
+            (self.tree(simd, left, share, 1), self.tree(simd, right, share, 1))
+        };
+        let ((left_loss, mut leaf), (right_loss, other)) = (left, right);
+        let Leaf { sum, places, .. } = &mut *leaf;
+        if let (Some(sum), Some(other)) = (sum, &other.sum) {
+            simd.vectorize(
+                #[inline(always)]
+                || sum.add(simd, other, places),
+            );
+        }
+        self.put_back(other);
+        (left_loss + right_loss, leaf)
+    }
+}
+
+impl<T: Num> Leaf<T> {
+    /// The sum of the losses of a chunk, and `share` times the sum of its gradients.
+    fn gradient<S: Simd>(
+        &mut self,
+        simd: S,
+        weights: &Weights<T>,
+        batch: Batch<'_>,
+        share: T,
+        threads: usize,
+    ) -> T {
+        let shape = *weights.shape();
+        let Leaf { sentence, chunk, sum, places } = self;
+        let sum = sum.get_or_insert_with(|| Sum::new(shape));
+        if batch.len() > 1 {
+            let loss = chunk.forward_backward(simd, threads, weights, batch, share);
+            chunk.apply(simd, threads, Onto::Set, &mut sum.dense);
+            sum.words.clear();
+            let stride = row_stride::<T>(shape.embed);
+            for (i, (word, row)) in chunk.embeddings(&shape).enumerate() {
+                sum.words.push(word);
+                grow(&mut sum.emb, (i + 1) * stride)[i * stride..][..row.len()].copy_from_slice(row);
+            }
+            return loss;
+        }
+        let one = batch.sentence(0);
+        let scale = share / T::from_f64(one.words.len() as f64);
+        sum.clear();
+        sentence.forward(simd, weights, one.words);
+        let loss = sentence.backward(simd, weights, one.labels, scale);
+        sentence.apply(simd, one.words.len(), &mut sum.dense);
+        places.begin(shape.vocab + 1);
+        let stride = row_stride::<T>(shape.embed);
+        simd.vectorize(
+            #[inline(always)]
+            || {
+                for (word, row) in sentence.rows(&shape, one.words) {
+                    let i = places.get(word).unwrap_or_else(|| {
+                        let i = sum.words.len();
+                        places.set(word, i);
+                        sum.words.push(word);
+                        grow(&mut sum.emb, (i + 1) * stride)[i * stride..].fill(T::zero());
+                        i
+                    });
+                    kernel::add(simd, row, &mut sum.emb[i * stride..][..row.len()]);
+                }
+            },
+        );
+        loss
+    }
+}
+
+/// Divides the embeddings of the words and of the padding by their norms, each once.
+fn normalise<S: Simd, T: Num>(
+    simd: S,
+    words: impl Iterator<Item = u32>,
+    seen: &mut Places,
+    weights: &mut Weights<T>,
+) {
+    let Shape { window, vocab, .. } = *weights.shape();
+    let padding = (window > 1).then_some(weights.shape().padding());
+    seen.begin(vocab + 1);
+    simd.vectorize(
+        #[inline(always)]
+        || {
+            for word in words.chain(padding) {
+                if seen.first(word) {
+                    kernel::normalise(simd, weights.emb.row_mut(word as usize));
+                }
+            }
+        },
+    );
+}
+
+struct Gradient<'a, T> {
+    state: &'a State<T>,
+    batch: Batch<'a>,
+    share: T,
+    threads: usize,
+}
+
+impl<T: Num> Task for Gradient<'_, T> {
+    type Output = (T, Box<Leaf<T>>);
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> Self::Output {
+        self.state.tree(simd, self.batch, self.share, self.threads)
+    }
+}
+
+/// A step from a given gradient.
+struct Apply<'a, T> {
     state: &'a mut State<T>,
-    sentence: &'a Labelled,
+    grad: &'a Weights<T>,
+    batch: Batch<'a>,
+    learning_rate: T,
+}
+
+impl<T: Num> Task for Apply<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let State { weights, seen, .. } = self.state;
+        let factor = -self.learning_rate;
+        simd.vectorize(
+            #[inline(always)]
+            || {
+                let dense = weights.dense.slices_mut().into_iter().zip(self.grad.dense.slices());
+                let emb = [(weights.emb.data_mut(), self.grad.emb.data())];
+                for (to, from) in dense.chain(emb) {
+                    kernel::add_scaled(simd, factor, from, to);
+                }
+            },
+        );
+        normalise(simd, self.batch.words().iter().copied(), seen, weights);
+    }
+}
+
+/// A step of one sentence: its gradient is added to the weights in the products that it is.
+struct SentenceStep<'a, T> {
+    state: &'a mut State<T>,
+    batch: Batch<'a>,
     learning_rate: T,
 }
 
 impl<T: Num> Task for SentenceStep<'_, T> {
     type Output = T;
-
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> T {
-        let State { weights, scratch, seen, .. } = self.state;
-        let (words, labels) = (self.sentence.sentence().words(), self.sentence.labels());
-        let scale = scale(self.learning_rate, words);
-        let (scratch, member) = (&mut scratch[0], &mut Member::alone());
-        sentence::forward(simd, member, weights, words, scratch);
-        let loss = sentence::backward(simd, member, weights, labels, scale, scratch);
-        sentence::apply(simd, words, scratch, weights);
-        sentence::normalise(simd, words.iter().copied(), seen, weights);
-        loss
-    }
-}
-
-/// The factor of the gradient's sum over the words in an update.
-fn scale<T: Num>(learning_rate: T, words: &[usize]) -> T {
-    -learning_rate / T::from_f64(words.len() as f64)
-}
-
-impl<T: Num> FastLearner<T> {
-    /// How many threads may compute a sentence together: no more than leave each two vectors of hidden
-    /// units, and one where the sentence is too small to gain or the network is Jordan's.
-    fn members(&self, sentence: &Labelled) -> usize {
-        let shape = &self.state.weights.shape;
-        if shape.feedback == Feedback::Output {
-            return 1;
-        }
-        let work = sentence.labels().len() * shape.hidden * (shape.input() + shape.hidden + shape.classes);
-        if work < 300_000 { 1 } else { self.pool.threads().min(shape.hidden.div_ceil(2 * T::LANES)) }
-    }
-
-    /// A step of one sentence by several threads: what is read is read by all, then each writes its rows.
-    fn team_step(&mut self, members: usize, sentence: &Labelled, learning_rate: T) -> T {
-        let State { weights, scratch, team, seen, .. } = &mut self.state;
-        let (words, labels) = (sentence.sentence().words(), sentence.labels());
-        let scale = scale(learning_rate, words);
-        let shape = weights.shape;
-        // A state, all scores, all derivatives by the embeddings: what one exchange has at most.
-        let widest = padded::<T>(shape.hidden)
-            .max(words.len() * padded::<T>(shape.classes))
-            .max((words.len() + 1) * shape.embed);
-        team.begin(members, 2 * words.len() + 4, widest);
-        scratch.resize_with(scratch.len().max(members), sentence::Scratch::new);
-        let (cpu, team) = (self.cpu, &*team);
-
-        let (first, others) = scratch.split_at_mut(1);
-        let read = |member: usize, scratch: &mut sentence::Scratch<T>| {
-            cpu.run(Read { member: team.member(member), weights, words, labels, scale, scratch })
-        };
-        let loss = self.pool.with_others(
-            others[..members - 1].iter_mut().enumerate(),
-            |(i, scratch)| {
-                read(i + 1, scratch);
+        let mut leaf = self.state.take();
+        let State { weights, seen, .. } = self.state;
+        let (shape, scratch) = (*weights.shape(), &mut leaf.sentence);
+        let one = self.batch.sentence(0);
+        let scale = -self.learning_rate / T::from_f64(one.words.len() as f64);
+        scratch.forward(simd, weights, one.words);
+        let loss = scratch.backward(simd, weights, one.labels, scale);
+        scratch.apply(simd, one.words.len(), &mut weights.dense);
+        simd.vectorize(
+            #[inline(always)]
+            || {
+                for (word, row) in scratch.rows(&shape, one.words) {
+                    kernel::add(simd, row, weights.emb.row_mut(word as usize));
+                }
             },
-            || read(0, &mut first[0]),
         );
-
-        let mut parts = sentence::parts(weights, members).into_iter();
-        let own = parts.next().expect("a part for each member");
-        let write = |scratch: &sentence::Scratch<T>, part: sentence::Part<'_, T>| {
-            cpu.run(Write { shape: &shape, words: words.len(), scratch, part });
-        };
-        self.pool.with_others(
-            scratch[1..members].iter().zip(parts),
-            |(scratch, part)| write(scratch, part),
-            || write(&scratch[0], own),
-        );
-        cpu.run(Finish { words, scratch: &scratch[0], weights, seen });
+        normalise(simd, one.words.iter().copied(), seen, weights);
+        self.state.put_back(leaf);
         loss
-    }
-}
-
-/// One member's part of a step up to where the weights change.
-struct Read<'a, 's, T: Num> {
-    member: Member<'a, T>,
-    weights: &'a Weights<T>,
-    words: &'a [usize],
-    labels: &'a [usize],
-    scale: T,
-    scratch: &'s mut sentence::Scratch<T>,
-}
-
-impl<T: Num> Task for Read<'_, '_, T> {
-    type Output = T;
-
-    #[inline(always)]
-    fn run<S: Simd>(mut self, simd: S) -> T {
-        let Read { weights, words, labels, scale, .. } = self;
-        sentence::forward(simd, &mut self.member, weights, words, self.scratch);
-        sentence::backward(simd, &mut self.member, weights, labels, scale, self.scratch)
-    }
-}
-
-/// One member's part of the change.
-struct Write<'a, 'p, T: Num> {
-    shape: &'a Shape,
-    words: usize,
-    scratch: &'a sentence::Scratch<T>,
-    part: sentence::Part<'p, T>,
-}
-
-impl<T: Num> Task for Write<'_, '_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        sentence::apply_part(simd, self.shape, self.words, self.scratch, self.part);
-    }
-}
-
-/// What is left of the change.
-struct Finish<'a, T: Num> {
-    words: &'a [usize],
-    scratch: &'a sentence::Scratch<T>,
-    weights: &'a mut Weights<T>,
-    seen: &'a mut Seen,
-}
-
-impl<T: Num> Task for Finish<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        sentence::apply_vectors(simd, self.words, self.scratch, self.weights);
-        sentence::normalise(simd, self.words.iter().copied(), self.seen, self.weights);
     }
 }
 
 /// A step of several sentences.
-struct BatchStep<'a, T: Num> {
+struct BatchStep<'a, T> {
     state: &'a mut State<T>,
-    batch: &'a [Labelled],
+    batch: Batch<'a>,
     learning_rate: T,
     threads: usize,
 }
 
 impl<T: Num> Task for BatchStep<'_, T> {
     type Output = T;
-
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> T {
-        let State { weights, batch: scratch, seen, .. } = self.state;
-        let factor = -self.learning_rate / T::from_f64(self.batch.len() as f64);
-        let loss = batch::forward_backward(simd, self.threads, weights, self.batch, factor, scratch);
-        batch::apply(simd, self.threads, scratch, weights);
-        let words = scratch.distinct().words().iter().copied();
-        sentence::normalise(simd, words, seen, weights);
-        loss
+        let BatchStep { state, batch, learning_rate, threads } = self;
+        let share = T::one() / T::from_f64(batch.len() as f64);
+        let factor = -learning_rate;
+        if batch.halves().is_some() {
+            let (loss, leaf) = state.tree(simd, batch, share, threads);
+            let State { weights, seen, .. } = &mut *state;
+            if let Some(sum) = &leaf.sum {
+                simd.vectorize(
+                    #[inline(always)]
+                    || {
+                        for (to, from) in weights.dense.slices_mut().into_iter().zip(sum.dense.slices()) {
+                            kernel::add_scaled(simd, factor, from, to);
+                        }
+                        for (word, row) in sum.rows() {
+                            kernel::add_scaled(simd, factor, row, weights.emb.row_mut(word as usize));
+                        }
+                    },
+                );
+                normalise(simd, sum.words.iter().copied(), seen, weights);
+            }
+            state.put_back(leaf);
+            return loss;
+        }
+        // One chunk: its gradient is applied to the same bits without being stored.
+        let mut leaf = state.take();
+        let State { weights, seen, .. } = &mut *state;
+        let chunk = &mut leaf.chunk;
+        let shape = *weights.shape();
+        let loss = chunk.forward_backward(simd, threads, weights, batch, share);
+        chunk.apply(simd, threads, Onto::AddScaled(factor), &mut weights.dense);
+        simd.vectorize(
+            #[inline(always)]
+            || {
+                for (word, row) in chunk.embeddings(&shape) {
+                    kernel::add_scaled(simd, factor, row, weights.emb.row_mut(word as usize));
+                }
+            },
+        );
+        normalise(simd, chunk.embeddings(&shape).map(|(word, _)| word), seen, weights);
+        state.put_back(leaf);
+        share * loss
     }
 }

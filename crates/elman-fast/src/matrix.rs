@@ -54,6 +54,11 @@ impl<T: Num> Matrix<T> {
     /// [`Matrix::zeros`] in the memory of a buffer.
     pub(crate) fn zeros_in(mut data: Buffer<T>, rows: usize, cols: usize) -> Self {
         data.clear();
+        Matrix::stale_in(data, rows, cols)
+    }
+
+    /// A matrix of the numbers of a buffer, and of zeros where it has none.
+    pub(crate) fn stale_in(mut data: Buffer<T>, rows: usize, cols: usize) -> Self {
         data.resize(Matrix::<T>::size(rows, cols), T::zero());
         Matrix { data, rows, cols, stride: row_stride::<T>(cols) }
     }
@@ -68,27 +73,42 @@ impl<T: Num> Matrix<T> {
     }
 
     pub(crate) fn from_array(array: ArrayView2<'_, T>) -> Self {
-        let mut matrix = Matrix::zeros(array.nrows(), array.ncols());
-        matrix.copy_from(array);
+        Matrix::from_gates(array, 1)
+    }
+
+    /// A matrix whose columns are those of some gates side by side, `[rows, gates·width]`: here each gate's columns
+    /// are padded to whole vectors.
+    pub(crate) fn from_gates(array: ArrayView2<'_, T>, gates: usize) -> Self {
+        let mut matrix = Matrix::zeros(array.nrows(), gates * padded::<T>(array.ncols() / gates));
+        matrix.copy_gates_from(array, gates);
         matrix
     }
 
-    /// Takes the entries of an array of the same shape.
-    pub(crate) fn copy_from(&mut self, array: ArrayView2<'_, T>) {
-        assert_eq!((self.rows, self.cols), array.dim(), "shape of the copied array");
+    /// Takes the entries of an array of some gates.
+    pub(crate) fn copy_gates_from(&mut self, array: ArrayView2<'_, T>, gates: usize) {
+        let width = array.ncols() / gates;
+        assert_eq!(
+            (self.rows, self.cols),
+            (array.nrows(), gates * padded::<T>(width)),
+            "shape of a copied array"
+        );
         for (row, source) in self.data.chunks_exact_mut(self.stride).zip(array.rows()) {
-            let row = &mut row[..source.len()];
-            match source.as_slice() {
-                Some(source) => row.copy_from_slice(source),
-                None => row.iter_mut().zip(source).for_each(|(to, from)| *to = *from),
+            for (to, from) in row.chunks_exact_mut(padded::<T>(width)).zip(source.exact_chunks(width)) {
+                let to = &mut to[..width];
+                match from.as_slice() {
+                    Some(from) => to.copy_from_slice(from),
+                    None => to.iter_mut().zip(from).for_each(|(to, from)| *to = *from),
+                }
             }
         }
     }
 
-    /// Writes the entries, without the padding, into a row-major slice.
-    pub(crate) fn copy_to(&self, target: &mut [T]) {
-        for (target, row) in target.chunks_exact_mut(self.cols).zip(self.data.chunks_exact(self.stride)) {
-            target.copy_from_slice(&row[..self.cols]);
+    /// Writes the entries, without the padding, into a row-major slice of rows of `gates` times `width` entries.
+    pub(crate) fn copy_gates_to(&self, target: &mut [T], gates: usize, width: usize) {
+        for (target, row) in target.chunks_exact_mut(gates * width).zip(self.data.chunks_exact(self.stride)) {
+            for (to, from) in target.chunks_exact_mut(width).zip(row.chunks_exact(padded::<T>(width))) {
+                to.copy_from_slice(&from[..width]);
+            }
         }
     }
 
@@ -132,76 +152,6 @@ impl<T: Num> Matrix<T> {
         let cols = padded::<T>(self.cols);
         ViewMut::new(&mut self.data, self.rows, cols, self.stride)
     }
-}
-
-/// A matrix with 8 bits of mantissa, 16 columns and the next 16 in one vector of words: half the memory to
-/// read.
-pub(crate) struct Bf16Matrix {
-    /// `[rows, pairs, 16]`. Column 32·pair + i is a bf16 number in the lower half of word i. Column
-    /// 32·pair + 16 + i is the whole word as an f32, which spares the kernel a mask: the lower half stands
-    /// where bits of its mantissa do that bf16 does not have, and the upper half is chosen such that the word
-    /// is as near as possible, within half a unit of bf16. Where there is no such column the upper half is that of
-    /// 1: with 0 the word would be a subnormal number, which some CPUs multiply a hundred times slower.
-    data: Buffer<u32>,
-    rows: usize,
-    vectors: usize,
-}
-
-impl Bf16Matrix {
-    /// Rounds the matrix, and changes it to what it was rounded to; or leaves it, if it has an entry that is
-    /// infinite, NaN or almost as large as an f32 can be, which a pair cannot hold.
-    pub(crate) fn round<T: Num>(matrix: &mut Matrix<T>) -> Option<Self> {
-        let holds = |v: &T| v.to_f64().abs() < f64::from(f32::MAX) / 2.0;
-        if !matrix.data.iter().all(holds) {
-            return None;
-        }
-        let cols = matrix.cols;
-        let vectors = cols.div_ceil(16);
-        let row_words = vectors.div_ceil(2) * 16;
-        let mut data = buffer();
-        data.resize(matrix.rows * row_words, 0);
-        for (r, words) in data.chunks_exact_mut(row_words).enumerate() {
-            for (j, value) in matrix.row_mut(r)[..cols].iter_mut().enumerate() {
-                let word = &mut words[j / 32 * 16 + j % 16];
-                let upper = j / 16 % 2 == 1;
-                *word = nearest(value.to_f64() as f32, if upper { *word } else { 0 });
-                *value = T::from_f64(f64::from(f32::from_bits(*word)));
-                if !upper {
-                    *word >>= 16;
-                }
-            }
-            for j in (cols..row_words * 2).filter(|j| j / 16 % 2 == 1) {
-                words[j / 32 * 16 + j % 16] |= 1.0f32.to_bits();
-            }
-        }
-        Some(Bf16Matrix { data, rows: matrix.rows, vectors })
-    }
-
-    pub(crate) fn rows(&self) -> usize {
-        self.rows
-    }
-
-    /// Vectors of 16 columns.
-    pub(crate) fn vectors(&self) -> usize {
-        self.vectors
-    }
-
-    /// The words of a row, 16 for each pair of vectors.
-    #[inline(always)]
-    pub(crate) fn row(&self, row: usize) -> &[[u32; 16]] {
-        let pairs = self.vectors.div_ceil(2);
-        let words: &[u32] = &self.data;
-        &words.as_chunks::<16>().0[row * pairs..][..pairs]
-    }
-}
-
-/// The bits of the number with these lower 16 bits that has the fewest numbers between itself and a value;
-/// ties to even.
-fn nearest(value: f32, lower: u32) -> u32 {
-    let (sign, magnitude) = (value.to_bits() & 1 << 31, value.to_bits() & !(1 << 31));
-    let above = magnitude.saturating_sub(lower);
-    let upper = (above + 0x7fff + (above >> 16 & 1)) >> 16;
-    sign | upper << 16 | lower
 }
 
 /// A vector padded to whole vectors.
@@ -311,7 +261,7 @@ impl<'a, T: Num> ViewMut<'a, T> {
     pub(crate) fn new(data: &'a mut [T], rows: usize, cols: usize, row_stride: usize) -> Self {
         let extent = extent(rows, cols, row_stride, 1);
         assert!(extent.is_some_and(|extent| extent <= data.len()), "a view reaches beyond its slice");
-        assert!(rows <= 1 || cols <= row_stride, "rows overlap");
+        assert!(rows == 0 || cols <= row_stride, "rows overlap");
         ViewMut { data, rows, cols, row_stride }
     }
 
@@ -339,6 +289,23 @@ impl<'a, T: Num> ViewMut<'a, T> {
     #[inline(always)]
     pub(crate) fn as_mut_slice(&mut self) -> &mut [T] {
         self.data
+    }
+
+    /// A row of the view's columns.
+    #[inline(always)]
+    pub(crate) fn row(&self, row: usize) -> &[T] {
+        &self.data[row * self.row_stride..][..self.cols]
+    }
+
+    /// A row of the view's columns.
+    #[inline(always)]
+    pub(crate) fn row_mut(&mut self, row: usize) -> &mut [T] {
+        &mut self.data[row * self.row_stride..][..self.cols]
+    }
+
+    #[inline(always)]
+    pub(crate) fn view(&self) -> View<'_, T> {
+        View::new(self.data, self.rows, self.cols, self.row_stride, 1)
     }
 
     #[inline(always)]
@@ -401,58 +368,6 @@ mod tests {
     }
 
     #[test]
-    fn bf16_rounds_to_nearest_even() {
-        for (value, lower, expected) in [
-            (1.0, 0, 0x3f80_0000),
-            (-2.5, 0, 0xc020_0000),
-            (f32::from_bits(0x3f80_7fff), 0, 0x3f80_0000),
-            (f32::from_bits(0x3f80_8000), 0, 0x3f80_0000),
-            (f32::from_bits(0x3f80_8001), 0, 0x3f81_0000),
-            (f32::from_bits(0x3f81_8000), 0, 0x3f82_0000),
-            (0.0, 0x1234, 0x1234),
-            (f32::from_bits(0x8000_0001), 0xffff, 0x8000_ffff),
-            (1.0, 0x7000, 0x3f80_7000),
-            (1.0, 0x9000, 0x3f7f_9000),
-            (-1.0, 0x9000, 0xbf7f_9000),
-        ] {
-            assert_eq!(nearest(value, lower), expected, "{value}, {lower:x}");
-        }
-        // Half a unit of bf16 at most: the upper halves are 2^16 numbers apart.
-        for i in 0..10_000u32 {
-            let value = 0x3d00_0000 + i * 7919;
-            let lower = (i * 31337) & 0xffff;
-            let found = nearest(f32::from_bits(value), lower);
-            assert_eq!(found & 0xffff, lower);
-            assert!(found.abs_diff(value) <= 1 << 15, "{value:x} {lower:x}");
-        }
-    }
-
-    #[test]
-    fn bf16_columns_lie_in_pairs_of_vectors() {
-        let array = Array2::from_shape_fn((3, 40), |(r, c)| (r * 40 + c) as f32 / 4.0 - 7.0);
-        let mut matrix = Matrix::from_array(array.view());
-        let packed = Bf16Matrix::round(&mut matrix).unwrap();
-        assert_eq!((packed.rows(), packed.vectors()), (3, 3));
-        for r in 0..3 {
-            for c in 0..40 {
-                let word = packed.row(r)[c / 32][c % 16];
-                let bits = if c / 16 % 2 == 0 { word << 16 } else { word };
-                assert_eq!(f32::from_bits(bits), matrix.row(r)[c]);
-                // Half a unit of 8 bits of mantissa.
-                let allowed = f32::max(array[[r, c]].abs() / 256.0, 1e-37);
-                assert!((matrix.row(r)[c] - array[[r, c]]).abs() <= allowed, "{r} {c}");
-            }
-        }
-        for unfit in [f32::NAN, f32::NEG_INFINITY, f32::MAX] {
-            let mut array = array.clone();
-            array[[2, 39]] = unfit;
-            let mut matrix = Matrix::from_array(array.view());
-            assert!(Bf16Matrix::round(&mut matrix).is_none());
-            assert_eq!(matrix.row(1)[..40], array.row(1).to_vec(), "unchanged");
-        }
-    }
-
-    #[test]
     fn a_view_must_be_inside_its_slice() {
         let data = [0.0f32; 20];
         View::new(&data, 3, 4, 8, 1);
@@ -462,9 +377,11 @@ mod tests {
             let view = || View::new(&data, rows, cols, row_stride, col_stride);
             assert!(std::panic::catch_unwind(view).is_err(), "{rows} {cols} {row_stride} {col_stride}");
         }
-        let mut overlapping = [0.0f32; 20];
-        let view = std::panic::AssertUnwindSafe(|| ViewMut::new(&mut overlapping, 2, 4, 3).rows());
-        assert!(std::panic::catch_unwind(view).is_err());
+        for rows in [1, 2] {
+            let mut overlapping = [0.0f32; 20];
+            let view = std::panic::AssertUnwindSafe(|| ViewMut::new(&mut overlapping, rows, 4, 3).rows());
+            assert!(std::panic::catch_unwind(view).is_err(), "{rows} rows that overlap, once they are cut");
+        }
     }
 
     #[test]

@@ -1,9 +1,7 @@
 //! The two number types of the kernels and their vectors.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use elman::Real;
-use fearless_simd::{Simd, SimdFloat, SimdFloatElement, f32x16, f64x8, prelude::*, u32x16};
+use elman::Float;
+use fearless_simd::{Simd, SimdFloat, SimdFloatElement, f32x16, f64x8, prelude::*};
 
 use crate::kept::{Free, Kept};
 
@@ -11,7 +9,7 @@ use crate::kept::{Free, Kept};
 ///
 /// The vectors have 64 bytes on every instruction set (several registers where those are narrower), so that
 /// a sum over lanes has the same order, and thus the same bits, everywhere.
-pub trait Num: Real + private::Vectors {}
+pub trait Num: Float + private::Vectors {}
 impl Num for f32 {}
 impl Num for f64 {}
 
@@ -34,28 +32,19 @@ mod private {
         /// `1 / (1 + exp(-x))` for each lane: within 2 units in the last place everywhere, NaN for NaN.
         fn sigmoid_each<S: Simd>(simd: S, x: Self::V<S>) -> Self::V<S>;
 
+        /// The hyperbolic tangent of each lane: within 3 units in the last place everywhere, NaN for NaN.
+        fn tanh_each<S: Simd>(simd: S, x: Self::V<S>) -> Self::V<S>;
+
         /// The halves of two vectors added, lane by lane in turn: `[a0+a8, b0+b8, a1+a9, b1+b9, ...]`. Applied
         /// to vectors in pairs until one is left, it gives each vector's sum of lanes in a lane of its own,
         /// added as a balanced tree, in which order [`Vectors::fold`] adds too.
         fn add_halves<S: Simd>(a: Self::V<S>, b: Self::V<S>) -> Self::V<S>;
-
-        /// Two vectors of numbers, the first bf16 in the lower halves of the words, the second the words
-        /// themselves; f32 only.
-        fn unpack_bf16<S: Simd>(simd: S, pair: &[u32; 16]) -> (Self::V<S>, Self::V<S>);
 
         /// The sum of the lanes of one vector.
         fn fold<S: Simd>(v: Self::V<S>) -> Self;
 
         /// The largest lane; NaN lanes may be passed over.
         fn largest<S: Simd>(v: Self::V<S>) -> Self;
-
-        /// What a number is exchanged between threads in: the number and the round it belongs to, so that a
-        /// reader needs no other signal.
-        type Slot: Default + Send + Sync;
-        /// Stores a number for the other threads.
-        fn publish(self, round: u32, to: &Self::Slot);
-        /// The number of this round, once another thread has published it.
-        fn fetch(round: u32, from: &Self::Slot) -> Option<Self>;
 
         /// `C += A · B` through matrixmultiply, all with (row stride, column stride).
         ///
@@ -75,78 +64,28 @@ mod private {
     }
 }
 
-/// 32 bits and their round in one word.
-#[derive(Default)]
-#[allow(unnameable_types, unreachable_pub, reason = "a detail of a sealed trait")]
-pub struct Slot32(AtomicU64);
-
-impl Slot32 {
-    #[inline(always)]
-    fn publish(&self, round: u32, bits: u32) {
-        self.0.store(u64::from(round) << 32 | u64::from(bits), Ordering::Relaxed);
-    }
-
-    #[inline(always)]
-    fn fetch(&self, round: u32) -> Option<u32> {
-        let word = self.0.load(Ordering::Relaxed);
-        ((word >> 32) as u32 == round).then_some(word as u32)
-    }
-}
-
-/// 64 bits in two words, each with their round.
-#[derive(Default)]
-#[allow(unnameable_types, unreachable_pub, reason = "a detail of a sealed trait")]
-pub struct Slot64([Slot32; 2]);
-
-impl Slot64 {
-    #[inline(always)]
-    fn publish(&self, round: u32, bits: u64) {
-        self.0[0].publish(round, bits as u32);
-        self.0[1].publish(round, (bits >> 32) as u32);
-    }
-
-    #[inline(always)]
-    fn fetch(&self, round: u32) -> Option<u64> {
-        let (low, high) = (self.0[0].fetch(round)?, self.0[1].fetch(round)?);
-        Some(u64::from(high) << 32 | u64::from(low))
-    }
-}
-
-/// A bf16 number is the upper half of an f32.
-#[inline(always)]
-fn unpack_bf16<S: Simd>(simd: S, pair: &[u32; 16]) -> (f32x16<S>, f32x16<S>) {
-    let pair = u32x16::load_array_ref(simd, pair);
-    (f32x16::from_bits(pair << 16), f32x16::from_bits(pair))
-}
-
-#[inline(always)]
-fn no_bf16<S: Simd>(_: S, _: &[u32; 16]) -> (f64x8<S>, f64x8<S>) {
-    unreachable!("Fast::tagger refuses bf16 weights for f64")
-}
-
 macro_rules! impl_vectors {
-    ($t:ident, $slot:ident, $free:ident, $v:ident, $lanes:expr, $gemm:path, $unpack:ident, $mantissa:expr, exp: {
+    ($t:ident, $free:ident, $v:ident, $lanes:expr, $gemm:path, $mantissa:expr, exp: {
         log2_e: $log2_e:expr, ln2_high: $ln2_high:expr, ln2_low: $ln2_low:expr,
         lowest: $lowest:expr, highest: $highest:expr, polynomial: $polynomial:expr
     }) => {
-        impl private::Vectors for $t {
-            const LANES: usize = $lanes;
-            type V<S: Simd> = $v<S>;
+        const _: () = {
+            /// Adding 1.5·2^mantissa rounds to an integer and leaves it in the low bits.
+            const MAGIC: $t = 1.5 * (1u64 << $mantissa) as $t;
 
-            fn free(kept: &Kept) -> &Free<Self> {
-                kept.$free()
+            /// `x = n·ln 2 + r`, |r| <= ln 2 / 2: n, n + MAGIC, r.
+            #[inline(always)]
+            fn reduce<S: Simd>(simd: S, x: $v<S>) -> ($v<S>, $v<S>, $v<S>) {
+                let shifted = x.mul_add($v::splat(simd, $log2_e), $v::splat(simd, MAGIC));
+                let n = shifted - $v::splat(simd, MAGIC);
+                let r = n.mul_add($v::splat(simd, -$ln2_high), x);
+                let r = n.mul_add($v::splat(simd, -$ln2_low), r);
+                (n, shifted, r)
             }
 
+            /// `exp(r) - 1` as `r + r²·p(r)`, for |r| <= ln 2 / 2.
             #[inline(always)]
-            fn exp_each<S: Simd>(simd: S, x: $v<S>) -> $v<S> {
-                // x = n·ln 2 + r, |r| <= ln 2 / 2; exp(x) = 2^n · exp(r). Adding 1.5·2^mantissa rounds to an
-                // integer and leaves it in the low bits.
-                const MAGIC: $t = 1.5 * (1u64 << $mantissa) as $t;
-                let clamped = x.max($v::splat(simd, $lowest)).min($v::splat(simd, $highest));
-                let shifted = clamped.mul_add($v::splat(simd, $log2_e), $v::splat(simd, MAGIC));
-                let n = shifted - $v::splat(simd, MAGIC);
-                let r = n.mul_add($v::splat(simd, -$ln2_high), clamped);
-                let r = n.mul_add($v::splat(simd, -$ln2_low), r);
+            fn expm1_of_reduced<S: Simd>(simd: S, r: $v<S>) -> $v<S> {
                 let coefficients = $polynomial;
                 let mut p = $v::splat(simd, coefficients[0]);
                 let mut i = 1;
@@ -154,99 +93,117 @@ macro_rules! impl_vectors {
                     p = p.mul_add(r, $v::splat(simd, coefficients[i]));
                     i += 1;
                 }
-                // exp(r) = 1 + (r + r²·p), the last addition exact but for its rounding.
-                let p = (r * r).mul_add(p, r) + $v::splat(simd, 1.0);
-                // 2^n in two factors, each a normal number, so that the result may be subnormal or infinite.
-                let half = n.mul_add($v::splat(simd, 0.5), $v::splat(simd, MAGIC));
-                let n1 = half - $v::splat(simd, MAGIC);
-                let other = (n - n1) + $v::splat(simd, MAGIC);
+                (r * r).mul_add(p, r)
+            }
+
+            /// `2^n` from n + MAGIC, for an n whose power is a normal number.
+            #[inline(always)]
+            fn power_of_2<S: Simd>(simd: S, magic_n: $v<S>) -> $v<S> {
                 let bits_of_one = <$v<S> as SimdFloat<S>>::Bits::splat(simd, (1.0 as $t).to_bits());
-                let power1 = $v::from_bits((half.to_bits() << $mantissa) + bits_of_one);
-                let power2 = $v::from_bits((other.to_bits() << $mantissa) + bits_of_one);
-                let result = p * power1 * power2;
-                x.simd_eq(x).select(result, x)
+                $v::from_bits((magic_n.to_bits() << $mantissa) + bits_of_one)
             }
 
-            #[inline(always)]
-            fn sigmoid_each<S: Simd>(simd: S, x: $v<S>) -> $v<S> {
-                // With z = exp(-|x|): 1/(1+z) for x >= 0, z/(1+z) below, where 1/(1+exp(-x)) would overflow.
-                let one = $v::splat(simd, 1.0);
-                let z = Self::exp_each(simd, -x.abs());
-                let negative = x.simd_lt($v::splat(simd, 0.0));
-                let (numerator, denominator) = (negative.select(z, one), one + z);
-                let q = numerator / denominator;
-                // What the rounding of 1 + z and of the quotient left (2.3 units in the last place without).
-                let left = z - (denominator - one);
-                let residual = q.mul_add(-denominator, numerator);
-                let reciprocal = negative.select(one - q, q);
-                q.mul_add(-left, residual).mul_add(reciprocal, q)
-            }
+            impl private::Vectors for $t {
+                const LANES: usize = $lanes;
+                type V<S: Simd> = $v<S>;
 
-            #[inline(always)]
-            fn add_halves<S: Simd>(a: $v<S>, b: $v<S>) -> $v<S> {
-                if const { <S::f32s as SimdBase<S>>::LEN == 16 } {
-                    return a.zip_low(b) + a.zip_high(b);
+                fn free(kept: &Kept) -> &Free<Self> {
+                    kept.$free()
                 }
-                // The halves are registers of their own here: add first, shuffle half as much.
-                let ((a_low, a_high), (b_low, b_high)) = (a.split(), b.split());
-                let (a, b) = (a_low + a_high, b_low + b_high);
-                a.zip_low(b).combine(a.zip_high(b))
-            }
 
-            #[inline(always)]
-            fn unpack_bf16<S: Simd>(simd: S, pair: &[u32; 16]) -> ($v<S>, $v<S>) {
-                $unpack(simd, pair)
-            }
+                #[inline(always)]
+                fn exp_each<S: Simd>(simd: S, x: $v<S>) -> $v<S> {
+                    let clamped = x.max($v::splat(simd, $lowest)).min($v::splat(simd, $highest));
+                    let (n, _, r) = reduce(simd, clamped);
+                    // exp(r) = 1 + (r + r²·p), the last addition exact but for its rounding.
+                    let p = expm1_of_reduced(simd, r) + $v::splat(simd, 1.0);
+                    // 2^n in two factors, each a normal number, so that the result may be subnormal or infinite.
+                    let magic = $v::splat(simd, MAGIC);
+                    let half = n.mul_add($v::splat(simd, 0.5), magic);
+                    let n1 = half - magic;
+                    let other = (n - n1) + magic;
+                    let result = p * power_of_2(simd, half) * power_of_2(simd, other);
+                    x.simd_eq(x).select(result, x)
+                }
 
-            #[inline(always)]
-            fn fold<S: Simd>(v: $v<S>) -> $t {
-                let mut v = v.to_array();
-                let mut n = $lanes / 2;
-                while n > 0 {
-                    let mut i = 0;
-                    while i < n {
-                        v[i] += v[i + n];
-                        i += 1;
+                #[inline(always)]
+                fn sigmoid_each<S: Simd>(simd: S, x: $v<S>) -> $v<S> {
+                    // With z = exp(-|x|): 1/(1+z) for x >= 0, z/(1+z) below, where 1/(1+exp(-x)) would overflow.
+                    let one = $v::splat(simd, 1.0);
+                    let z = Self::exp_each(simd, -x.abs());
+                    let negative = x.simd_lt($v::splat(simd, 0.0));
+                    let (numerator, denominator) = (negative.select(z, one), one + z);
+                    let q = numerator / denominator;
+                    // What the rounding of 1 + z and of the quotient left (2.3 units in the last place without).
+                    let left = z - (denominator - one);
+                    let residual = q.mul_add(-denominator, numerator);
+                    let reciprocal = negative.select(one - q, q);
+                    q.mul_add(-left, residual).mul_add(reciprocal, q)
+                }
+
+                #[inline(always)]
+                fn tanh_each<S: Simd>(simd: S, x: $v<S>) -> $v<S> {
+                    // With e = exp(2|x|) - 1: e / (e + 2), which loses no digits where x is small. From 22 on it is 1.
+                    let two = $v::splat(simd, 2.0);
+                    let y = (x.abs() * two).min($v::splat(simd, 44.0));
+                    let (_, magic_n, r) = reduce(simd, y);
+                    // exp(y) - 1 = 2^n·(exp(r) - 1) + (2^n - 1).
+                    let power = power_of_2(simd, magic_n);
+                    let e = power.mul_add(expm1_of_reduced(simd, r), power - $v::splat(simd, 1.0));
+                    let positive = e / (e + two);
+                    let result = x.simd_lt($v::splat(simd, 0.0)).select(-positive, positive);
+                    x.simd_eq(x).select(result, x)
+                }
+
+                #[inline(always)]
+                fn add_halves<S: Simd>(a: $v<S>, b: $v<S>) -> $v<S> {
+                    if const { <S::f32s as SimdBase<S>>::LEN == 16 } {
+                        return a.zip_low(b) + a.zip_high(b);
                     }
-                    n /= 2;
+                    // The halves are registers of their own here: add first, shuffle half as much.
+                    let ((a_low, a_high), (b_low, b_high)) = (a.split(), b.split());
+                    let (a, b) = (a_low + a_high, b_low + b_high);
+                    a.zip_low(b).combine(a.zip_high(b))
                 }
-                v[0]
-            }
 
-            #[inline(always)]
-            fn largest<S: Simd>(v: $v<S>) -> $t {
-                v.reduce_max()
-            }
+                #[inline(always)]
+                fn fold<S: Simd>(v: $v<S>) -> $t {
+                    let mut v = v.to_array();
+                    let mut n = $lanes / 2;
+                    while n > 0 {
+                        let mut i = 0;
+                        while i < n {
+                            v[i] += v[i + n];
+                            i += 1;
+                        }
+                        n /= 2;
+                    }
+                    v[0]
+                }
 
-            type Slot = $slot;
+                #[inline(always)]
+                fn largest<S: Simd>(v: $v<S>) -> $t {
+                    v.reduce_max()
+                }
 
-            #[inline(always)]
-            fn publish(self, round: u32, to: &$slot) {
-                to.publish(round, self.to_bits());
+                unsafe fn gemm(
+                    [m, k, n]: [usize; 3],
+                    a: *const $t,
+                    [rsa, csa]: [isize; 2],
+                    b: *const $t,
+                    [rsb, csb]: [isize; 2],
+                    c: *mut $t,
+                    [rsc, csc]: [isize; 2],
+                ) {
+                    // SAFETY: the caller's promise is that of this function.
+                    unsafe { $gemm(m, k, n, 1.0, a, rsa, csa, b, rsb, csb, 1.0, c, rsc, csc) }
+                }
             }
-
-            #[inline(always)]
-            fn fetch(round: u32, from: &$slot) -> Option<$t> {
-                from.fetch(round).map($t::from_bits)
-            }
-
-            unsafe fn gemm(
-                [m, k, n]: [usize; 3],
-                a: *const $t,
-                [rsa, csa]: [isize; 2],
-                b: *const $t,
-                [rsb, csb]: [isize; 2],
-                c: *mut $t,
-                [rsc, csc]: [isize; 2],
-            ) {
-                // SAFETY: the caller's promise is that of this function.
-                unsafe { $gemm(m, k, n, 1.0, a, rsa, csa, b, rsb, csb, 1.0, c, rsc, csc) }
-            }
-        }
+        };
     };
 }
 
-impl_vectors!(f32, Slot32, of_f32, f32x16, 16, matrixmultiply::sgemm, unpack_bf16, 23, exp: {
+impl_vectors!(f32, of_f32, f32x16, 16, matrixmultiply::sgemm, 23, exp: {
     log2_e: std::f32::consts::LOG2_E,
     // ln 2 in two parts, the first with zeros at its end so that n·ln2_high is exact (Cephes).
     ln2_high: 0.693_359_4, ln2_low: -2.121_944_4e-4,
@@ -255,7 +212,7 @@ impl_vectors!(f32, Slot32, of_f32, f32x16, 16, matrixmultiply::sgemm, unpack_bf1
     // Cephes' expf: (exp(r) - 1 - r) / r² on |r| <= ln 2 / 2.
     polynomial: [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.0e-1f32]
 });
-impl_vectors!(f64, Slot64, of_f64, f64x8, 8, matrixmultiply::dgemm, no_bf16, 52, exp: {
+impl_vectors!(f64, of_f64, f64x8, 8, matrixmultiply::dgemm, 52, exp: {
     log2_e: std::f64::consts::LOG2_E,
     ln2_high: 6.93145751953125e-1, ln2_low: 1.428_606_820_309_417_2e-6,
     lowest: -746.0, highest: 710.0,

@@ -3,14 +3,14 @@
 //! Only what leaves every sum whole is split (sentences, and rows of a product), so that the bits do not
 //! depend on the number of threads.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use elman::Error;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 /// One thread, or a pool of more.
 #[derive(Clone, Debug)]
-pub(crate) struct Pool(Option<Arc<(ThreadPool, Mutex<()>)>>);
+pub(crate) struct Pool(Option<Arc<ThreadPool>>);
 
 impl Pool {
     pub(crate) fn new(threads: usize) -> Result<Self, Error> {
@@ -26,44 +26,19 @@ impl Pool {
                 expected: "as many as the system starts".to_string(),
                 found: format!("{threads} ({error})"),
             })?;
-        Ok(Pool(Some(Arc::new((pool, Mutex::new(()))))))
+        Ok(Pool(Some(Arc::new(pool))))
     }
 
     pub(crate) fn threads(&self) -> usize {
-        self.0.as_ref().map_or(1, |pool| pool.0.current_num_threads())
+        self.0.as_ref().map_or(1, |pool| pool.current_num_threads())
     }
 
     /// Runs `work` where [`Split::each`] finds the pool's threads.
     pub(crate) fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         match &self.0 {
-            Some(pool) => pool.0.install(work),
+            Some(pool) => pool.install(work),
             None => work(),
         }
-    }
-
-    /// Calls `other` with each of some items on threads of the pool, and `own` on this one meanwhile.
-    pub(crate) fn with_others<I: Send, R>(
-        &self,
-        items: impl Iterator<Item = I>,
-        other: impl Fn(I) + Sync,
-        own: impl FnOnce() -> R,
-    ) -> R {
-        match &self.0 {
-            Some(pool) => pool.0.in_place_scope(|scope| {
-                let other = &other;
-                items.for_each(|item| scope.spawn(move |_| other(item)));
-                own()
-            }),
-            None => {
-                items.for_each(other);
-                own()
-            }
-        }
-    }
-
-    /// The right to start a team, if there is more than one thread and no other team is at work.
-    pub(crate) fn try_turn(&self) -> Option<MutexGuard<'_, ()>> {
-        self.0.as_ref()?.1.try_lock().ok()
     }
 }
 

@@ -6,8 +6,9 @@ use fearless_simd::Simd;
 
 use crate::isa::{Cpu, Isa, Task};
 use crate::kernel;
-use crate::matrix::Matrix;
+use crate::matrix::{Buffer, Matrix, buffer, grow};
 use crate::num::Num;
+use crate::unit::{Sigmoid, Tanh};
 
 /// A kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub enum Kernel {
     Step,
     /// `C = sigmoid(C)`
     Sigmoid,
+    /// `C = tanh(C)`
+    Tanh,
     /// `C = exp(C)`
     Exp,
     /// `C += A · B` through matrixmultiply
@@ -34,6 +37,8 @@ pub struct Bench<T> {
     a: Matrix<T>,
     b: Matrix<T>,
     c: Matrix<T>,
+    /// The first row of C as it was made.
+    z: Buffer<T>,
 }
 
 impl<T: Num> Bench<T> {
@@ -45,7 +50,9 @@ impl<T: Num> Bench<T> {
         c: ArrayView2<'_, T>,
     ) -> Result<Self, Error> {
         let [a, b, c] = [a, b, c].map(Matrix::from_array);
-        Ok(Bench { cpu: isa.detect()?, a, b, c })
+        let mut z = buffer();
+        grow(&mut z, c.row(0).len()).copy_from_slice(c.row(0));
+        Ok(Bench { cpu: isa.detect()?, a, b, c, z })
     }
 
     /// One entry of C.
@@ -66,7 +73,7 @@ impl<T: Num> Task for Run<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Bench { a, b, c, .. } = self.0;
+        let Bench { a, b, c, z, .. } = self.0;
         let depth = a.cols();
         match self.1 {
             Kernel::Product => kernel::product(simd, a.view().cols_from(0, depth), b.view(), c.view_mut()),
@@ -74,8 +81,9 @@ impl<T: Num> Task for Run<'_, T> {
                 kernel::product(simd, a.view().cols_from(0, depth).t(), b.view(), c.view_mut())
             }
             Kernel::Dot => kernel::dot(simd, a.view(), b.view_padded(), c.view_mut()),
-            Kernel::Step => kernel::step(simd, 0, a.row(0), b.view(), c.row_mut(0)),
-            Kernel::Sigmoid => kernel::sigmoid(simd, c.data_mut()),
+            Kernel::Step => kernel::step(simd, 0, a.row(0), b.view(), z, c.row_mut(0), Sigmoid),
+            Kernel::Sigmoid => kernel::apply(simd, Sigmoid, c.data_mut()),
+            Kernel::Tanh => kernel::apply(simd, Tanh, c.data_mut()),
             Kernel::Exp => kernel::exp(simd, c.data_mut()),
             Kernel::Gemm => kernel::gemm(a.view().cols_from(0, depth), b.view(), c.view_mut()),
         }

@@ -1,19 +1,25 @@
 //! The recurrence alone, for inputs and losses of the caller's.
 
-use elman::ndarray::{Array1, Array2, ArrayView2};
-use elman::{Cell, CellGradient, Error, Sequences, Trace};
+use elman::ndarray::{Array2, ArrayView2, ArrayViewMut2};
+use elman::{
+    Error, Layer, LayerParams, LayerShape, Recurrence, RecurrenceGradient, Sequences, States, Trace,
+    check_backward,
+};
 use fearless_simd::Simd;
 
 use crate::Fast;
 use crate::isa::{Cpu, Task};
 use crate::kept::{Kept, Lent};
-use crate::kernel;
-use crate::matrix::{Buffer, View, ViewMut, buffer, grow, padded, padded_vector, row_stride};
+use crate::kernel::{self, Onto};
+use crate::layer::{self, Backward};
+use crate::matrix::{Buffer, View, ViewMut, buffer, grow, padded, row_stride};
 use crate::num::Num;
-use crate::packed::{self, Packed};
+use crate::pack::Pack;
 use crate::pool::{Pool, Split};
+use crate::unit::{self, parts};
+use crate::weights::{LayerView, bias, bias_to, in_place};
 
-/// Sequences whose steps are computed together: so many that the weights of a large cell are read from
+/// Sequences whose steps are computed together, at most: so many that the weights of a large layer are read from
 /// memory for enough rows, and no more than the states of one step stay in the second-level cache.
 const GROUP: usize = 64;
 
@@ -27,168 +33,179 @@ const LARGE: usize = 2 << 20;
 
 /// A weight of the caller's, read in place or from a copy.
 enum Weight<'a, T: Num> {
-    InPlace(ArrayView2<'a, T>),
+    InPlace(View<'a, T>),
     Copied(Lent<T>),
 }
 
 impl<'a, T: Num> Weight<'a, T> {
-    fn new(weight: &'a Array2<T>, rows: usize, kept: &Kept) -> Self {
-        let from =
-            if size_of_val(weight.as_slice().unwrap_or(&[])) > LARGE { COPY_LARGE_FROM } else { COPY_FROM };
-        if rows < from && weight.ncols().is_multiple_of(T::LANES) {
-            return Weight::InPlace(weight.view());
+    fn new(weight: ArrayView2<'a, T>, gates: usize, rows: usize, kept: &Kept) -> Self {
+        let (height, width) = (weight.nrows(), weight.ncols() / gates);
+        let from = if weight.len() * size_of::<T>() > LARGE { COPY_LARGE_FROM } else { COPY_FROM };
+        if rows < from && width.is_multiple_of(T::LANES) {
+            return Weight::InPlace(in_place(&weight));
         }
-        let mut copy = kept.zeros(weight.nrows(), weight.ncols());
-        copy.copy_from(weight.view());
+        let mut copy = kept.zeros(height, gates * padded::<T>(width));
+        copy.copy_gates_from(weight, gates);
         Weight::Copied(copy)
     }
 
     /// The rows without padding, the columns in whole vectors.
     fn view(&self) -> View<'_, T> {
         match self {
-            Weight::InPlace(array) => {
-                let (rows, cols) = array.dim();
-                View::new(array.as_slice().expect("checked: row-major"), rows, cols, cols, 1)
-            }
+            Weight::InPlace(view) => *view,
             Weight::Copied(matrix) => matrix.view(),
         }
     }
 
-    /// Rows and columns in whole vectors; for a square matrix.
+    /// Rows and columns in whole vectors; for wh, whose height is that of a gate.
     fn view_padded(&self) -> View<'_, T> {
         match self {
-            Weight::InPlace(_) => self.view(),
+            Weight::InPlace(view) => *view,
             Weight::Copied(matrix) => matrix.view_padded(),
         }
     }
 }
 
-/// A matrix that is added up: in the array that the caller gets, where its rows are whole vectors.
-enum Sum<'a, T: Num> {
-    InPlace(&'a mut Array2<T>),
-    Padded(&'a mut Array2<T>, Lent<T>),
-}
-
-impl<'a, T: Num> Sum<'a, T> {
-    /// Begins with zeros; an array of another shape is replaced.
-    fn zeros(array: &'a mut Array2<T>, rows: usize, cols: usize, kept: &Kept) -> Self {
-        let fits = array.dim() == (rows, cols) && array.is_standard_layout();
-        match (fits, cols.is_multiple_of(T::LANES)) {
-            (true, true) => array.fill(T::zero()),
-            (true, false) => {}
-            (false, _) => *array = Array2::zeros((rows, cols)),
-        }
-        if cols.is_multiple_of(T::LANES) {
-            Sum::InPlace(array)
-        } else {
-            Sum::Padded(array, kept.zeros(rows, cols))
-        }
-    }
-
-    fn view_mut(&mut self) -> ViewMut<'_, T> {
-        match self {
-            Sum::InPlace(array) => {
-                let (rows, cols) = array.dim();
-                ViewMut::new(array.as_slice_mut().expect("made row-major"), rows, cols, cols)
-            }
-            Sum::Padded(_, matrix) => matrix.view_mut(),
-        }
-    }
-
-    fn finish(self) {
-        if let Sum::Padded(array, matrix) = self {
-            matrix.copy_to(array.as_slice_mut().expect("made row-major"));
-        }
-    }
-}
-
-/// A cell in the layout of the kernels.
-pub(crate) struct Prepared<'a, T: Num> {
+/// A layer in the layout of the kernels.
+struct Prepared<'a, T: Num> {
+    shape: LayerShape,
     wx: Weight<'a, T>,
     wh: Weight<'a, T>,
-    bh: Buffer<T>,
-    h0: Buffer<T>,
-    units: usize,
+    bias: Buffer<T>,
+    /// The initial state of each sequence, `[sequences, hidden]`.
+    first: Lent<T>,
 }
 
 impl<'a, T: Num> Prepared<'a, T> {
-    /// For sequences of this many rows in all.
-    fn new(cell: &'a Cell<T>, rows: usize, kept: &Kept) -> Self {
+    fn new(layer: Layer<'a, T>, xs: &Sequences<'_, T>, kept: &Kept) -> Self {
+        let shape = layer.shape();
+        let (gates, rows, sequences) = (shape.cell.gates(), xs.rows().nrows(), xs.lengths().len());
+        let mut first = kept.zeros(sequences, shape.hidden);
+        match xs.initial() {
+            Some(initial) => first.copy_gates_from(initial, 1),
+            None => {
+                for i in 0..sequences {
+                    first.row_mut(i).iter_mut().zip(layer.h0()).for_each(|(to, from)| *to = *from);
+                }
+            }
+        }
         Prepared {
-            wx: Weight::new(&cell.wx, rows, kept),
-            wh: Weight::new(&cell.wh, rows, kept),
-            bh: padded_vector(cell.bh.view(), T::zero()),
-            h0: padded_vector(cell.h0.view(), T::zero()),
-            units: cell.bh.len(),
+            shape,
+            wx: Weight::new(layer.wx(), gates, rows, kept),
+            wh: Weight::new(layer.wh(), gates, rows, kept),
+            bias: bias(shape.cell, shape.hidden, layer.bh(), layer.bhn()),
+            first,
+        }
+    }
+
+    fn view(&self) -> LayerView<'_, T> {
+        LayerView {
+            cell: self.shape.cell,
+            units: self.shape.hidden,
+            wx: self.wx.view(),
+            wh: self.wh.view(),
+            wh_padded: self.wh.view_padded(),
+            bias: &self.bias,
         }
     }
 }
 
-/// Some sequences and their rows of a matrix, to be shared among threads.
-struct Parts<'a, T> {
-    /// `(first row, length)` of each sequence; `first` is the first row of the first sequence.
-    sequences: &'a [(usize, usize)],
-    first: usize,
-    rows: &'a mut [T],
-    stride: usize,
-    /// A row for each sequence.
-    each: &'a mut [T],
+/// Rows of one sequence after the other.
+#[derive(Clone, Copy)]
+struct Span {
+    start: usize,
+    length: usize,
 }
 
-impl<T: Num> Split for Parts<'_, T> {
+fn spans<T: Num>(xs: &Sequences<'_, T>) -> Vec<Span> {
+    xs.ranges().map(|range| Span { start: range.start, length: range.len() }).collect()
+}
+
+/// Some sequences, the first of which is number `first`, with their rows of two matrices and a row each of a third.
+struct Share<'a, T> {
+    spans: &'a [Span],
+    first: usize,
+    a: ViewMut<'a, T>,
+    b: ViewMut<'a, T>,
+    each: ViewMut<'a, T>,
+}
+
+impl<T: Num> Split for Share<'_, T> {
     fn pieces(&self) -> usize {
-        self.sequences.len().div_ceil(GROUP)
+        self.spans.len()
     }
 
     fn cut(self, at: usize) -> (Self, Self) {
-        let (sequences, rest) = self.sequences.split_at(at * GROUP);
-        let stride = self.stride;
-        let (rows, rest_rows) = self.rows.split_at_mut((rest[0].0 - self.first) * stride);
-        let (each, rest_each) = self.each.split_at_mut(self.each.len().min(sequences.len() * stride));
+        let (spans, rest) = self.spans.split_at(at);
+        let rows = rest[0].start - spans[0].start;
+        // A matrix without rows belongs to nobody.
+        let (a_rows, b_rows, each_rows) = (self.a.rows(), self.b.rows(), self.each.rows());
+        let ((a, a2), (b, b2)) = (self.a.cut(rows.min(a_rows)), self.b.cut(rows.min(b_rows)));
+        let (each, each2) = self.each.cut(at.min(each_rows));
+        let first = self.first;
         (
-            Parts { sequences, first: self.first, rows, stride, each },
-            Parts { sequences: rest, first: rest[0].0, rows: rest_rows, stride, each: rest_each },
+            Share { spans, first, a, b, each },
+            Share { spans: rest, first: first + at, a: a2, b: b2, each: each2 },
         )
     }
 }
 
-impl Fast {
-    /// The cell and the states.
-    pub(crate) fn states<'a, T: Num>(
-        &self,
-        cell: &'a Cell<T>,
-        xs: &Sequences<'_, T>,
-    ) -> Result<(Prepared<'a, T>, Array2<T>), Error> {
-        let (input, hidden) = cell.dim()?;
-        xs.check(input)?;
-        let rows = xs.rows().nrows();
-        let cell = Prepared::new(cell, rows, &self.kept);
-        let mut states = Array2::zeros((0, 0));
-        let mut h = Sum::zeros(&mut states, rows, hidden, &self.kept);
-        let (cpu, threads) = (self.cpu, self.pool.threads());
-        self.pool.run(|| cpu.run(Forward { cell: &cell, xs, h: h.view_mut(), threads }));
-        h.finish();
-        Ok((cell, states))
-    }
+/// The sequences that a thread computes together; no result depends on it.
+fn group(sequences: usize, threads: usize) -> usize {
+    GROUP.min(sequences.div_ceil(threads.max(1)))
+}
 
-    /// The states, and what it takes to go backwards.
-    pub(crate) fn trace<'a, T: Num>(
-        &self,
-        cell: &'a Cell<T>,
-        xs: &'a Sequences<'a, T>,
-    ) -> Result<FastTrace<'a, T>, Error> {
-        let (cell, h) = self.states(cell, xs)?;
-        Ok(FastTrace { cpu: self.cpu, pool: self.pool.clone(), kept: self.kept.clone(), cell, xs, h })
+/// Copies rows of packed sequences, step by step, from or to their places one sequence after the other.
+fn each_row(pack: &Pack, spans: &[Span], mut copy: impl FnMut(usize, usize)) {
+    let first = spans[0].start;
+    for (row, sequence, t) in pack.each_row() {
+        copy(row, spans[sequence].start - first + t);
     }
 }
 
-fn rows_of<T: Num>(xs: &Sequences<'_, T>) -> Vec<(usize, usize)> {
-    xs.ranges().map(|range| (range.start, range.len())).collect()
+/// A buffer of rows that grows and stays.
+fn rows_in<T: Num>(buffer: &mut Buffer<T>, rows: usize, cols: usize) -> ViewMut<'_, T> {
+    let stride = row_stride::<T>(cols);
+    ViewMut::new(grow(buffer, rows * stride), rows, cols, stride)
+}
+
+impl Fast {
+    /// The layer, the states, and the rows that a trace keeps.
+    fn states<'a, T: Num>(&self, layer: Layer<'a, T>, xs: &Sequences<'_, T>) -> Result<Run<'a, T>, Error> {
+        let kept = &self.kept;
+        xs.check(&layer)?;
+        unit::check(layer.cell())?;
+        let (n, hidden) = (xs.rows().nrows(), layer.shape().hidden);
+        let layer = Prepared::new(layer, xs, kept);
+        let mut h = Array2::zeros((n, hidden));
+        let mut a = kept.stale(n, layer.view().width());
+        let (cpu, threads) = (self.cpu, self.pool.threads());
+        let h_padded = in_whole_vectors(h.view_mut(), 1, kept, |states| {
+            let task = Forward { layer: &layer, xs, a: a.view_mut(), h: states, threads };
+            self.pool.run(|| cpu.run(task));
+        });
+        let mut last = Array2::zeros((xs.lengths().len(), hidden));
+        for (mut row, range) in last.rows_mut().into_iter().zip(xs.ranges()) {
+            row.assign(&h.row(range.end - 1));
+        }
+        Ok(Run { layer, a, states: States { h, last }, h_padded })
+    }
+}
+
+/// The results of a run forwards.
+struct Run<'a, T: Num> {
+    layer: Prepared<'a, T>,
+    /// The blocks that the way back needs, `[rows, blocks]`.
+    a: Lent<T>,
+    states: States<T>,
+    /// The states in whole vectors, where those of the caller are not.
+    h_padded: Option<Lent<T>>,
 }
 
 struct Forward<'a, 'c, 'x, T: Num> {
-    cell: &'a Prepared<'c, T>,
+    layer: &'a Prepared<'c, T>,
     xs: &'a Sequences<'x, T>,
+    a: ViewMut<'a, T>,
     h: ViewMut<'a, T>,
     threads: usize,
 }
@@ -198,210 +215,306 @@ impl<T: Num> Task for Forward<'_, '_, '_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Forward { cell, xs, mut h, threads } = self;
-        let (hidden, stride) = (h.cols(), h.row_stride());
-        let (n, input) = xs.rows().dim();
+        let Forward { layer: prepared, xs, mut a, h, threads } = self;
+        let layer = prepared.view();
+        let (hidden, width) = (layer.hidden(), layer.width());
         let rows = xs.rows();
-        let rows = rows.as_slice().expect("checked: row-major");
-        let x = View::new(rows, n, input, input, 1);
-        // z = bh + x·wx for all rows at once.
-        for row in h.as_mut_slice().chunks_mut(stride).take(n) {
-            row[..hidden].copy_from_slice(&cell.bh);
-        }
-        h.reborrow().each(threads, &|from, z| {
-            kernel::product(simd, x.rows_from(from, z.rows()), cell.wx.view(), z);
+        let x = in_place(&rows);
+        // a = bias + x·wx for all rows at once.
+        a.reborrow().each(threads, &|from, mut a| {
+            let (rows, stride) = (a.rows(), a.row_stride());
+            for row in a.as_mut_slice().chunks_mut(stride).take(rows) {
+                row[..width].copy_from_slice(layer.bias);
+            }
+            layer::project(simd, &layer, x.rows_from(from, rows), a);
         });
-        let sequences = rows_of(xs);
-        let rows = h.as_mut_slice();
-        let parts = Parts { sequences: &sequences, first: 0, rows, stride, each: &mut [] };
-        parts.each(threads, &|_, parts| {
-            let mut packed = Packed::default();
-            let (mut now, mut before) = (buffer(), buffer());
-            for sequences in parts.sequences.chunks(GROUP) {
-                let most = sequences.len() * stride;
-                let (mut now, mut before) = (grow(&mut now, most), grow(&mut before, most));
-                packed.pack(0, sequences.len(), |i| sequences[i].1);
-                let start = |rank: usize| sequences[packed.order()[rank]].0 - parts.first;
-                for t in 0..packed.steps() {
-                    let active = packed.active(t);
-                    if sequences.len() == 1 {
-                        let (h_prev, z) = parts.rows.split_at_mut((start(0) + t) * stride);
-                        let h_prev = if t == 0 { &cell.h0 } else { &h_prev[(start(0) + t - 1) * stride..] };
-                        kernel::step(simd, t, h_prev, cell.wh.view(), &mut z[..hidden]);
-                        continue;
-                    }
-                    for (rank, row) in now.chunks_exact_mut(stride).take(active).enumerate() {
-                        row[..hidden].copy_from_slice(&parts.rows[(start(rank) + t) * stride..][..hidden]);
-                    }
-                    let h_prev = if t == 0 {
-                        View::new(&cell.h0, active, cell.units, 0, 1)
-                    } else {
-                        View::new(before, active, cell.units, stride, 1)
-                    };
-                    packed::step(simd, t, h_prev, cell.wh.view(), now, stride);
-                    for (rank, row) in now.chunks_exact(stride).take(active).enumerate() {
-                        parts.rows[(start(rank) + t) * stride..][..hidden].copy_from_slice(&row[..hidden]);
-                    }
-                    std::mem::swap(&mut now, &mut before);
+        let spans = spans(xs);
+        let none = ViewMut::new(&mut [], 0, 0, 0);
+        let share = Share { spans: &spans, first: 0, a, b: h, each: none };
+        share.each(threads, &|_, share| {
+            let Share { spans, first: mut number, mut a, b: mut h, .. } = share;
+            let mut pack = Pack::default();
+            let (mut a_buffer, mut h_buffer, mut first_buffer) = (buffer(), buffer(), buffer());
+            let start = spans[0].start;
+            for spans in spans.chunks(group(spans.len(), 1)) {
+                let rows: usize = spans.iter().map(|span| span.length).sum();
+                let mut a = a.reborrow().rows_from(spans[0].start - start, rows);
+                let mut h = h.reborrow().rows_from(spans[0].start - start, rows);
+                pack.pack(spans.len(), |i| spans[i].length);
+                let mut first = rows_in(&mut first_buffer, spans.len(), hidden);
+                for (rank, sequence) in pack.order().iter().enumerate() {
+                    first.row_mut(rank).copy_from_slice(prepared.first.row(number + sequence));
                 }
+                let first = first.view();
+                if let [_] = spans {
+                    layer::forward(simd, &pack, &layer, first, a, h, None);
+                } else {
+                    let mut packed_a = rows_in(&mut a_buffer, rows, width);
+                    let mut packed_h = rows_in(&mut h_buffer, rows, hidden);
+                    each_row(&pack, spans, |row, place| packed_a.row_mut(row).copy_from_slice(a.row(place)));
+                    layer::forward(
+                        simd,
+                        &pack,
+                        &layer,
+                        first,
+                        packed_a.reborrow(),
+                        packed_h.reborrow(),
+                        None,
+                    );
+                    each_row(&pack, spans, |row, place| h.row_mut(place).copy_from_slice(packed_h.row(row)));
+                    if width > hidden {
+                        each_row(&pack, spans, |row, place| {
+                            a.row_mut(place).copy_from_slice(packed_a.row(row))
+                        });
+                    }
+                }
+                number += spans.len();
             }
         });
     }
 }
 
-pub(crate) struct FastTrace<'a, T: Num> {
+struct FastTrace<'a, T: Num> {
     cpu: Cpu,
     pool: Pool,
     kept: Kept,
-    cell: Prepared<'a, T>,
     xs: &'a Sequences<'a, T>,
-    h: Array2<T>,
+    run: Run<'a, T>,
 }
 
 impl<T: Num> Trace<T> for FastTrace<'_, T> {
     fn h(&self) -> ArrayView2<'_, T> {
-        self.h.view()
+        self.run.states.h.view()
     }
 
-    fn backward(&self, dh: ArrayView2<'_, T>) -> Result<CellGradient<T>, Error> {
-        let mut gradient = CellGradient::default();
-        self.backward_into(dh, &mut gradient)?;
-        Ok(gradient)
+    fn last(&self) -> ArrayView2<'_, T> {
+        self.run.states.last.view()
     }
 
-    fn backward_into(&self, dh: ArrayView2<'_, T>, gradient: &mut CellGradient<T>) -> Result<(), Error> {
-        if dh.shape() != self.h.shape() {
-            return Err(Error::shape("dh", format!("{:?}", self.h.shape()), format!("{:?}", dh.shape())));
-        }
-        if !dh.is_standard_layout() {
-            return Err(Error::shape("dh", "row-major layout", "other strides"));
+    fn backward_into(
+        &self,
+        dh: ArrayView2<'_, T>,
+        dlast: Option<ArrayView2<'_, T>>,
+        gradient: &mut RecurrenceGradient<T>,
+    ) -> Result<(), Error> {
+        check_backward((self.h(), self.last()), dh, dlast)?;
+        let shape = self.run.layer.shape;
+        if gradient.layer.shape() != shape {
+            gradient.layer = LayerParams::zeros(shape)?;
         }
         let (cpu, threads) = (self.cpu, self.pool.threads());
-        self.pool.run(|| cpu.run(Backward { trace: self, dh, threads, gradient }));
+        self.pool.run(|| cpu.run(Back { trace: self, dh, dlast, threads, gradient }));
         Ok(())
     }
 }
 
-struct Backward<'a, 't, 'd, T: Num> {
+struct Back<'a, 't, 'd, T: Num> {
     trace: &'a FastTrace<'t, T>,
     dh: ArrayView2<'d, T>,
+    dlast: Option<ArrayView2<'d, T>>,
     threads: usize,
-    gradient: &'d mut CellGradient<T>,
+    gradient: &'d mut RecurrenceGradient<T>,
 }
 
-impl<T: Num> Task for Backward<'_, '_, '_, T> {
+impl<T: Num> Task for Back<'_, '_, '_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let (FastTrace { cell, xs, h, kept, .. }, threads) = (self.trace, self.threads);
-        let CellGradient { xs: dxs, cell: Cell { wx: dwx, wh: dwh, bh: dbh, h0: dh0_sum } } = self.gradient;
-        let (units, hidden, stride) = (cell.units, padded::<T>(cell.units), row_stride::<T>(cell.units));
-        let (n, input) = xs.rows().dim();
-        let (h, dh) = (h.as_slice().expect("made row-major"), self.dh);
+        let (FastTrace { xs, kept, run, .. }, threads, gradient) = (self.trace, self.threads, self.gradient);
+        let Prepared { shape: LayerShape { cell, hidden: units, input }, first: prepared_first, .. } =
+            &run.layer;
+        let (units, input, gates) = (*units, *input, cell.gates());
+        let layer = run.layer.view();
+        let (hidden, width, from) = (layer.hidden(), layer.width(), layer.fed_back_from());
+        let n = xs.rows().nrows();
+        let spans = spans(xs);
+        let dh = self.dh;
         let dh = dh.as_slice().expect("checked: row-major");
-        let sequences = rows_of(xs);
+        let h = match &run.h_padded {
+            Some(h) => h.view(),
+            None => in_place(&run.states.h.view()),
+        };
 
-        // dz for all rows, and dh0 for each sequence.
-        let (mut dz, mut dh0) = (kept.zeros(n, units), kept.zeros(sequences.len(), units));
-        let (dz, dh0) = (&mut dz.data_mut()[..n * stride], &mut dh0.data_mut()[..sequences.len() * stride]);
-        for (row, dh) in dz.chunks_exact_mut(stride).zip(dh.chunks_exact(units)) {
-            row[..units].copy_from_slice(dh);
+        // da for all rows, and the gradient of each sequence's initial state.
+        let mut da = kept.stale(n, width);
+        let mut carried = kept.zeros(spans.len(), units);
+        if let Some(dlast) = self.dlast {
+            carried.copy_gates_from(dlast, 1);
         }
-        let parts = Parts { sequences: &sequences, first: 0, rows: dz, stride, each: dh0 };
-        parts.each(threads, &|_, parts| {
-            let mut packed = Packed::default();
-            let (mut now, mut before, mut states) = (buffer(), buffer(), buffer());
-            let groups = parts.sequences.chunks(GROUP).zip(parts.each.chunks_mut(GROUP * stride));
-            for (sequences, dh0) in groups {
-                let most = sequences.len() * stride;
-                let (mut now, mut before) = (grow(&mut now, most), grow(&mut before, most));
-                let states = grow(&mut states, most);
-                packed.pack(0, sequences.len(), |i| sequences[i].1);
-                let start = |rank: usize| sequences[packed.order()[rank]].0;
-                let mut carried = 0;
-                for t in (0..packed.steps()).rev() {
-                    let active = packed.active(t);
-                    // dh = the caller's, and what the step after has carried back.
-                    for (rank, row) in now.chunks_exact_mut(stride).take(active).enumerate() {
-                        let dh = &parts.rows[(start(rank) - parts.first + t) * stride..][..hidden];
-                        let h = &h[(start(rank) + t) * units..][..units];
-                        states[rank * stride..][..units].copy_from_slice(h);
-                        let state = &states[rank * stride..][..hidden];
-                        simd.vectorize(
-                            #[inline(always)]
-                            || {
-                                if rank < carried {
-                                    kernel::add(simd, dh, &mut row[..hidden]);
-                                } else {
-                                    row[..hidden].copy_from_slice(dh);
-                                }
-                                kernel::through_sigmoid(simd, state, &mut row[..hidden]);
-                            },
-                        );
-                    }
-                    for (rank, row) in now.chunks_exact(stride).take(active).enumerate() {
-                        let to = &mut parts.rows[(start(rank) - parts.first + t) * stride..][..hidden];
-                        to.copy_from_slice(&row[..hidden]);
-                    }
-                    let dh_prev =
-                        if t == 0 { &mut dh0[..active * stride] } else { &mut before[..active * stride] };
-                    dh_prev.fill(T::zero());
-                    if active == 1 {
-                        let wh = cell.wh.view_padded();
-                        kernel::dot_row(simd, t, &now[..hidden], wh, &mut dh_prev[..hidden]);
-                    } else {
-                        let dz = View::new(now, active, hidden, stride, 1);
-                        let dh_prev = ViewMut::new(dh_prev, active, hidden, stride);
-                        kernel::dot(simd, dz, cell.wh.view_padded(), dh_prev);
-                    }
-                    carried = active;
-                    std::mem::swap(&mut now, &mut before);
+        let none = ViewMut::new(&mut [], 0, 0, 0);
+        let share = Share { spans: &spans, first: 0, a: da.view_mut(), b: none, each: carried.view_mut() };
+        share.each(threads, &|_, share| {
+            let Share { spans, first: mut number, a: mut da, mut each, .. } = share;
+            let mut pack = Pack::default();
+            let mut buffers = [buffer(), buffer(), buffer(), buffer(), buffer()];
+            let start = spans[0].start;
+            let mut done = 0;
+            for spans in spans.chunks(group(spans.len(), 1)) {
+                let [a_buffer, h_buffer, dh_buffer, first_buffer, carried_buffer] = &mut buffers;
+                let rows: usize = spans.iter().map(|span| span.length).sum();
+                let mut da = da.reborrow().rows_from(spans[0].start - start, rows);
+                let mut carried = each.reborrow().rows_from(done, spans.len());
+                pack.pack(spans.len(), |i| spans[i].length);
+                let base = spans[0].start;
+                let mut packed_dh = rows_in(dh_buffer, rows, hidden);
+                each_row(&pack, spans, |row, place| {
+                    let row = packed_dh.row_mut(row);
+                    row[..units].copy_from_slice(&dh[(base + place) * units..][..units]);
+                    row[units..].fill(T::zero());
+                });
+                let dh_stride = packed_dh.row_stride();
+                let mut packed_carried = rows_in(carried_buffer, spans.len(), hidden);
+                let mut first = rows_in(first_buffer, spans.len(), hidden);
+                for (rank, sequence) in pack.order().iter().enumerate() {
+                    first.row_mut(rank).copy_from_slice(prepared_first.row(number + sequence));
+                    packed_carried.row_mut(rank).copy_from_slice(carried.row(*sequence));
                 }
+                // Blocks of one gate are written before they are read.
+                let alone = spans.len() == 1;
+                let mut packed_a = rows_in(a_buffer, if alone { 0 } else { rows }, width);
+                let a = if alone { &mut da } else { &mut packed_a };
+                if width > hidden {
+                    each_row(&pack, spans, |row, place| {
+                        a.row_mut(row).copy_from_slice(run.a.row(base + place))
+                    });
+                }
+                let mut packed_h = rows_in(h_buffer, if alone { 0 } else { rows }, hidden);
+                let h = if alone {
+                    h.rows_from(base, rows)
+                } else {
+                    each_row(&pack, spans, |row, place| {
+                        packed_h.row_mut(row).copy_from_slice(&h.row(base + place)[..hidden]);
+                    });
+                    packed_h.view()
+                };
+                let rows = Backward {
+                    a: a.reborrow(),
+                    h,
+                    dh: packed_dh.as_mut_slice(),
+                    dh_stride,
+                    carried: packed_carried.reborrow(),
+                    zeros: &mut [],
+                };
+                layer::backward(simd, &pack, &layer, first.view(), rows, None);
+                if !alone {
+                    each_row(&pack, spans, |row, place| da.row_mut(place).copy_from_slice(packed_a.row(row)));
+                }
+                for (rank, sequence) in pack.order().iter().enumerate() {
+                    carried.row_mut(*sequence).copy_from_slice(packed_carried.row(rank));
+                }
+                number += spans.len();
+                done += spans.len();
             }
         });
 
         let rows = xs.rows();
-        let x = View::new(rows.as_slice().expect("checked: row-major"), n, input, input, 1);
-        let dz_view = View::new(dz, n, hidden, stride, 1);
+        let x = in_place(&rows);
+        let da = da.view();
+        let RecurrenceGradient { xs: dxs, initial: dinitial, layer: grad } = gradient;
         if dxs.dim() == (n, input) && dxs.is_standard_layout() {
             dxs.fill(T::zero());
         } else {
             *dxs = Array2::zeros((n, input));
         }
         let dxs = dxs.as_slice_mut().expect("made row-major");
-        ViewMut::new(dxs, n, input, input).each(threads, &|from, dx| {
-            kernel::dot(simd, dz_view.rows_from(from, dx.rows()), cell.wx.view(), dx);
+        ViewMut::new(dxs, n, input, input).each(threads, &|row, mut dx| {
+            for part in parts(*cell) {
+                let part_width = part.gates * hidden;
+                let da = da.rows_from(row, dx.rows()).cols_from(part.block * hidden, part_width);
+                kernel::dot(simd, da, layer.wx.cols_from(part.gate * hidden, part_width), dx.reborrow());
+            }
         });
-        let mut dwx = Sum::zeros(dwx, input, units, kept);
-        dwx.view_mut().each(threads, &|from, dwx| {
-            kernel::weight_product(simd, x.t().rows_from(from, dwx.rows()), dz_view, dwx);
+        in_whole_vectors(grad.wx_mut(), gates, kept, |mut target| {
+            target.reborrow().each(threads, &|row, mut dwx| {
+                for part in parts(*cell) {
+                    let part_width = part.gates * hidden;
+                    let da = da.cols_from(part.block * hidden, part_width);
+                    let to = dwx.reborrow().cols_from(part.gate * hidden, part_width);
+                    kernel::product_onto(simd, x.t().rows_from(row, to.rows()), da, to, Onto::Set);
+                }
+            });
         });
-        dwx.finish();
-        // The states before each row: of the first rows of the sequences h0, then those of the row before.
-        let mut before = kept.zeros(n, units);
-        let before = &mut before.data_mut()[..n * units];
-        for (start, length) in &sequences {
-            before[start * units..][..units].copy_from_slice(&cell.h0[..units]);
-            let (from, to) = (start * units, (start + length - 1) * units);
-            before[from + units..to + units].copy_from_slice(&h[from..to]);
+        // The states before each row: of the first rows of the sequences the initial ones, then those of the row before.
+        let mut before = kept.stale(n, units);
+        for (i, Span { start, length }) in spans.iter().enumerate() {
+            before.row_mut(*start).copy_from_slice(prepared_first.row(i));
+            for row in *start..start + length - 1 {
+                before.row_mut(row + 1).copy_from_slice(&h.row(row)[..hidden]);
+            }
         }
-        let before = View::new(before, n, units, units, 1);
-        let mut dwh = Sum::zeros(dwh, units, units, kept);
-        dwh.view_mut().each(threads, &|from, dwh| {
-            kernel::weight_product(simd, before.t().rows_from(from, dwh.rows()), dz_view, dwh);
+        let before = before.view().cols_from(0, units);
+        in_whole_vectors(grad.wh_mut(), gates, kept, |mut target| {
+            target.reborrow().each(threads, &|row, dwh| {
+                let da = da.cols_from(from, width - from);
+                kernel::product_onto(simd, before.t().rows_from(row, dwh.rows()), da, dwh, Onto::Set);
+            });
         });
-        dwh.finish();
-        let column_sums = |rows: &[T]| {
+        let column_sums = |rows: View<'_, T>, width: usize| {
             let mut sum = buffer();
-            let sum = grow(&mut sum, hidden);
+            grow(&mut sum, width);
             simd.vectorize(
                 #[inline(always)]
-                || rows.chunks_exact(stride).for_each(|row| kernel::add(simd, &row[..hidden], sum)),
+                || (0..rows.rows()).for_each(|row| kernel::add(simd, &rows.row(row)[..width], &mut sum)),
             );
-            Array1::from(sum[..units].to_vec())
+            sum
         };
-        *dbh = column_sums(dz);
-        *dh0_sum = column_sums(dh0);
+        bias_to(*cell, units, &column_sums(da, width), grad);
+        let dh0 = match xs.initial() {
+            None => column_sums(carried.view(), hidden),
+            Some(_) => {
+                let mut zeros = buffer();
+                grow(&mut zeros, hidden);
+                zeros
+            }
+        };
+        grad.h0_mut().iter_mut().zip(dh0.iter()).for_each(|(to, from)| *to = *from);
+        if dinitial.dim() != (spans.len(), units) || !dinitial.is_standard_layout() {
+            *dinitial = Array2::zeros((spans.len(), units));
+        }
+        carried.copy_gates_to(dinitial.as_slice_mut().expect("made row-major"), 1, units);
     }
 }
+
+/// Computes the columns of some gates in their place, or beside it where those of a gate are no whole vectors; the place
+/// beside is returned.
+fn in_whole_vectors<T: Num>(
+    mut target: ArrayViewMut2<'_, T>,
+    gates: usize,
+    kept: &Kept,
+    compute: impl FnOnce(ViewMut<'_, T>),
+) -> Option<Lent<T>> {
+    let (rows, cols) = target.dim();
+    let width = cols / gates;
+    let slice = target.as_slice_mut().expect("made row-major");
+    if width.is_multiple_of(T::LANES) {
+        compute(ViewMut::new(slice, rows, cols, cols));
+        return None;
+    }
+    let mut matrix = kept.stale(rows, gates * padded::<T>(width));
+    compute(matrix.view_mut());
+    matrix.copy_gates_to(slice, gates, width);
+    Some(matrix)
+}
+
+// Not one generic implementation: these are compiled here, once, and not again in every crate that uses them.
+macro_rules! implement {
+    ($($t:ty),*) => {$(
+        impl Recurrence<$t> for Fast {
+            fn forward(&self, layer: Layer<'_, $t>, xs: &Sequences<'_, $t>) -> Result<States<$t>, Error> {
+                Ok(self.states(layer, xs)?.states)
+            }
+
+            fn vjp<'a>(
+                &self,
+                layer: Layer<'a, $t>,
+                xs: &'a Sequences<'a, $t>,
+            ) -> Result<Box<dyn Trace<$t> + 'a>, Error> {
+                let run = self.states(layer, xs)?;
+                let (cpu, pool, kept) = (self.cpu, self.pool.clone(), self.kept.clone());
+                Ok(Box::new(FastTrace { cpu, pool, kept, xs, run }))
+            }
+        }
+    )*};
+}
+implement!(f32, f64);

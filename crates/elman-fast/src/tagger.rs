@@ -1,20 +1,22 @@
 //! Labelling: projections of the whole vocabulary, computed once, and no softmax.
 
-use std::sync::Arc;
+use std::cmp::Reverse;
+use std::sync::{Arc, OnceLock};
 
-use elman::{Error, Feedback, Params, Sentence, Tagger};
+use elman::ndarray::{Array2, ArrayView2};
+use elman::{Batch, Error, Feedback, Params, Tagger, check_places, check_words, context};
 use fearless_simd::Simd;
 
-use crate::batch;
+use crate::batch::project_words;
 use crate::isa::{Cpu, Task};
-use crate::jordan;
 use crate::kernel;
-use crate::matrix::{Bf16Matrix, Buffer, View, ViewMut, buffer, grow, padded, row_stride};
+use crate::layer::{self, Output};
+use crate::matrix::{Buffer, View, ViewMut, buffer, grow, padded, row_stride};
 use crate::num::Num;
-use crate::packed::{self, Packed, Rows};
+use crate::pack::Pack;
 use crate::pool::{Pool, Split};
 use crate::sentence;
-use crate::team::Member;
+use crate::unit;
 use crate::weights::Weights;
 
 /// Sentences that are labelled together in bulk.
@@ -29,21 +31,22 @@ pub(crate) struct FastTagger<T> {
     pool: Pool,
     model: Arc<Model<T>>,
     scratch: Scratch<T>,
+    jobs: Vec<Job>,
+    scores: Array2<T>,
 }
 
 struct Model<T> {
     weights: Weights<T>,
-    /// wh in bf16, if that was asked for and can be; `weights.wh` is then rounded to the same numbers.
-    wh_bf16: Option<Bf16Matrix>,
-    /// `[vocab + 1, window, hidden]`: each embedding times each position's part of wx.
-    table: Option<Buffer<T>>,
+    /// `[vocab + 1, window, gates]`: each embedding times each position's part of wx; `None` if it would take too
+    /// much memory. Made when the first labels are asked for.
+    table: OnceLock<Option<Buffer<T>>>,
 }
 
 struct Scratch<T> {
     sentence: sentence::Scratch<T>,
-    packed: Packed,
-    ids: Vec<usize>,
-    z: Buffer<T>,
+    pack: Pack,
+    a: Buffer<T>,
+    h: Buffer<T>,
     fed_back: Buffer<T>,
     s: Buffer<T>,
 }
@@ -52,9 +55,9 @@ impl<T: Num> Scratch<T> {
     fn new() -> Self {
         Scratch {
             sentence: sentence::Scratch::new(),
-            packed: Packed::default(),
-            ids: Vec::new(),
-            z: buffer(),
+            pack: Pack::default(),
+            a: buffer(),
+            h: buffer(),
             fed_back: buffer(),
             s: buffer(),
         }
@@ -62,32 +65,31 @@ impl<T: Num> Scratch<T> {
 }
 
 impl<T: Num> FastTagger<T> {
-    pub(crate) fn new(cpu: Cpu, pool: Pool, bf16: bool, params: &Params<T>) -> Result<Self, Error> {
-        let mut weights = Weights::new(params)?;
-        if bf16 && size_of::<T>() != size_of::<f32>() {
-            return Err(Error::Unsupported {
-                what: "bf16 weights".to_string(),
-                expected: "a network of f32".to_string(),
-                found: std::any::type_name::<T>().to_string(),
-            });
-        }
-        let wh_bf16 = if bf16 { Bf16Matrix::round(&mut weights.wh) } else { None };
-        let shape = weights.shape;
-        let row = shape.window * row_stride::<T>(shape.hidden);
-        let len = (shape.vocab + 1).checked_mul(row).filter(|len| *len <= MOST_BYTES / size_of::<T>());
-        let table = len.map(|len| {
+    pub(crate) fn new(cpu: Cpu, pool: Pool, params: &Params<T>) -> Result<Self, Error> {
+        unit::check(params.shape().cell)?;
+        let model = Arc::new(Model { weights: Weights::new(params), table: OnceLock::new() });
+        Ok(FastTagger::of(cpu, pool, model))
+    }
+
+    fn of(cpu: Cpu, pool: Pool, model: Arc<Model<T>>) -> Self {
+        let (scratch, jobs, scores) = (Scratch::new(), Vec::new(), Array2::zeros((0, 0)));
+        FastTagger { cpu, pool, model, scratch, jobs, scores }
+    }
+}
+
+impl<T: Num> Model<T> {
+    fn table(&self, cpu: Cpu, pool: &Pool) -> Option<&[T]> {
+        let make = || {
+            let shape = self.weights.shape();
+            let row = shape.window * row_stride::<T>(self.weights.dense.layer().gates_width());
+            let len = (shape.vocab + 1).checked_mul(row).filter(|len| *len <= MOST_BYTES / size_of::<T>())?;
             let mut table = buffer();
             table.resize(len, T::zero());
             let threads = pool.threads();
-            pool.run(|| cpu.run(Project { weights: &weights, table: &mut table, threads }));
-            table
-        });
-        Ok(FastTagger {
-            cpu,
-            pool,
-            model: Arc::new(Model { weights, wh_bf16, table }),
-            scratch: Scratch::new(),
-        })
+            pool.run(|| cpu.run(Project { weights: &self.weights, table: &mut table, threads }));
+            Some(table)
+        };
+        self.table.get_or_init(make).as_deref()
     }
 }
 
@@ -102,173 +104,171 @@ impl<T: Num> Task for Project<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let shape = self.weights.shape;
-        let row = shape.window * row_stride::<T>(shape.hidden);
+        let shape = self.weights.shape();
+        let layer = self.weights.dense.layer();
+        let row = shape.window * row_stride::<T>(layer.gates_width());
         let emb = &self.weights.emb;
         ViewMut::new(self.table, shape.vocab + 1, row, row).each(self.threads, &|from, table| {
-            batch::project(simd, self.weights, &emb.data()[from * emb.stride()..], emb.stride(), table);
+            let e = &emb.data()[from * emb.stride()..];
+            project_words(simd, shape, &layer, e, emb.stride(), table);
         });
     }
 }
 
-impl<T: Num> Tagger for FastTagger<T> {
-    fn label(&mut self, sentence: &Sentence, labels: &mut Vec<usize>) -> Result<(), Error> {
-        sentence.check(&self.model.weights.shape)?;
-        labels.clear();
-        labels.resize(sentence.words().len(), 0);
-        let (model, scratch) = (&self.model, &mut self.scratch);
-        self.cpu.run(Label { model, scratch, sentence, labels });
+impl<T: Num> Tagger<T> for FastTagger<T> {
+    fn scores(&mut self, words: &[u32]) -> Result<ArrayView2<'_, T>, Error> {
+        let shape = self.model.weights.shape();
+        check_words(words, shape)?;
+        self.cpu.run(Scores { weights: &self.model.weights, words, scratch: &mut self.scratch.sentence });
+        if self.scores.dim() != (words.len(), shape.classes) {
+            self.scores = Array2::zeros((words.len(), shape.classes));
+        }
+        for (t, mut row) in self.scores.rows_mut().into_iter().enumerate() {
+            let s = self.scratch.sentence.output(shape, t);
+            row.iter_mut().zip(s).for_each(|(to, from)| *to = *from);
+        }
+        Ok(self.scores.view())
+    }
+
+    fn label_all(&mut self, batch: Batch<'_>, labels: &mut [u32]) -> Result<(), Error> {
+        check_places(batch, labels)?;
+        batch.check_words(self.model.weights.shape())?;
+        let (cpu, model) = (self.cpu, &*self.model);
+        let table = model.table(cpu, &self.pool);
+        let weights = &model.weights;
+        // By length, so that the sentences of a group end together.
+        let mut start = 0;
+        self.jobs.clear();
+        self.jobs.extend((0..batch.len()).map(|sentence| {
+            let job = Job { sentence, start };
+            start += batch.length(sentence);
+            job
+        }));
+        self.jobs.sort_by_key(|job| Reverse(batch.length(job.sentence)));
+        let threads = self.pool.threads();
+        let scratch = &mut self.scratch;
+        if threads == 1 || batch.len() <= GROUP {
+            for jobs in self.jobs.chunks(GROUP) {
+                let write = |place: usize, label| labels[place] = label;
+                cpu.run(Label { weights, table, batch, scratch, jobs, write });
+            }
+            return Ok(());
+        }
+        // Small parts, taken as threads become free: groups differ in length.
+        use rayon::prelude::*;
+        let groups: Vec<Vec<(usize, u32)>> = self.pool.run(|| {
+            let groups = self.jobs.par_chunks(GROUP);
+            let of_group = |scratch: &mut Scratch<T>, jobs: &[Job]| {
+                let mut found = Vec::new();
+                let write = |place, label| found.push((place, label));
+                cpu.run(Label { weights, table, batch, scratch, jobs, write });
+                found
+            };
+            groups.map_init(Scratch::new, of_group).collect()
+        });
+        groups.into_iter().flatten().for_each(|(place, label)| labels[place] = label);
         Ok(())
     }
 
-    fn label_all(&mut self, sentences: &[Sentence]) -> Result<Vec<Vec<usize>>, Error> {
-        sentences.iter().try_for_each(|sentence| sentence.check(&self.model.weights.shape))?;
-        let mut labels: Vec<Vec<usize>> = sentences.iter().map(|s| vec![0; s.words().len()]).collect();
-        // By length, so that the sentences of a group end together.
-        let mut order: Vec<usize> = (0..sentences.len()).collect();
-        order.sort_by_key(|i| std::cmp::Reverse(sentences[*i].words().len()));
-        let mut slots: Vec<Option<&mut [usize]>> = labels.iter_mut().map(|l| Some(&mut l[..])).collect();
-        let jobs = order
-            .iter()
-            .map(|i| Job { sentence: &sentences[*i], labels: slots[*i].take().expect("each once") })
-            .collect::<Vec<_>>();
-        let (cpu, model, threads) = (self.cpu, &self.model, self.pool.threads());
-        let scratch = &mut self.scratch;
-        let mut jobs = jobs;
-        if threads == 1 {
-            cpu.run(LabelAll { model, scratch, jobs: &mut jobs });
-        } else {
-            // Small parts, taken as threads become free: groups differ in length.
-            use rayon::prelude::*;
-            self.pool.run(|| {
-                jobs.par_chunks_mut(GROUP).for_each_init(Scratch::new, |scratch, jobs| {
-                    cpu.run(LabelAll { model, scratch, jobs });
-                });
-            });
-        }
-        drop(jobs);
-        Ok(labels)
+    fn fork(&self) -> Box<dyn Tagger<T>> {
+        Box::new(FastTagger::of(self.cpu, self.pool.clone(), self.model.clone()))
     }
 }
 
-/// One sentence and where its labels go.
-struct Job<'a> {
-    sentence: &'a Sentence,
-    labels: &'a mut [usize],
+/// The probabilities of one sentence.
+struct Scores<'a, T> {
+    weights: &'a Weights<T>,
+    words: &'a [u32],
+    scratch: &'a mut sentence::Scratch<T>,
 }
 
-/// Labels one sentence.
-struct Label<'a, T> {
-    model: &'a Model<T>,
-    scratch: &'a mut Scratch<T>,
-    sentence: &'a Sentence,
-    labels: &'a mut [usize],
-}
-
-impl<T: Num> Task for Label<'_, T> {
+impl<T: Num> Task for Scores<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let mut job = [Job { sentence: self.sentence, labels: self.labels }];
-        label_group(simd, self.model, self.scratch, &mut job);
+        let Scores { weights, words, scratch } = self;
+        scratch.forward(simd, weights, words);
+        scratch.probabilities(simd, weights.shape(), words.len());
     }
 }
 
-/// Labels sentences that are sorted by length, GROUP at a time.
-struct LabelAll<'a, 'b, T> {
-    model: &'a Model<T>,
-    scratch: &'a mut Scratch<T>,
-    jobs: &'a mut [Job<'b>],
+/// One sentence of a batch, and the place of its first label.
+#[derive(Clone, Copy)]
+struct Job {
+    sentence: usize,
+    start: usize,
 }
 
-impl<T: Num> Task for LabelAll<'_, '_, T> {
+/// Labels some sentences, sorted by length, their steps together.
+struct Label<'a, T, W> {
+    weights: &'a Weights<T>,
+    table: Option<&'a [T]>,
+    batch: Batch<'a>,
+    scratch: &'a mut Scratch<T>,
+    jobs: &'a [Job],
+    write: W,
+}
+
+impl<T: Num, W: FnMut(usize, u32)> Task for Label<'_, T, W> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        for jobs in self.jobs.chunks_mut(GROUP) {
-            label_group(simd, self.model, self.scratch, jobs);
-        }
-    }
-}
-
-/// Labels some sentences, their steps together.
-#[inline(always)]
-fn label_group<S: Simd, T: Num>(simd: S, model: &Model<T>, scratch: &mut Scratch<T>, jobs: &mut [Job<'_>]) {
-    let weights = &model.weights;
-    let shape = &weights.shape;
-    let Some(table) = &model.table else {
-        for job in jobs {
-            sentence::forward(
-                simd,
-                &mut Member::alone(),
-                weights,
-                job.sentence.words(),
-                &mut scratch.sentence,
-            );
-            for (t, label) in job.labels.iter_mut().enumerate() {
-                *label = kernel::argmax(scratch.sentence.output(weights, t));
+        let Label { weights, table, batch, scratch, jobs, mut write } = self;
+        let shape = weights.shape();
+        let words_of = |i: usize| batch.sentence(jobs[i].sentence).words;
+        let Some(table) = table else {
+            for (i, job) in jobs.iter().enumerate() {
+                scratch.sentence.forward(simd, weights, words_of(i));
+                for t in 0..words_of(i).len() {
+                    write(job.start + t, kernel::argmax(scratch.sentence.output(shape, t)));
+                }
             }
+            return;
+        };
+        let layer = weights.dense.layer();
+        let (gates, width, hidden) = (layer.gates_width(), layer.width(), layer.hidden());
+        let (stride, h_stride) = (row_stride::<T>(width), row_stride::<T>(shape.hidden));
+        let (classes, s_stride) = (padded::<T>(shape.classes), row_stride::<T>(shape.classes));
+        scratch.pack.pack(jobs.len(), |i| words_of(i).len());
+        let pack = &scratch.pack;
+        let rows = pack.rows();
+        let a = grow(&mut scratch.a, rows * stride);
+        let h = grow(&mut scratch.h, rows * h_stride);
+        let s = grow(&mut scratch.s, rows * s_stride);
+        simd.vectorize(
+            #[inline(always)]
+            || {
+                for (row, i, t) in pack.each_row() {
+                    let ids = context(words_of(i), t, shape).map(|id| id as usize);
+                    let widths = (gates, row_stride::<T>(gates));
+                    let a = &mut a[row * stride..][..width];
+                    kernel::sum_rows(simd, layer.bias, table, widths, shape.window, ids, a);
+                }
+            },
+        );
+        for row in s.chunks_exact_mut(s_stride) {
+            row[..classes].copy_from_slice(&weights.dense.b);
         }
-        return;
-    };
-    let (hidden, stride) = (padded::<T>(shape.hidden), row_stride::<T>(shape.hidden));
-    let s_stride = row_stride::<T>(shape.classes);
-    let packed = &mut scratch.packed;
-    packed.pack(0, jobs.len(), |i| jobs[i].sentence.words().len());
-    let packed = &*packed;
-    let rows = packed.rows();
-    let z = grow(&mut scratch.z, rows * stride);
-    let ids = &mut scratch.ids;
-    simd.vectorize(
-        #[inline(always)]
-        || {
-            for (row, i, t) in packed.each_row() {
-                ids.clear();
-                ids.extend(jobs[i].sentence.context(t, shape));
-                let z = &mut z[row * stride..][..hidden];
-                kernel::sum_rows(simd, &weights.bh, table, stride, shape.window, ids, z);
-            }
-        },
-    );
-    let s = grow(&mut scratch.s, rows * s_stride);
-    match shape.feedback {
-        Feedback::Hidden => logits(simd, model, packed, z, s),
-        Feedback::Output => {
+        let (w, w_padded) = (weights.dense.w.view(), weights.dense.w.view_padded());
+        let output = (shape.feedback == Feedback::Output).then(|| {
             let fed_back = grow(&mut scratch.fed_back, rows * s_stride);
-            let mut rows = Rows { h: z, fed_back, s, dz: &mut [], dh0: &mut [] };
-            jordan::forward(simd, packed, weights, &mut rows);
-        }
-    }
-    for (row, i, t) in packed.each_row() {
-        jobs[i].labels[t] = kernel::argmax(&scratch.s[row * s_stride..][..shape.classes]);
-    }
-}
-
-/// The logits of packed sentences, from what their inputs give: the states are written over it.
-#[inline(always)]
-fn logits<S: Simd, T: Num>(simd: S, model: &Model<T>, packed: &Packed, z: &mut [T], s: &mut [T]) {
-    let weights = &model.weights;
-    let shape = &weights.shape;
-    let (hidden, stride) = (padded::<T>(shape.hidden), row_stride::<T>(shape.hidden));
-    let (classes, s_stride) = (padded::<T>(shape.classes), row_stride::<T>(shape.classes));
-    let rows = packed.rows();
-    match (&model.wh_bf16, packed.order()) {
-        // One sentence is bound by reading wh; several are bound by the sums.
-        (Some(wh), [_]) => {
-            for t in 0..rows {
-                let (before, z) = z.split_at_mut(t * stride);
-                let h_prev = if t == 0 { &weights.h0 } else { &before[(t - 1) * stride..] };
-                kernel::step_bf16(simd, t, h_prev, wh, &mut z[..hidden]);
+            for row in fed_back.chunks_exact_mut(s_stride).take(jobs.len()) {
+                row[..classes].copy_from_slice(&weights.dense.h0);
             }
+            Output { w, w_padded, s: &mut *s, fed_back, stride: s_stride }
+        });
+        let in_loop = output.is_some();
+        let first = View::new(&weights.dense.h0, jobs.len(), layer.wh.rows(), 0, 1);
+        let a = ViewMut::new(a, rows, width, stride);
+        layer::forward(simd, pack, &layer, first, a, ViewMut::new(h, rows, hidden, h_stride), output);
+        if !in_loop {
+            let states = View::new(h, rows, shape.hidden, h_stride, 1);
+            kernel::product(simd, states, w, ViewMut::new(s, rows, classes, s_stride));
         }
-        _ => packed::forward(simd, packed, &weights.h0, weights.wh.view(), z, stride),
+        for (row, i, t) in pack.each_row() {
+            write(jobs[i].start + t, kernel::argmax(&s[row * s_stride..][..shape.classes]));
+        }
     }
-
-    for row in s.chunks_exact_mut(s_stride) {
-        row[..classes].copy_from_slice(&weights.b);
-    }
-    let states = View::new(z, rows, shape.hidden, stride, 1);
-    kernel::product(simd, states, weights.w.view(), ViewMut::new(s, rows, classes, s_stride));
 }

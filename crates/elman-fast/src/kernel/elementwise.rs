@@ -5,6 +5,7 @@
 use fearless_simd::{Simd, prelude::*};
 
 use crate::num::Num;
+use crate::unit::Function;
 
 /// Applies `f` to each vector of a slice.
 #[inline(always)]
@@ -24,14 +25,14 @@ fn zip<S: Simd, T: Num>(simd: S, x: &[T], y: &mut [T], f: impl Fn(T::V<S>, T::V<
     }
 }
 
-/// `x = sigmoid(x)`.
+/// `x = f(x)`.
 #[inline(always)]
-pub(crate) fn sigmoid<S: Simd, T: Num>(simd: S, x: &mut [T]) {
+pub(crate) fn apply<S: Simd, T: Num>(simd: S, f: impl Function, x: &mut [T]) {
     map(
         simd,
         x,
         #[inline(always)]
-        |x| T::sigmoid_each(simd, x),
+        |x| f.value::<S, T>(simd, x),
     );
 }
 
@@ -70,42 +71,43 @@ pub(crate) fn add<S: Simd, T: Num>(simd: S, x: &[T], y: &mut [T]) {
     );
 }
 
-/// `z = bias + sum over o of table[ids[o], o]`, the table being `[ids, window, hidden]` with this stride
-/// between its rows: the input of a word from the projections of the words around it.
+/// `y += factor · x`, in one rounding where multiply-add is fused.
+#[inline(always)]
+pub(crate) fn add_scaled<S: Simd, T: Num>(simd: S, factor: T, x: &[T], y: &mut [T]) {
+    let factor = T::V::<S>::splat(simd, factor);
+    zip(
+        simd,
+        x,
+        y,
+        #[inline(always)]
+        |x, y| x.mul_add(factor, y),
+    );
+}
+
+/// `z = bias`, and to its first `width` numbers `+ sum over o of table[ids[o], o]`, the table being
+/// `[ids, window, width]` with this stride between its rows: the input of a word from the projections of the words
+/// around it.
 #[inline(always)]
 pub(crate) fn sum_rows<S: Simd, T: Num>(
     simd: S,
     bias: &[T],
     table: &[T],
-    stride: usize,
+    (width, stride): (usize, usize),
     window: usize,
-    ids: &[usize],
+    ids: impl Iterator<Item = usize>,
     z: &mut [T],
 ) {
     z.copy_from_slice(bias);
-    for (o, id) in ids.iter().enumerate() {
-        add(simd, &table[(id * window + o) * stride..][..z.len()], z);
+    for (o, id) in ids.enumerate() {
+        add(simd, &table[(id * window + o) * stride..][..width], &mut z[..width]);
     }
 }
 
-/// `dz = dh ∘ h ∘ (1 - h)`, written over dh: through the sigmoid.
-#[inline(always)]
-pub(crate) fn through_sigmoid<S: Simd, T: Num>(simd: S, h: &[T], dh: &mut [T]) {
-    let one = T::V::<S>::splat(simd, T::one());
-    zip(
-        simd,
-        h,
-        dh,
-        #[inline(always)]
-        |h, dh| dh * h * (one - h),
-    );
-}
-
-/// `row = softmax(row)` and the logarithm of the softmax's denominator plus the maximum, so that
-/// `-ln row[label] = log_sum - logit[label]` without leaving the numbers' range. Columns of padding must be
+/// `row = softmax(row)`. Returns the largest logit and the logarithm of the softmax's denominator, so that
+/// `-ln row[label] = log_sum + (largest - logit[label])` without leaving the numbers' range. Columns of padding must be
 /// minus infinity.
 #[inline(always)]
-pub(crate) fn softmax<S: Simd, T: Num>(simd: S, row: &mut [T]) -> T {
+pub(crate) fn softmax<S: Simd, T: Num>(simd: S, row: &mut [T]) -> (T, T) {
     let mut largest = T::V::<S>::splat(simd, T::from_f64(f64::NEG_INFINITY));
     for x in row.chunks_exact(T::LANES) {
         largest = largest.max(T::V::<S>::from_slice(simd, x));
@@ -120,7 +122,7 @@ pub(crate) fn softmax<S: Simd, T: Num>(simd: S, row: &mut [T]) -> T {
     }
     let sum = T::fold::<S>(sum);
     scale(simd, T::one() / sum, row);
-    sum.ln() + largest
+    (largest, sum.ln())
 }
 
 /// From a row of logits the derivative of `-ln softmax(row)[label]` by the logits, times `scale`:
@@ -128,10 +130,10 @@ pub(crate) fn softmax<S: Simd, T: Num>(simd: S, row: &mut [T]) -> T {
 #[inline(always)]
 pub(crate) fn derive_softmax<S: Simd, T: Num>(simd: S, row: &mut [T], label: usize, scale_by: T) -> T {
     let logit = row[label];
-    let log_sum = softmax(simd, row);
+    let (largest, log_sum) = softmax(simd, row);
     row[label] -= T::one();
     scale(simd, scale_by, row);
-    log_sum - logit
+    log_sum + (largest - logit)
 }
 
 /// `dy += s ∘ (ds - sum of s ∘ ds)`: from the derivative by `s = softmax(y)` to that by y.
@@ -173,14 +175,15 @@ pub(crate) fn normalise<S: Simd, T: Num>(simd: S, row: &mut [T]) {
 
 /// The index of the first largest of the numbers.
 #[inline(always)]
-pub(crate) fn argmax<T: Num>(row: &[T]) -> usize {
+pub(crate) fn argmax<T: Num>(row: &[T]) -> u32 {
     let mut best = 0;
     for (i, x) in row.iter().enumerate() {
         if *x > row[best] {
             best = i;
         }
     }
-    best
+    // As many classes as 32 bits can count, at most (Shape::check).
+    best as u32
 }
 
 #[cfg(test)]

@@ -11,5 +11,5 @@ mod step;
 
 pub(crate) use dot::{Blocks, dot, dot_blocks, dot_row};
 pub(crate) use elementwise::*;
-pub(crate) use product::{gemm, product, weight_product};
-pub(crate) use step::{step, step_bf16};
+pub(crate) use product::{Onto, gemm, product, product_onto};
+pub(crate) use step::{step, step_in_place};

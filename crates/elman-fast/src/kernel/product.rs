@@ -15,25 +15,55 @@ const fn tile_of(native_lanes: usize) -> (usize, usize) {
     }
 }
 
+/// Where the product goes. (Each element is one chain `sum = fma(a[r][k], b[k][j], sum)` for k ascending.)
+#[derive(Clone, Copy)]
+pub(crate) enum Onto<T> {
+    /// `C += A·B`: the chain goes on from C.
+    Add,
+    /// `C = A·B`: the chain begins at 0; C is not read.
+    Set,
+    /// `C += factor · (A·B)`: the chain begins at 0, then `c = fma(sum, factor, c)`. A gradient that is applied and
+    /// never stored, to the same bits as if it were.
+    AddScaled(T),
+}
+
 /// `C[rows, cols] += A[rows, depth] · B[depth, cols]`.
 ///
 /// Each element is one chain: `c = fma(a[r][k], b[k][j], c)` for k ascending, however the work is blocked.
 /// `cols` must be a multiple of LANES.
 #[inline(always)]
 pub(crate) fn product<S: Simd, T: Num>(simd: S, a: View<'_, T>, b: View<'_, T>, c: ViewMut<'_, T>) {
+    product_onto(simd, a, b, c, Onto::Add);
+}
+
+/// [`product`], but the result goes where `onto` says.
+#[inline(always)]
+pub(crate) fn product_onto<S: Simd, T: Num>(
+    simd: S,
+    a: View<'_, T>,
+    b: View<'_, T>,
+    c: ViewMut<'_, T>,
+    onto: Onto<T>,
+) {
     simd.vectorize(
         #[inline(always)]
-        || product_here(simd, a, b, c),
+        || product_here(simd, a, b, c, onto),
     );
 }
 
 #[inline(always)]
-fn product_here<S: Simd, T: Num>(simd: S, a: View<'_, T>, b: View<'_, T>, mut c: ViewMut<'_, T>) {
+fn product_here<S: Simd, T: Num>(
+    simd: S,
+    a: View<'_, T>,
+    b: View<'_, T>,
+    mut c: ViewMut<'_, T>,
+    onto: Onto<T>,
+) {
     let (rows, depth, cols) = (c.rows(), a.cols(), c.cols());
     assert_eq!((a.rows(), b.rows(), b.cols()), (rows, depth, cols), "shapes of a product");
     assert_eq!(b.col_stride(), 1, "columns of B are adjacent");
     assert_eq!(cols % T::LANES, 0, "columns are whole vectors");
-    if rows == 0 || depth == 0 {
+    if rows == 0 {
         return;
     }
     let (max_rows, max_vectors) = const { tile_of(<S::f32s as SimdBase<S>>::LEN) };
@@ -42,11 +72,14 @@ fn product_here<S: Simd, T: Num>(simd: S, a: View<'_, T>, b: View<'_, T>, mut c:
     let max_rows = if depth <= 64 { max_rows.min(6) } else { max_rows };
     // Blocks of depth and columns so small that B's block stays in the second-level cache while the rows
     // pass; a chain goes on from where it was stored.
-    let block_depth = if depth * cols * size_of::<T>() > 512 << 10 && rows > max_rows { 256 } else { depth };
+    let whole = matches!(onto, Onto::AddScaled(_));
+    let large = depth * cols * size_of::<T>() > 512 << 10 && rows > max_rows && !whole;
+    let block_depth = if large { 256 } else { depth };
     let tiles = rows.div_ceil(max_rows);
     let mut k = 0;
-    while k < depth {
+    loop {
         let block = block_depth.min(depth - k);
+        let onto = if k > 0 { Onto::Add } else { onto };
         for tile in 0..tiles {
             let (from, to) = (tile * rows / tiles, (tile + 1) * rows / tiles);
             let mut j = 0;
@@ -55,21 +88,24 @@ fn product_here<S: Simd, T: Num>(simd: S, a: View<'_, T>, b: View<'_, T>, mut c:
                 let a = a.rows_from(from, to - from).cols_from(k, block);
                 let b = b.rows_from(k, block).cols_from(j, vectors * T::LANES);
                 let c = c.reborrow().rows_from(from, to - from).cols_from(j, vectors * T::LANES);
-                tile_rows(simd, a, b, c);
+                tile_rows(simd, a, b, c, onto);
                 j += vectors * T::LANES;
             }
         }
         k += block;
+        if k >= depth {
+            break;
+        }
     }
 }
 
 /// Chooses the tile's size.
 #[inline(always)]
-fn tile_rows<S: Simd, T: Num>(simd: S, a: View<'_, T>, b: View<'_, T>, c: ViewMut<'_, T>) {
+fn tile_rows<S: Simd, T: Num>(simd: S, a: View<'_, T>, b: View<'_, T>, c: ViewMut<'_, T>, onto: Onto<T>) {
     macro_rules! by_rows {
         ($vectors:literal: $($rows:literal)*) => {
             match c.rows() {
-                $($rows => tile::<S, T, $rows, $vectors>(simd, a, b, c),)*
+                $($rows => tile::<S, T, $rows, $vectors>(simd, a, b, c, onto),)*
                 rows => unreachable!("a tile of {rows} rows"),
             }
         };
@@ -90,6 +126,7 @@ fn tile<S: Simd, T: Num, const R: usize, const V: usize>(
     a: View<'_, T>,
     b: View<'_, T>,
     mut c: ViewMut<'_, T>,
+    onto: Onto<T>,
 ) {
     let depth = a.cols();
     assert_eq!((a.rows(), c.rows(), b.rows()), (R, R, depth));
@@ -101,9 +138,11 @@ fn tile<S: Simd, T: Num, const R: usize, const V: usize>(
     // sizes are those asserted above: r < R rows of A and C, k < depth columns of A and rows of B, and
     // V vectors of adjacent columns of B and C. C is borrowed mutably, so it overlaps neither.
     unsafe {
-        for r in 0..R {
-            for v in 0..V {
-                sums[r][v] = load(simd, c.add(r * c_row + v * T::LANES));
+        if let Onto::Add = onto {
+            for r in 0..R {
+                for v in 0..V {
+                    sums[r][v] = load(simd, c.add(r * c_row + v * T::LANES));
+                }
             }
         }
         for k in 0..depth {
@@ -120,7 +159,14 @@ fn tile<S: Simd, T: Num, const R: usize, const V: usize>(
         }
         for r in 0..R {
             for v in 0..V {
-                store(sums[r][v], c.add(r * c_row + v * T::LANES));
+                let c = c.add(r * c_row + v * T::LANES);
+                let result = match onto {
+                    Onto::Add | Onto::Set => sums[r][v],
+                    Onto::AddScaled(factor) => {
+                        sums[r][v].mul_add(T::V::<S>::splat(simd, factor), load(simd, c))
+                    }
+                };
+                store(result, c);
             }
         }
     }
@@ -144,18 +190,6 @@ pub(super) unsafe fn load<S: Simd, T: Num>(simd: S, from: *const T) -> T::V<S> {
 pub(super) unsafe fn store<S: Simd, V: SimdBase<S>>(vector: V, to: *mut V::Element) {
     // SAFETY: the caller's promise.
     vector.store_slice(unsafe { std::slice::from_raw_parts_mut(to, V::LEN) });
-}
-
-/// [`product`] for a weight's gradient, `Aᵀ·B` summed over many rows: through matrixmultiply where that is
-/// as fast, which is where the weights no longer fit in the second-level cache. The choice depends on the
-/// shapes of the whole sum alone, not on how its rows are shared among threads.
-#[inline(always)]
-pub(crate) fn weight_product<S: Simd, T: Num>(simd: S, a: View<'_, T>, b: View<'_, T>, c: ViewMut<'_, T>) {
-    if b.cols() >= 512 && a.cols() >= 128 {
-        gemm(a, b, c);
-    } else {
-        product(simd, a, b, c);
-    }
 }
 
 /// [`product`] through matrixmultiply, which blocks for the caches: for large shapes.

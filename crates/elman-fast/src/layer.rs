@@ -1,0 +1,233 @@
+//! The loop over time, forwards and backwards, for any cell and any pack of sequences. One sentence is a pack of one.
+
+use fearless_simd::Simd;
+
+use crate::kernel;
+use crate::matrix::{View, ViewMut};
+use crate::num::Num;
+use crate::pack::Pack;
+use crate::unit::{backward_row, forward_row, parts, with_function, with_unit};
+use crate::weights::LayerView;
+
+/// The output of a Jordan network, which is computed within the loop because it is fed back.
+pub(crate) struct Output<'a, T> {
+    /// Hidden to output, `[hidden, classes]`, and the same with rows of padding.
+    pub(crate) w: View<'a, T>,
+    pub(crate) w_padded: View<'a, T>,
+    /// `[rows, classes]`: the biases, over which the logits are written; backwards it has the derivatives of the
+    /// losses by them, and gets those that the step after carries back.
+    pub(crate) s: &'a mut [T],
+    /// `[rows, classes]`: the probabilities that a row's step gets from the step before. The caller sets those of the
+    /// first steps.
+    pub(crate) fed_back: &'a mut [T],
+    pub(crate) stride: usize,
+}
+
+/// `a += x·wx`, each part of the gates into its blocks: the input's share of the pre-activations.
+pub(crate) fn project<S: Simd, T: Num>(
+    simd: S,
+    layer: &LayerView<'_, T>,
+    x: View<'_, T>,
+    mut a: ViewMut<'_, T>,
+) {
+    let hidden = layer.hidden();
+    for part in parts(layer.cell) {
+        let wx = layer.wx.cols_from(part.gate * hidden, part.gates * hidden);
+        let a = a.reborrow().cols_from(part.block * hidden, part.gates * hidden);
+        kernel::product(simd, x, wx, a);
+    }
+}
+
+/// All steps. `a`, `[rows, blocks]`, has the input's share of the pre-activations and gets the values that
+/// [`backward`] needs; `h`, `[rows, hidden]`, gets the states. The first steps start from the rows of `first`. In a
+/// Jordan network the `output` is fed back, otherwise the state is.
+pub(crate) fn forward<S: Simd, T: Num>(
+    simd: S,
+    pack: &Pack,
+    layer: &LayerView<'_, T>,
+    first: View<'_, T>,
+    mut a: ViewMut<'_, T>,
+    mut h: ViewMut<'_, T>,
+    mut output: Option<Output<'_, T>>,
+) {
+    let (a_stride, h_stride) = (a.row_stride(), h.row_stride());
+    let (a, h) = (a.as_mut_slice(), h.as_mut_slice());
+    for t in 0..pack.steps() {
+        let (offset, active) = (pack.offset(t), pack.active(t));
+        let (before, now) = h.split_at_mut(offset * h_stride);
+        let fed_back = match (&output, t.checked_sub(1)) {
+            (Some(output), _) => {
+                let rows = &output.fed_back[offset * output.stride..];
+                View::new(rows, active, layer.wh.rows(), output.stride, 1)
+            }
+            (None, None) => first.rows_from(0, active),
+            (None, Some(t)) => {
+                View::new(&before[pack.offset(t) * h_stride..], active, layer.wh.rows(), h_stride, 1)
+            }
+        };
+        let now = ViewMut::new(now, active, layer.hidden(), h_stride);
+        let a = ViewMut::new(&mut a[offset * a_stride..], active, layer.width(), a_stride);
+        step(simd, t, layer, fed_back, a, now);
+        if let Some(output) = &mut output {
+            let now = View::new(&h[offset * h_stride..], active, layer.units, h_stride, 1);
+            feed_back(simd, pack, t, now, output);
+        }
+    }
+}
+
+/// One step of some sequences, of each a row.
+fn step<S: Simd, T: Num>(
+    simd: S,
+    t: usize,
+    layer: &LayerView<'_, T>,
+    fed_back: View<'_, T>,
+    mut a: ViewMut<'_, T>,
+    mut h: ViewMut<'_, T>,
+) {
+    let (rows, from, width, hidden) = (a.rows(), layer.fed_back_from(), layer.width(), layer.hidden());
+    if rows == 1 {
+        let (a, h) = (&mut a.as_mut_slice()[..width], &mut h.as_mut_slice()[..hidden]);
+        let fed_back = fed_back.row(0);
+        match layer.cell.activation() {
+            Some(f) => with_function!(f, f => kernel::step(simd, t, fed_back, layer.wh, a, h, f)),
+            None => {
+                kernel::step_in_place(simd, t, fed_back, layer.wh, &mut a[from..]);
+                with_unit!(layer.cell, unit => simd.vectorize(
+                    #[inline(always)]
+                    || forward_row(simd, unit, a, fed_back, h),
+                ));
+            }
+        }
+        return;
+    }
+    kernel::product(simd, fed_back, layer.wh, a.reborrow().cols_from(from, width - from));
+    let (a_stride, h_stride) = (a.row_stride(), h.row_stride());
+    let (a, h) = (a.as_mut_slice(), h.as_mut_slice());
+    with_unit!(layer.cell, unit => simd.vectorize(
+        #[inline(always)]
+        || {
+            for (i, (a, h)) in a.chunks_mut(a_stride).zip(h.chunks_mut(h_stride)).take(rows).enumerate() {
+                forward_row(simd, unit, a, fed_back.row(i), &mut h[..hidden]);
+            }
+        },
+    ));
+}
+
+/// The logits of a Jordan network's step, and the probabilities that its next step gets.
+fn feed_back<S: Simd, T: Num>(simd: S, pack: &Pack, t: usize, h: View<'_, T>, output: &mut Output<'_, T>) {
+    let (classes, stride) = (output.w.cols(), output.stride);
+    let s = &mut output.s[pack.offset(t) * stride..];
+    kernel::product(simd, h, output.w, ViewMut::new(s, h.rows(), classes, stride));
+    if t + 1 < pack.steps() {
+        let next = output.fed_back[pack.offset(t + 1) * stride..].chunks_exact_mut(stride);
+        let rows = next.zip(s.chunks_exact(stride)).take(pack.active(t + 1));
+        simd.vectorize(
+            #[inline(always)]
+            || {
+                for (probabilities, logits) in rows {
+                    probabilities[..classes].copy_from_slice(&logits[..classes]);
+                    kernel::softmax(simd, &mut probabilities[..classes]);
+                }
+            },
+        );
+    }
+}
+
+/// The rows of a pack that [`backward`] reads and writes, each with its stride.
+pub(crate) struct Backward<'a, T> {
+    /// What [`forward`] left, `[rows, blocks]`; the gradients of the pre-activations are written over it.
+    pub(crate) a: ViewMut<'a, T>,
+    /// The states, `[rows, hidden]`.
+    pub(crate) h: View<'a, T>,
+    /// The gradients of the states from outside the recurrence, `[rows, hidden]`; those of a Jordan network are
+    /// written there.
+    pub(crate) dh: &'a mut [T],
+    pub(crate) dh_stride: usize,
+    /// A row for each sequence by rank, as wide as the value that is fed back: the gradients of the last states from
+    /// outside, over which those of the initial values are written.
+    pub(crate) carried: ViewMut<'a, T>,
+    /// Zeros, `[hidden]`, for a Jordan network.
+    pub(crate) zeros: &'a mut [T],
+}
+
+/// All steps backwards: from `dh[t]` and the gradient that the step after carries back, the gradients `da[t]` of the
+/// pre-activations; what `t` carries back is `da[t]·whᵀ`, and the part that the cell hands on by itself.
+pub(crate) fn backward<S: Simd, T: Num>(
+    simd: S,
+    pack: &Pack,
+    layer: &LayerView<'_, T>,
+    first: View<'_, T>,
+    rows: Backward<'_, T>,
+    mut output: Option<Output<'_, T>>,
+) {
+    let Backward { mut a, h, dh, dh_stride, mut carried, zeros } = rows;
+    let (from, width, hidden) = (layer.fed_back_from(), layer.width(), layer.hidden());
+    let a_stride = a.row_stride();
+    let (carried_width, carried_stride) = (carried.cols(), carried.row_stride());
+    let (a, carried) = (a.as_mut_slice(), carried.as_mut_slice());
+    for t in (0..pack.steps()).rev() {
+        let (offset, active) = (pack.offset(t), pack.active(t));
+        let dh = &mut dh[offset * dh_stride..];
+        let a = &mut a[offset * a_stride..];
+        if let Some(output) = &mut output {
+            let dh = ViewMut::new(dh, active, hidden, dh_stride);
+            through_output(simd, pack, t, carried, output, dh);
+        }
+        let before = match t.checked_sub(1) {
+            None => first,
+            Some(t) => h.rows_from(pack.offset(t), active),
+        };
+        with_unit!(layer.cell, unit => simd.vectorize(
+            #[inline(always)]
+            || {
+                for i in 0..active {
+                    let (a, h, dh) = (&mut a[i * a_stride..], h.row(offset + i), &dh[i * dh_stride..]);
+                    let carried = if output.is_some() { &mut zeros[..hidden] } else {
+                        &mut carried[i * carried_stride..][..hidden]
+                    };
+                    backward_row(simd, unit, a, before.row(i), h, dh, carried);
+                }
+            },
+        ));
+        if output.is_some() {
+            carried[..active * carried_stride].fill(T::zero());
+        }
+        if active == 1 {
+            kernel::dot_row(simd, t, &a[from..width], layer.wh_padded, &mut carried[..carried_width]);
+        } else {
+            let da = View::new(a, active, width, a_stride, 1).cols_from(from, width - from);
+            let carried = ViewMut::new(carried, active, carried_width, carried_stride);
+            kernel::dot(simd, da, layer.wh_padded, carried);
+        }
+    }
+}
+
+/// The gradients of a Jordan network's states: through the logits, which the losses and the steps after have gradients
+/// for, `ds[t] += (diag(s[t]) - s[t]·s[t]ᵀ)·carried` and `dh[t] = ds[t]·wᵀ`.
+fn through_output<S: Simd, T: Num>(
+    simd: S,
+    pack: &Pack,
+    t: usize,
+    carried: &[T],
+    output: &mut Output<'_, T>,
+    mut dh: ViewMut<'_, T>,
+) {
+    let (classes, stride) = (output.w.cols(), output.stride);
+    let active = pack.active(t);
+    let s = &mut output.s[pack.offset(t) * stride..];
+    if t + 1 < pack.steps() {
+        let probabilities = output.fed_back[pack.offset(t + 1) * stride..].chunks_exact(stride);
+        let rows = carried.chunks_exact(stride).zip(probabilities).take(pack.active(t + 1));
+        simd.vectorize(
+            #[inline(always)]
+            || {
+                for (ds, (carried, s)) in s.chunks_exact_mut(stride).zip(rows) {
+                    kernel::through_softmax(simd, &s[..classes], &carried[..classes], &mut ds[..classes]);
+                }
+            },
+        );
+    }
+    let dh_stride = dh.row_stride();
+    dh.as_mut_slice()[..active * dh_stride].fill(T::zero());
+    kernel::dot(simd, View::new(s, active, classes, stride, 1), output.w_padded, dh);
+}
