@@ -145,11 +145,11 @@ pub(crate) fn backward<T: Real, S: Layout>(
     let none = Array1::zeros(initial.len());
     let before = concatenate![Axis(0), initial.insert_axis(Axis(0)), fed_back];
     let (carried, dx) = scan()
-        .sequences((0..x.nrows(), &x, Input(&before).taps([-1, 0])))
+        .sequences((0..x.nrows(), &x, Input(&before).taps([-1])))
         .outputs_info((Initial(after_the_end), None))
         .n_steps(steps)
         .go_backwards(true)
-        .run(|(t, x, [before, _]), (carried, ())| {
+        .run(|(t, x, [before]), (carried, ())| {
             let dh = dh(t, carried, grad);
             step_backward(layer, x, before, dh.view(), grad)
         })?;

@@ -9,12 +9,11 @@ use crate::Reference;
 pub(crate) struct ReferenceLearner<T> {
     reference: Reference,
     params: Params<T>,
-    grad: Params<T>,
 }
 
 impl<T: Real> ReferenceLearner<T> {
-    pub(crate) fn new(reference: Reference, params: Params<T>) -> Result<Self, Error> {
-        Ok(ReferenceLearner { reference, grad: Params::zeros(params.shape())?, params })
+    pub(crate) fn new(reference: Reference, params: Params<T>) -> Self {
+        ReferenceLearner { reference, params }
     }
 }
 
@@ -56,11 +55,10 @@ impl<T: Real> Learner<T> for ReferenceLearner<T> {
 
     fn step(&mut self, batch: Batch<'_>, update: &mut Update<T>) -> Result<T, Error> {
         update.check()?;
-        let mut grad = std::mem::replace(&mut self.grad, Params::zeros(self.params.shape())?);
-        let loss = self.reference.gradient(&self.params, batch, &mut grad);
-        let applied = loss.and_then(|loss| self.apply(&grad, batch, update).map(|()| loss));
-        self.grad = grad;
-        applied
+        let mut grad = Params::zeros(self.params.shape())?;
+        let loss = self.reference.gradient(&self.params, batch, &mut grad)?;
+        self.apply(&grad, batch, update)?;
+        Ok(loss)
     }
 
     fn params(&self) -> Params<T> {

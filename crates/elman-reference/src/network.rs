@@ -98,8 +98,8 @@ fn add_gradient<T: Real>(
 }
 
 impl Reference {
-    /// The sum of the sentences' losses; into `grad`, which is all zeros, `share` times its gradient: that of a chunk
-    /// sentence by sentence, that of a larger batch as the sum of its halves.
+    /// `share` times the sum of the sentences' losses; adds its gradient to `grad`, which is all zeros. Of a chunk both
+    /// are summed sentence by sentence; of a larger batch they are the sums of its halves.
     fn sum<T: Real>(
         &self,
         params: &Params<T>,
@@ -108,10 +108,11 @@ impl Reference {
         grad: &mut Params<T>,
     ) -> Result<T, Error> {
         let Some((left, right)) = batch.halves() else {
-            return batch.iter().try_fold(T::zero(), |loss, sentence| {
+            let losses = batch.iter().try_fold(T::zero(), |losses, sentence| {
                 let steps = self.gradient_steps(sentence.words.len());
-                Ok(loss + add_gradient(params, sentence, share, steps, grad)?)
+                Ok(losses + add_gradient(params, sentence, share, steps, grad)?)
             });
+            return losses.map(|losses| share * losses);
         };
         let mut by_right = Params::zeros(params.shape())?;
         let loss = self.sum(params, left, share, grad)? + self.sum(params, right, share, &mut by_right)?;
@@ -132,7 +133,7 @@ impl Reference {
         grad.check(params.shape())?;
         batch.check(&params.shape())?;
         grad.as_mut_slice().fill(T::zero());
-        Ok(share * self.sum(params, batch, share, grad)?)
+        self.sum(params, batch, share, grad)
     }
 }
 
@@ -152,7 +153,7 @@ impl<T: Real> Network<T> for Reference {
     }
 
     fn learner(&self, params: Params<T>) -> Result<Box<dyn Learner<T>>, Error> {
-        Ok(Box::new(ReferenceLearner::new(*self, params)?))
+        Ok(Box::new(ReferenceLearner::new(*self, params)))
     }
 
     fn tagger(&self, params: &Params<T>) -> Result<Box<dyn Tagger<T>>, Error> {

@@ -36,7 +36,7 @@ impl Unit<1> for Activation {
         let a = zx + zh;
         match self {
             Activation::Tanh => a.tanh(),
-            Activation::Relu if a < T::zero() => T::zero(),
+            Activation::Relu if a <= T::zero() => T::zero(),
             Activation::Relu => a,
             _ => sigmoid(a),
         }

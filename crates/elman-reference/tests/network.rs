@@ -1,306 +1,371 @@
-//! What the network means: h0, repeated words and padding, truncation, the learner, the tagger, the doors.
+//! The meaning of the network: h0, repeated words and padding, batches, truncation, cuts, the learner, the tagger, and
+//! the inputs that are refused.
 
-use std::slice::from_ref;
+mod common;
 
 use approx::assert_abs_diff_eq;
-use elman::ndarray::{Array1, Array2, Axis, s};
-use elman::{Cell, Error, Feedback, Labelled, Network, Params, Recurrence, Sentence, Sequences, Shape};
+use common::{gradient, networks, numbers, one, params, sentences, sequences};
+use elman::ndarray::{Array1, Array2, ArrayView1, Axis, concatenate, s};
+use elman::{
+    Batch, Cell, Error, Feedback, Layer, LayerParams, LayerShape, Network, Params, Recurrence,
+    RecurrenceGradient, Sentences, Sequences, Shape, Update,
+};
 use elman_reference::Reference;
 
-const SHAPE: Shape =
-    Shape { vocab: 6, embed: 2, window: 3, hidden: 3, classes: 4, feedback: Feedback::Hidden };
-const JORDAN: Shape = Shape { feedback: Feedback::Output, ..SHAPE };
+const SHAPE: Shape = Shape { vocab: 6, embed: 2, window: 3, hidden: 3, classes: 4, ..Shape::ELMAN };
 
-fn params(shape: Shape) -> Params<f64> {
-    let mut params = Params::init(shape, 5).unwrap().map(|v: f64| 3.0 * v);
-    for (i, v) in params.bh.iter_mut().chain(&mut params.b).chain(&mut params.h0).enumerate() {
-        *v = 0.2 - 0.07 * i as f64;
+/// A window of 1, so that words see no neighbours.
+const NARROW: Shape = Shape { window: 1, ..SHAPE };
+
+/// The value that each word of a narrow network feeds back.
+fn fed_back(params: &Params<f64>, words: &[u32]) -> Array2<f64> {
+    if params.shape().feedback == Feedback::Output {
+        return Reference::new().predict(params, words).unwrap();
     }
+    let rows: Vec<usize> = words.iter().map(|word| *word as usize).collect();
+    let x = params.emb().select(Axis(0), &rows);
+    Reference::new().forward(params.layer(), &sequences(&x, &[words.len()], None)).unwrap().h
+}
+
+/// The same parameters with another h0.
+fn starting_from(params: &Params<f64>, h0: ArrayView1<'_, f64>) -> Params<f64> {
+    let mut params = params.clone();
+    params.h0_mut().assign(&h0);
     params
 }
 
-fn sentence(words: &[usize]) -> Sentence {
-    Sentence::new(words.to_vec()).unwrap()
-}
-
-fn labelled(words: &[usize], labels: &[usize]) -> Labelled {
-    Labelled::new(sentence(words), labels.to_vec()).unwrap()
-}
-
-fn gradient(network: Reference, params: &Params<f64>, batch: &[Labelled]) -> (f64, Params<f64>) {
-    let mut grad = params.map(|_| f64::NAN);
-    let loss = network.gradient(params, batch, &mut grad).unwrap();
-    (loss, grad)
-}
-
-/// The largest difference of two gradients, with its tensor.
-fn difference(a: &Params<f64>, b: &Params<f64>) -> (&'static str, f64) {
-    let per_tensor =
-        a.tensors().into_iter().zip(b.tensors()).map(|((name, a), (_, b))| {
-            (name, a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max))
-        });
-    per_tensor.max_by(|a, b| a.1.total_cmp(&b.1)).unwrap()
-}
-
-#[test]
-fn h0_is_the_state_before_the_first_word_and_nothing_else() {
-    let mut params = params(SHAPE);
-    let words = sentence(&[1, 2, 3]);
-    let before = Reference::new().predict(&params, &words).unwrap();
-    assert_eq!(before.nrows(), 3, "h0 is no row of the result");
-
-    // Without wh nothing is left of h0: it is not added to any h[t].
-    let mut unconnected = params.clone();
-    unconnected.wh.fill(0.0);
-    let s = Reference::new().predict(&unconnected, &words).unwrap();
-    unconnected.h0.fill(100.0);
-    assert_eq!(Reference::new().predict(&unconnected, &words).unwrap(), s);
-    let (_, grad) = gradient(Reference::new(), &unconnected, &[labelled(&[1, 2, 3], &[0, 1, 2])]);
-    assert!(grad.h0.iter().all(|g| *g == 0.0));
-
-    // With it, h0 stands for the state that an earlier word would have left. (A window of 1, so that the
-    // words see no neighbours.)
-    let shape = Shape { window: 1, ..SHAPE };
-    let narrow = self::params(shape);
-    let cell =
-        Cell { wx: narrow.wx.clone(), wh: narrow.wh.clone(), bh: narrow.bh.clone(), h0: narrow.h0.clone() };
-    let x = narrow.emb.select(Axis(0), &[1]);
-    let h = Reference::new().forward(&cell, &Sequences::new(x.view(), &[1]).unwrap()).unwrap();
-    let later = Params { h0: h.row(0).to_owned(), ..narrow.clone() };
-    let whole = Reference::new().predict(&narrow, &sentence(&[1, 2, 3])).unwrap();
-    assert_eq!(Reference::new().predict(&later, &sentence(&[2, 3])).unwrap(), whole.slice(s![1.., ..]));
-
-    // Training changes it, and only then: its gradient is that of step 0 alone, wh · dz[0]; with one word,
-    // dz[0] is the gradient of bh.
-    let (_, grad) = gradient(Reference::new(), &params, &[labelled(&[1], &[2])]);
-    let expected = params.wh.dot(&grad.bh);
-    assert_abs_diff_eq!(grad.h0, expected, epsilon = 1e-16);
-    assert!(grad.h0.iter().all(|g| *g != 0.0));
-    params.h0 -= &grad.h0;
-    assert_ne!(Reference::new().predict(&params, &words).unwrap(), before);
-}
-
-/// Word 4 is given the embedding of word 1. Then 1 1 and 1 4 are the same network, and the gradient of the
-/// repeated word must be the sum of the two.
-#[test]
-fn repeated_words_accumulate() {
-    let mut params = params(SHAPE);
-    let row = params.emb.row(1).to_owned();
-    params.emb.row_mut(4).assign(&row);
-    let (loss, apart) = gradient(Reference::new(), &params, &[labelled(&[1, 2, 4, 4], &[0, 1, 2, 3])]);
-    let (same_loss, repeated) =
-        gradient(Reference::new(), &params, &[labelled(&[1, 2, 1, 1], &[0, 1, 2, 3])]);
-    assert_eq!(loss, same_loss);
-    let (first, second) = (apart.emb.row(1), apart.emb.row(4));
-    assert!(first.iter().chain(&second).all(|g| *g != 0.0));
-    assert_abs_diff_eq!(repeated.emb.row(1), &first + &second, epsilon = 1e-16);
-    assert!(repeated.emb.row(4).iter().all(|g| *g == 0.0));
-}
-
-/// One word under a window of 5: the padding is there four times, and its gradient is the sum of the four
-/// parts of dx = wx · dz, with dz the gradient of bh.
-#[test]
-fn the_padding_row_accumulates() {
-    let params = params(Shape { window: 5, ..SHAPE });
-    let (_, grad) = gradient(Reference::new(), &params, &[labelled(&[3], &[1])]);
-    let dx = params.wx.dot(&grad.bh).into_shape_with_order((5, 2)).unwrap();
-    let padding = dx.row(0).to_owned() + dx.row(1) + dx.row(3) + dx.row(4);
-    for word in 0..7 {
-        let expected = match word {
-            3 => dx.row(2).to_owned(),
-            6 => padding.clone(),
-            _ => Array1::zeros(2),
-        };
-        assert_abs_diff_eq!(grad.emb.row(word), expected, epsilon = 1e-16);
+#[track_caller]
+fn assert_close(found: &Params<f64>, expected: &Params<f64>, allowed: f64) {
+    let shape = expected.shape();
+    for ((name, found), (_, expected)) in found.tensors().zip(expected.tensors()) {
+        let most = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(most <= allowed, "{}: {name} differs by {most}", shape.name());
     }
 }
 
 #[test]
-fn a_batch_is_the_mean_over_its_sentences() {
-    let params = params(SHAPE);
-    let batch = [labelled(&[0, 1, 2], &[0, 1, 2]), labelled(&[5], &[3]), labelled(&[5, 5], &[1, 1])];
-    let (loss, grad) = gradient(Reference::new(), &params, &batch);
-    let mut mean = params.map(|_| 0.0);
-    let mut mean_loss = 0.0;
-    for one in &batch {
-        let (loss, grad) = gradient(Reference::new(), &params, from_ref(one));
-        mean_loss += loss / 3.0;
-        for ((_, mut mean), (_, grad)) in mean.tensors_mut().into_iter().zip(grad.tensors()) {
-            mean.scaled_add(1.0 / 3.0, &grad);
+fn h0_is_the_value_before_the_first_word_and_nothing_else() {
+    let words = [0, 3, 1, 3, 2];
+    for shape in networks(NARROW) {
+        let params = params(shape, 5);
+        let s = Reference::new().predict(&params, &words).unwrap();
+        assert_eq!(s.nrows(), 5, "h0 is no row of the result");
+        // It stands for the value that earlier words would have left.
+        let fed_back = fed_back(&params, &words);
+        for t in 1..5 {
+            let later = starting_from(&params, fed_back.row(t - 1));
+            assert_eq!(Reference::new().predict(&later, &words[t..]).unwrap(), s.slice(s![t.., ..]));
         }
+        if shape.cell.gates() > 1 {
+            continue; // a GRU's h0 is a term of h[0] as well
+        }
+        // Its gradient is that of step 0 alone, wh · dz[0]; with one word, dz[0] is the gradient of bh.
+        let (_, grad) = gradient(Reference::new(), &params, one(&[1], &[2]).batch());
+        assert_abs_diff_eq!(grad.h0(), params.wh().dot(&grad.bh()).view(), epsilon = 1e-16);
+        assert!(grad.h0().iter().any(|g| *g != 0.0));
+        // Without wh nothing is left of h0: it is not added to any h[t].
+        let mut unconnected = params.clone();
+        unconnected.wh_mut().fill(0.0);
+        let s = Reference::new().predict(&unconnected, &words).unwrap();
+        unconnected.h0_mut().fill(100.0);
+        assert_eq!(Reference::new().predict(&unconnected, &words).unwrap(), s);
     }
-    assert_abs_diff_eq!(loss, mean_loss, epsilon = 1e-15);
-    let (name, most) = difference(&grad, &mean);
-    assert!(most < 1e-15, "{name}: {most}");
 }
 
-/// s0 stands for the output that an earlier word would have left, at the first word alone; and so does the last of
-/// the words that a truncated gradient leaves out. (A window of 1, so that the words see no neighbours.)
-#[test]
-fn s0_is_the_output_before_the_first_word_and_nothing_else() {
-    let params = params(Shape { window: 1, ..JORDAN });
-    let (words, labels) = ([0, 3, 1, 3, 2], [0, 1, 2, 3, 1]);
-    let s = Reference::new().predict(&params, &sentence(&words)).unwrap();
-    assert_eq!(s.dim(), (5, 4), "s0 is no row of the result");
-    let batch = [labelled(&words, &labels)];
-    let (whole_loss, whole) = gradient(Reference::new(), &params, &batch);
-    for k in 1..5 {
-        let last = 5 - k;
-        let suffix = Params { h0: s.row(last - 1).to_owned(), ..params.clone() };
-        let after = Reference::new().predict(&suffix, &sentence(&words[last..])).unwrap();
-        assert_eq!(after, s.slice(s![last.., ..]));
-        let (_, expected) = gradient(Reference::new(), &suffix, &[labelled(&words[last..], &labels[last..])]);
-        let mut expected = expected.map(|g| g * k as f64 / 5.0);
-        expected.h0.fill(0.0);
-        let (loss, truncated) = gradient(Reference::new().truncate_gradient(k), &params, &batch);
-        assert_eq!(loss, whole_loss, "the loss is not truncated");
-        let (name, most) = difference(&truncated, &expected);
-        assert!(most < 1e-15, "{k} steps, {name}: {most}");
-        assert!(difference(&truncated, &whole).1 > 1e-4, "{k} steps are not all");
-    }
-    assert_eq!(gradient(Reference::new().truncate_gradient(5), &params, &batch).1, whole);
-
-    // With one word, the gradient before its sigmoid is that of bh.
-    let (_, grad) = gradient(Reference::new(), &params, &[labelled(&[1], &[2])]);
-    assert_abs_diff_eq!(grad.h0, params.wh.dot(&grad.bh), epsilon = 1e-16);
-    assert!(grad.h0.iter().all(|g| *g != 0.0));
-    // Without wh nothing is left of s0.
-    let mut unconnected = params.clone();
-    unconnected.wh.fill(0.0);
-    let s = Reference::new().predict(&unconnected, &sentence(&words)).unwrap();
-    unconnected.h0.fill(100.0);
-    assert_eq!(Reference::new().predict(&unconnected, &sentence(&words)).unwrap(), s);
-}
-
-/// The last k words alone, from the state before them as a constant h0, have the same gradient; the mean
-/// over T words makes it k/T of theirs. (A window of 1, so that the last words see no others.)
+/// The last k words alone, from the value before them as a constant h0, have the same gradient; the mean over T words
+/// makes it k/T of theirs.
 #[test]
 fn a_truncated_gradient_is_that_of_the_last_steps() {
-    let shape = Shape { window: 1, ..SHAPE };
-    let params = params(shape);
     let (words, labels) = ([0, 3, 1, 3, 2], [0, 1, 2, 3, 1]);
-    let batch = [labelled(&words, &labels)];
-    let (whole_loss, whole) = gradient(Reference::new(), &params, &batch);
-
-    let cell =
-        Cell { wx: params.wx.clone(), wh: params.wh.clone(), bh: params.bh.clone(), h0: params.h0.clone() };
-    let x = params.emb.select(Axis(0), &words);
-    let h = Reference::new().forward(&cell, &Sequences::new(x.view(), &[5]).unwrap()).unwrap();
-    for k in 1..5 {
-        let last = 5 - k;
-        let suffix = Params { h0: h.row(last - 1).to_owned(), ..params.clone() };
-        let (_, expected) = gradient(Reference::new(), &suffix, &[labelled(&words[last..], &labels[last..])]);
-        let mut expected = expected.map(|g| g * k as f64 / 5.0);
-        expected.h0.fill(0.0);
-        let (loss, truncated) = gradient(Reference::new().truncate_gradient(k), &params, &batch);
-        assert_eq!(loss, whole_loss, "the loss is not truncated");
-        let (name, most) = difference(&truncated, &expected);
-        assert!(most < 1e-15, "{k} steps, {name}: {most}");
-        assert!(difference(&truncated, &whole).1 > 1e-4, "{k} steps are not all");
+    let sentence = one(&words, &labels);
+    for shape in networks(NARROW) {
+        let params = params(shape, 5);
+        let truncated = |steps: Option<usize>| {
+            gradient(Reference::new().truncate_gradient(steps), &params, sentence.batch())
+        };
+        let (whole_loss, whole) = truncated(None);
+        let fed_back = fed_back(&params, &words);
+        for k in 1..5 {
+            let last = 5 - k;
+            let later = starting_from(&params, fed_back.row(last - 1));
+            let (_, grad) = gradient(Reference::new(), &later, one(&words[last..], &labels[last..]).batch());
+            let mut expected = grad.map(|g| g * k as f64 / 5.0);
+            expected.h0_mut().fill(0.0);
+            let (loss, found) = truncated(Some(k));
+            assert_eq!(loss, whole_loss, "the loss is not truncated");
+            assert_close(&found, &expected, 1e-15);
+            assert_ne!(found, whole);
+        }
+        assert_eq!(truncated(Some(0)), (whole_loss, params.map(|_| 0.0)));
+        for all in [5, 6, usize::MAX] {
+            assert_eq!(truncated(Some(all)).1, whole);
+        }
     }
-    for all in [Some(5), Some(6), Some(usize::MAX), None] {
-        assert_eq!(gradient(Reference::new().truncate_gradient(all), &params, &batch).1, whole);
-    }
-    let (loss, none) = gradient(Reference::new().truncate_gradient(0), &params, &batch);
-    assert_eq!((loss, none), (whole_loss, params.map(|_| 0.0)));
+}
 
-    // The recurrence alone, truncated in each sequence by itself: the first two words of the first one are
-    // constants, the second sequence is as short as the truncation.
-    let xs = Sequences::new(x.view(), &[3, 2]).unwrap();
-    let dh = Array2::from_shape_fn((5, 3), |(i, j)| 1.0 + i as f64 - j as f64 / 3.0);
-    let found = Reference::new().truncate_gradient(2).vjp(&cell, &xs).unwrap().backward(dh.view()).unwrap();
-    let part = |h0: Array1<f64>, range: std::ops::Range<usize>| {
-        let cell = Cell { h0, ..cell.clone() };
-        let x = x.slice(s![range.clone(), ..]).to_owned();
-        let lengths = [range.len()];
-        let xs = Sequences::new(x.view(), &lengths).unwrap();
-        Reference::new().vjp(&cell, &xs).unwrap().backward(dh.slice(s![range, ..])).unwrap()
-    };
-    let (first, second) = (part(h.row(0).to_owned(), 1..3), part(cell.h0.clone(), 3..5));
-    assert!(found.xs.row(0).iter().all(|g| *g == 0.0));
-    assert_eq!(found.xs.slice(s![1..3, ..]), first.xs);
-    assert_eq!(found.xs.slice(s![3..5, ..]), second.xs);
-    let close = |found: &Array2<f64>, expected: Array2<f64>| {
-        assert_abs_diff_eq!(*found, expected, epsilon = 1e-14);
-    };
-    close(&found.cell.wx, first.cell.wx + second.cell.wx);
-    close(&found.cell.wh, first.cell.wh + second.cell.wh);
-    assert_eq!(found.cell.h0, second.cell.h0);
+/// Word 4 has the embedding of word 1. Then 1 4 and 1 1 give the same loss, and the gradient of the repeated word must
+/// be the sum of the two.
+#[test]
+fn gradients_of_a_repeated_word_accumulate() {
+    let mut params = params(SHAPE, 5);
+    let row = params.emb().row(1).to_owned();
+    params.emb_mut().row_mut(4).assign(&row);
+    let (loss, apart) = gradient(Reference::new(), &params, one(&[1, 2, 4, 4], &[0, 1, 2, 3]).batch());
+    let (same_loss, repeated) =
+        gradient(Reference::new(), &params, one(&[1, 2, 1, 1], &[0, 1, 2, 3]).batch());
+    assert_eq!(loss, same_loss);
+    let (first, second) = (apart.emb().row(1).to_owned(), apart.emb().row(4).to_owned());
+    assert!(first.iter().chain(&second).all(|g| *g != 0.0));
+    assert_abs_diff_eq!(repeated.emb().row(1).to_owned(), first + second, epsilon = 1e-16);
+    assert!(repeated.emb().row(4).iter().all(|g| *g == 0.0));
+}
+
+/// One word under a window of 5: the padding is there four times, and its gradient is the sum of the four parts of
+/// dx = wx · dz, with dz the gradient of bh.
+#[test]
+fn gradients_of_the_padding_accumulate() {
+    let params = params(Shape { window: 5, ..SHAPE }, 5);
+    let (_, grad) = gradient(Reference::new(), &params, one(&[3], &[1]).batch());
+    let dx = params.wx().dot(&grad.bh()).into_shape_with_order((5, 2)).unwrap();
+    let mut expected = Array2::zeros((7, 2));
+    expected.row_mut(3).assign(&dx.row(2));
+    expected.row_mut(6).assign(&(dx.row(0).to_owned() + dx.row(1) + dx.row(3) + dx.row(4)));
+    assert_abs_diff_eq!(grad.emb(), expected.view(), epsilon = 1e-16);
+}
+
+/// Fifty sentences of one to four words.
+fn fifty() -> Sentences {
+    let mut sentences = Sentences::new();
+    for i in 0..50 {
+        let ids = |factor: u32, limit: u32| -> Vec<u32> {
+            (0..=i % 4).map(|t| (factor * i + 2 * t) % limit).collect()
+        };
+        sentences.push(&ids(7, 6), &ids(5, 4)).unwrap();
+    }
+    sentences
+}
+
+#[test]
+fn the_gradient_of_a_batch_is_the_mean_over_its_sentences() {
+    let all = fifty();
+    for shape in networks(SHAPE) {
+        let params = params(shape, 5);
+        let (loss, grad) = gradient(Reference::new(), &params, all.batch());
+        let (mut mean_loss, mut mean) = (0.0, params.map(|_| 0.0));
+        for i in 0..50 {
+            let (loss, grad) = gradient(Reference::new(), &params, all.batch().slice(i..i + 1));
+            mean_loss += loss / 50.0;
+            mean.as_mut_slice().iter_mut().zip(grad.as_slice()).for_each(|(mean, g)| *mean += g / 50.0);
+        }
+        assert_abs_diff_eq!(loss, mean_loss, epsilon = 1e-14);
+        assert_close(&grad, &mean, 1e-14);
+    }
+}
+
+/// Whoever computes the halves of a batch, and adds them, gets the bits of the whole: loss and gradient.
+#[test]
+fn a_batch_is_the_sum_of_its_halves_bit_for_bit() {
+    fn by_halves(params: &Params<f64>, batch: Batch<'_>, share: f64) -> (f64, Params<f64>) {
+        if let Some((left, right)) = batch.halves() {
+            let (left, right) = (by_halves(params, left, share), by_halves(params, right, share));
+            let mut sum = left.1;
+            sum.as_mut_slice().iter_mut().zip(right.1.as_slice()).for_each(|(sum, g)| *sum += g);
+            return (left.0 + right.0, sum);
+        }
+        let mut grad = params.map(|_| f64::NAN);
+        let mut learner = Reference::new().learner(params.clone()).unwrap();
+        (learner.gradient(batch, share, &mut grad).unwrap(), grad)
+    }
+    let all = fifty();
+    for shape in networks(SHAPE) {
+        let params = params(shape, 5);
+        for sentences in [1, 16, 17, 33, 50] {
+            let batch = all.batch().slice(0..sentences);
+            let whole = gradient(Reference::new(), &params, batch);
+            assert_eq!(whole, by_halves(&params, batch, 1.0 / sentences as f64), "{sentences} sentences");
+        }
+    }
+}
+
+#[test]
+fn a_sequence_cut_anywhere_gives_the_same_bits() {
+    let (x, initial) = (numbers(7, 2, 0), numbers(1, 3, 1));
+    let (dh, dlast) = (numbers(7, 3, 2), numbers(1, 3, 5));
+    for (cell, initial) in Cell::ALL.into_iter().flat_map(|cell| [(cell, None), (cell, Some(&initial))]) {
+        let layer = params(LayerShape { input: 2, hidden: 3, cell }, 2);
+        let xs = sequences(&x, &[7], initial);
+        let whole = Reference::new().vjp(layer.layer(), &xs).unwrap();
+        let gradient = whole.backward(dh.view(), Some(dlast.view())).unwrap();
+        for cut in 1..7 {
+            let (before, after) = (x.slice(s![..cut, ..]).to_owned(), x.slice(s![cut.., ..]).to_owned());
+            let lengths = ([cut], [7 - cut]);
+            let first_xs = sequences(&before, &lengths.0, initial);
+            let first = Reference::new().vjp(layer.layer(), &first_xs).unwrap();
+            let last_of_first = first.last().to_owned();
+            let second_xs = sequences(&after, &lengths.1, Some(&last_of_first));
+            let second = Reference::new().vjp(layer.layer(), &second_xs).unwrap();
+            assert_eq!(concatenate![Axis(0), first.h(), second.h()], whole.h(), "{cell}, cut at {cut}");
+            assert_eq!(second.last(), whole.last());
+
+            let by_second = second.backward(dh.slice(s![cut.., ..]), Some(dlast.view())).unwrap();
+            let by_first = first.backward(dh.slice(s![..cut, ..]), Some(by_second.initial.view())).unwrap();
+            assert_eq!(concatenate![Axis(0), by_first.xs, by_second.xs], gradient.xs, "{cell}, cut at {cut}");
+            assert_eq!(by_first.initial, gradient.initial);
+            assert_eq!(by_first.layer.h0(), gradient.layer.h0());
+            assert!(by_second.layer.h0().iter().all(|g| *g == 0.0), "it did not start from h0");
+        }
+    }
+}
+
+/// Each sequence of a pack is as if it were alone, and truncated by itself: the first word of the first one counts as
+/// constant, and the second one is as short as the truncation.
+#[test]
+fn packed_sequences_do_not_see_each_other() {
+    fn backward<'a>(
+        network: Reference,
+        layer: &'a LayerParams<f64>,
+        xs: &'a Sequences<'a, f64>,
+        dh: &Array2<f64>,
+    ) -> (Array2<f64>, RecurrenceGradient<f64>) {
+        let trace = network.vjp(layer.layer(), xs).unwrap();
+        (trace.h().to_owned(), trace.backward(dh.view(), None).unwrap())
+    }
+    let (x, dh) = (numbers(5, 2, 0), numbers(5, 3, 2));
+    for cell in Cell::ALL {
+        let layer = params(LayerShape { input: 2, hidden: 3, cell }, 2);
+        let network = Reference::new().truncate_gradient(2);
+        let (h, found) = backward(network, &layer, &sequences(&x, &[3, 2], None), &dh);
+        let part = |range: std::ops::Range<usize>, initial: Option<&Array2<f64>>| {
+            let x = x.slice(s![range.clone(), ..]).to_owned();
+            let dh = dh.slice(s![range.clone(), ..]).to_owned();
+            backward(Reference::new(), &layer, &sequences(&x, &[range.len()], initial), &dh)
+        };
+        let h_0 = h.slice(s![..1, ..]).to_owned();
+        let ((first_h, first), (second_h, second)) = (part(1..3, Some(&h_0)), part(3..5, None));
+        assert_eq!(h, concatenate![Axis(0), h_0, first_h, second_h]);
+        assert_eq!(found.xs, concatenate![Axis(0), Array2::zeros((1, 2)), first.xs, second.xs]);
+        assert_eq!(found.initial, concatenate![Axis(0), Array2::zeros((1, 3)), second.initial]);
+        assert_eq!(found.layer.h0(), second.layer.h0());
+        assert_abs_diff_eq!(
+            found.layer.wx().to_owned(),
+            &first.layer.wx() + &second.layer.wx(),
+            epsilon = 1e-15
+        );
+        assert_abs_diff_eq!(
+            found.layer.wh().to_owned(),
+            &first.layer.wh() + &second.layer.wh(),
+            epsilon = 1e-15
+        );
+    }
 }
 
 /// The step by its definition: the gradient's own numbers, then the norms of the rows that changed.
 #[test]
-fn a_step_updates_and_then_normalises_what_changed() {
-    let batch = [labelled(&[1, 4, 1], &[0, 3, 1]), labelled(&[2], &[2])];
-    for window in [1, 3] {
-        let start = params(Shape { window, ..SHAPE });
+fn a_step_descends_and_then_normalises_the_words_of_the_batch() {
+    let batch = sentences(&[(&[1, 4, 1], &[0, 3, 1]), (&[2], &[2])]);
+    for shape in networks(SHAPE).into_iter().chain([NARROW]) {
+        let start = params(shape, 5);
         let mut learner = Reference::new().learner(start.clone()).unwrap();
         let mut expected = start.clone();
         for step in 0..3 {
-            let (loss, grad) = gradient(Reference::new(), &expected, &batch);
-            for ((_, mut tensor), (_, grad)) in expected.tensors_mut().into_iter().zip(grad.tensors()) {
-                tensor.zip_mut_with(&grad, |p, g| *p -= 0.1 * g);
+            let (loss, grad) = gradient(Reference::new(), &expected, batch.batch());
+            expected.as_mut_slice().iter_mut().zip(grad.as_slice()).for_each(|(p, g)| *p -= 0.1 * g);
+            let padding = if shape.window > 1 { &[6][..] } else { &[] };
+            for word in [1, 2, 4].iter().chain(padding) {
+                let mut emb = expected.emb_mut();
+                let mut row = emb.row_mut(*word);
+                row /= row.iter().map(|e| e * e).sum::<f64>().sqrt();
             }
-            let padding = if window > 1 { vec![6] } else { vec![] };
-            for word in [1, 2, 4].into_iter().chain(padding) {
-                let mut row = expected.emb.row_mut(word);
-                let norm = row.iter().map(|e| e * e).sum::<f64>().sqrt();
-                row /= norm;
-            }
-            assert_eq!(learner.step(&batch, 0.1).unwrap(), loss, "the loss before step {step}");
-            let (name, most) = difference(&learner.params(), &expected);
-            assert!(most < 1e-15, "window {window}, step {step}, {name}: {most}");
+            let found = learner.step(batch.batch(), &mut Update::sgd(0.1)).unwrap();
+            assert_eq!(found, loss, "the loss before step {step}");
+            assert_close(&learner.params(), &expected, 1e-15);
         }
-        let found = learner.params();
-        for word in 0..7 {
-            let changed = [1, 2, 4].contains(&word) || (word == 6 && window > 1);
-            assert_eq!(found.emb.row(word) != start.emb.row(word), changed, "window {window}, row {word}");
+        for word in [0, 3, 5].into_iter().chain((shape.window == 1).then_some(6)) {
+            assert_eq!(learner.params().emb().row(word), start.emb().row(word), "it is not in the batch");
         }
     }
 }
 
 #[test]
-fn a_row_of_zeros_is_left_alone() {
-    let mut start = params(SHAPE);
-    start.emb.row_mut(1).fill(0.0);
-    start.wx.fill(0.0); // nothing reaches the embeddings, in the first step
-    let mut learner = Reference::new().learner(start.clone()).unwrap();
-    learner.step(&[labelled(&[1, 2], &[0, 1])], 0.1).unwrap();
+fn a_step_is_the_gradient_and_its_application() {
+    let all = fifty();
+    for shape in networks(SHAPE) {
+        let learner = || Reference::new().learner(params(shape, 5)).unwrap();
+        let (mut at_once, mut in_two, mut grad) = (learner(), learner(), params(shape, 0));
+        for range in [0..20, 20..21, 21..50] {
+            let batch = all.batch().slice(range);
+            let loss = in_two.gradient(batch, 1.0 / batch.len() as f64, &mut grad).unwrap();
+            in_two.apply(&grad, batch, &mut Update::sgd(0.1)).unwrap();
+            assert_eq!(at_once.step(batch, &mut Update::sgd(0.1)).unwrap(), loss);
+            assert_eq!(at_once.params(), in_two.params());
+        }
+    }
+}
+
+#[test]
+fn an_embedding_of_zeros_is_not_normalised() {
+    let mut start = params(SHAPE, 5);
+    start.emb_mut().row_mut(1).fill(0.0);
+    start.wx_mut().fill(0.0); // nothing reaches the embeddings, in the first step
+    let mut learner = Reference::new().learner(start).unwrap();
+    learner.step(one(&[1, 2], &[0, 1]).batch(), &mut Update::sgd(0.1)).unwrap();
     let found = learner.params();
-    assert!(found.emb.row(1).iter().all(|e| *e == 0.0));
-    let norm = found.emb.row(2).iter().map(|e| e * e).sum::<f64>().sqrt();
-    assert_abs_diff_eq!(norm, 1.0, epsilon = 1e-15);
+    assert!(found.emb().row(1).iter().all(|e| *e == 0.0));
+    assert_abs_diff_eq!(found.emb().row(2).dot(&found.emb().row(2)), 1.0, epsilon = 1e-15);
 }
 
 #[test]
-fn steps_lower_the_loss() {
-    let batch = [labelled(&[1, 4, 1, 0], &[0, 3, 1, 2]), labelled(&[2, 4], &[2, 0])];
-    let mut learner = Reference::new().learner(params(SHAPE).map(|v| v as f32)).unwrap();
-    let losses: Vec<f32> = (0..300).map(|_| learner.step(&batch, 0.5).unwrap()).collect();
-    assert!(losses[0] > 1.0 && losses[299] < 0.1, "{} {}", losses[0], losses[299]);
-    let mut tagger = Reference::new().tagger(&learner.params()).unwrap();
-    assert_eq!(
-        tagger.label_all(&[sentence(&[1, 4, 1, 0]), sentence(&[2, 4])]).unwrap(),
-        [vec![0, 3, 1, 2], vec![2, 0]]
-    );
-}
-
-#[test]
-fn the_tagger_takes_the_first_of_the_most_probable_labels() {
-    let mut params = params(SHAPE);
-    let words = sentence(&[0, 5, 2]);
-    let s = Reference::new().predict(&params, &words).unwrap();
-    let mut labels = vec![99; 7];
-    Reference::new().tagger(&params).unwrap().label(&words, &mut labels).unwrap();
-    for (t, label) in labels.iter().enumerate() {
-        assert!(s.row(t).iter().all(|p| *p <= s[[t, *label]]), "{labels:?} {s}");
+fn steps_lower_the_loss_until_the_tagger_has_learned_the_labels() {
+    let batch = sentences(&[(&[1, 4, 1, 0], &[0, 3, 1, 2]), (&[2, 4], &[2, 0])]);
+    for shape in networks(SHAPE) {
+        let mut learner = Reference::new().learner(params(shape, 5).map(|v| v as f32)).unwrap();
+        let mut step = || learner.step(batch.batch(), &mut Update::sgd(0.3)).unwrap();
+        let losses: Vec<f32> = (0..400).map(|_| step()).collect();
+        assert!(losses[0] > 1.0 && losses[399] < 0.1, "{}: {} {}", shape.name(), losses[0], losses[399]);
+        let mut labels = [9; 6];
+        Reference::new().tagger(&learner.params()).unwrap().label_all(batch.batch(), &mut labels).unwrap();
+        assert_eq!(labels, batch.batch().labels());
     }
-    assert_eq!(labels.len(), 3, "the old content is replaced");
+}
 
-    params.w.fill(0.0);
-    params.b = Array1::from(vec![0.0, 1.0, 1.0, 0.5]);
-    Reference::new().tagger(&params).unwrap().label(&words, &mut labels).unwrap();
-    assert_eq!(labels, [1, 1, 1]);
+#[test]
+fn labels_of_several_sentences_are_those_of_each_and_a_fork_gives_the_same() {
+    let all = fifty();
+    for shape in networks(SHAPE) {
+        let params = params(shape, 5);
+        let mut tagger = Reference::new().tagger(&params).unwrap();
+        let mut labels = vec![9; all.batch().words().len()];
+        tagger.label_all(all.batch(), &mut labels).unwrap();
+        let mut expected = labels.iter();
+        for sentence in all.batch().iter() {
+            let mut one = vec![9; sentence.words.len()];
+            tagger.label(sentence.words, &mut one).unwrap();
+            let s = tagger.scores(sentence.words).unwrap();
+            assert_eq!(s, Reference::new().predict(&params, sentence.words).unwrap());
+            for (s, label) in s.rows().into_iter().zip(one) {
+                assert!(s.iter().all(|p| *p <= s[label as usize]), "{label} is not the most probable: {s}");
+                assert_eq!(Some(&label), expected.next());
+            }
+        }
+        let mut fork = tagger.fork();
+        drop(tagger);
+        let (all, places) = (all.clone(), labels.len());
+        let by_fork = std::thread::spawn(move || {
+            let mut labels = vec![9; places];
+            fork.label_all(all.batch(), &mut labels).map(|()| labels)
+        });
+        assert_eq!(by_fork.join().unwrap().unwrap(), labels);
+    }
+}
+
+#[test]
+fn of_equally_probable_labels_the_first_wins() {
+    let mut params = params(SHAPE, 5);
+    params.w_mut().fill(0.0);
+    params.b_mut().assign(&Array1::from(vec![0.0, 1.0, 1.0, 0.5]));
+    let mut labels = [9; 3];
+    Reference::new().tagger(&params).unwrap().label(&[0, 5, 2], &mut labels).unwrap();
+    assert_eq!(labels, [1; 3]);
 }
 
 fn message<R>(result: Result<R, Error>) -> String {
@@ -308,75 +373,92 @@ fn message<R>(result: Result<R, Error>) -> String {
 }
 
 #[test]
-fn every_door_names_what_does_not_fit() {
-    let network = Reference::new();
-    let good = params(SHAPE);
-    let bad = Params { wh: Array2::zeros((3, 2)), ..good.clone() };
-    let words = sentence(&[1, 2]);
-    let batch = [labelled(&[1, 2], &[0, 1])];
-    let tensor = "wh: expected [3, 3], found [3, 2]";
-    let word = "word at position 1: expected an id below 6, found 6";
-    let label = "label at position 0: expected an id below 4, found 4";
-    let empty = "batch: expected at least 1 sentence, found 0";
-
-    assert_eq!(message(network.predict(&bad, &words)), tensor);
-    assert_eq!(message(network.predict(&good, &sentence(&[1, 6]))), word);
-
-    let bad_batches = [
-        (vec![], empty),
-        (vec![batch[0].clone(), labelled(&[1, 6], &[0, 1])], word),
-        (vec![batch[0].clone(), labelled(&[1], &[4])], label),
+fn refused_batches_leave_the_gradient_and_the_parameters_as_they_were() {
+    let start = params(SHAPE, 5);
+    let good = one(&[1, 2], &[0, 1]);
+    let bad = [
+        (Sentences::new(), "batch: expected at least 1 sentence, found 0"),
+        (one(&[1, 2], &[]), "labels: expected 2, one for each word, found 0"),
+        (
+            sentences(&[(&[1], &[0]), (&[1, 6], &[0, 1])]),
+            "word at position 1: expected an id below 6, found 6",
+        ),
+        (sentences(&[(&[1], &[0]), (&[1], &[4])]), "label at position 0: expected an id below 4, found 4"),
     ];
-    let mut grad = good.map(|_| 7.0);
-    assert_eq!(message(network.gradient(&bad, &batch, &mut grad)), tensor);
-    for (bad_batch, expected) in &bad_batches {
-        assert_eq!(message(network.gradient(&good, bad_batch, &mut grad)), *expected);
+    let mut learner = Reference::new().learner(start.clone()).unwrap();
+    let sevens = start.map(|_| 7.0);
+    let mut grad = sevens.clone();
+    let sgd = &mut Update::sgd(0.1);
+    for (batch, expected) in &bad {
+        assert_eq!(message(Reference::new().gradient(&start, batch.batch(), &mut grad)), *expected);
+        assert_eq!(message(learner.gradient(batch.batch(), 1.0, &mut grad)), *expected);
+        assert_eq!(message(learner.apply(&sevens, batch.batch(), sgd)), *expected);
+        assert_eq!(message(learner.step(batch.batch(), sgd)), *expected);
     }
-    assert_eq!(grad, good.map(|_| 7.0), "a refused call leaves the gradient as it was");
-    let mut other = Params::zeros(Shape { classes: 3, ..SHAPE }).unwrap();
-    assert!(message(network.gradient(&good, &batch, &mut other)).starts_with("parameters: expected Shape"));
-    let mut broken = bad.clone();
-    assert_eq!(message(network.gradient(&good, &batch, &mut broken)), tensor);
-
-    assert_eq!(message(network.learner(bad.clone())), tensor);
-    let mut learner = network.learner(good.clone()).unwrap();
-    for (bad_batch, expected) in &bad_batches {
-        assert_eq!(message(learner.step(bad_batch, 0.1)), *expected);
-    }
-    assert_eq!(learner.params(), good, "a refused step changes nothing");
-
-    assert_eq!(message(network.tagger(&bad)), tensor);
-    let mut tagger = network.tagger(&good).unwrap();
-    let mut labels = vec![3, 3, 3];
-    assert_eq!(message(tagger.label(&sentence(&[1, 6]), &mut labels)), word);
-    assert_eq!(labels, [3, 3, 3], "a refused sentence leaves the labels as they were");
-    assert_eq!(message(tagger.label_all(&[words, sentence(&[1, 6])])), word);
+    let mut other = Params::zeros(Shape { feedback: Feedback::Output, ..SHAPE }).unwrap();
+    let of_shape = "parameters: expected Shape";
+    assert!(message(learner.gradient(good.batch(), 1.0, &mut other)).starts_with(of_shape));
+    assert!(message(learner.apply(&other, good.batch(), sgd)).starts_with(of_shape));
+    let endless = &mut Update::sgd(f64::INFINITY);
+    let rate = "learning rate: expected a finite number, found inf";
+    assert_eq!(message(learner.apply(&sevens, good.batch(), endless)), rate);
+    assert_eq!(message(learner.step(good.batch(), endless)), rate);
+    assert_eq!(grad, sevens);
+    assert!(other.as_slice().iter().all(|g| *g == 0.0));
+    assert_eq!(learner.params(), start);
 }
 
 #[test]
-fn every_door_of_the_recurrence_names_what_does_not_fit() {
-    let network = Reference::new();
-    let cell = Cell::<f64>::zeros(2, 3);
-    let x = Array2::zeros((4, 2));
-    let xs = Sequences::new(x.view(), &[3, 1]).unwrap();
-    let bad = Cell { h0: Array1::zeros(2), ..cell.clone() };
-    let tensor = "h0: expected [3], found [2]";
-    assert_eq!(message(network.forward(&bad, &xs)), tensor);
-    assert_eq!(message(network.vjp(&bad, &xs)), tensor);
-    let wide = Array2::zeros((4, 3));
-    let wide = Sequences::new(wide.view(), &[4]).unwrap();
-    let width = "width of the sequences: expected 2, the rows of wx, found 3";
-    assert_eq!(message(network.forward(&cell, &wide)), width);
-    assert_eq!(message(network.vjp(&cell, &wide)), width);
+fn refused_sentences_leave_the_labels_as_they_were() {
+    let params = params(SHAPE, 5);
+    let mut tagger = Reference::new().tagger(&params).unwrap();
+    let word = "word at position 1: expected an id below 6, found 6";
+    assert_eq!(message(Reference::new().predict(&params, &[1, 6])), word);
+    assert_eq!(message(tagger.scores(&[1, 6])), word);
+    assert_eq!(message(tagger.scores(&[])), "sentence: expected at least 1 word, found 0");
+    let mut labels = [9; 3];
+    let two = sentences(&[(&[1], &[]), (&[1, 6], &[])]);
+    assert_eq!(message(tagger.label_all(two.batch(), &mut labels)), word);
+    let places = "places for labels: expected 2, one for each word, found 3";
+    assert_eq!(message(tagger.label(&[1, 2], &mut labels)), places);
+    assert_eq!(message(tagger.label(&[], &mut labels)), "sentence 0: expected at least 1 word, found 0");
+    assert_eq!(labels, [9; 3]);
+    tagger.label_all(Sentences::new().batch(), &mut []).unwrap();
+}
 
-    let trace = network.vjp(&cell, &xs).unwrap();
-    assert_eq!(trace.h(), Array2::from_elem((4, 3), 0.5));
-    for (dim, found) in [((4, 2), "[4, 2]"), ((3, 3), "[3, 3]"), ((0, 0), "[0, 0]")] {
-        let dh = Array2::zeros(dim);
-        assert_eq!(message(trace.backward(dh.view())), format!("dh: expected [4, 3], found {found}"));
+#[test]
+fn refused_sequences_leave_the_gradient_as_it_was() {
+    let network = Reference::new();
+    let params = params(LayerShape { input: 2, hidden: 3, cell: Cell::Gru }, 1);
+    fn refused<'a>(layer: Layer<'a, f64>, xs: &'a Sequences<'a, f64>, expected: &str) {
+        assert_eq!(message(Reference::new().forward(layer, xs)), expected);
+        assert_eq!(message(Reference::new().vjp(layer, xs)), expected);
     }
-    let columns = Array2::zeros((3, 4));
-    assert_eq!(message(trace.backward(columns.t())), "dh: expected row-major layout, found other strides");
+    let (x, wide) = (numbers(4, 2, 0), numbers(4, 3, 0));
+    let xs = sequences(&x, &[3, 1], None);
+    let width = "width of the sequences: expected 2, the rows of wx, found 3";
+    refused(params.layer(), &sequences(&wide, &[4], None), width);
+    let narrow = numbers(2, 2, 0);
+    let width = "width of the initial states: expected 3, the hidden units, found 2";
+    refused(params.layer(), &sequences(&x, &[3, 1], Some(&narrow)), width);
+    let jordan = common::params(Shape { feedback: Feedback::Output, ..NARROW }, 1);
+    refused(jordan.layer(), &xs, "rows of wh: expected 3, one for each hidden unit, found 4");
+
+    let trace = network.vjp(params.layer(), &xs).unwrap();
+    let mut gradient = RecurrenceGradient { layer: params.clone(), ..Default::default() };
+    let (dh, dlast) = (numbers(4, 3, 0), numbers(2, 3, 0));
+    for (dh, dlast, expected) in [
+        (numbers(3, 3, 0).view(), None, "dh: expected [4, 3], found [3, 3]"),
+        (numbers(3, 4, 0).t(), None, "dh: expected row-major layout, found other strides"),
+        (dh.view(), Some(dh.view()), "dlast: expected [2, 3], found [4, 3]"),
+        (dh.view(), Some(numbers(3, 2, 0).t()), "dlast: expected row-major layout, found other strides"),
+    ] {
+        assert_eq!(message(trace.backward(dh, dlast)), expected);
+        assert_eq!(message(trace.backward_into(dh, dlast, &mut gradient)), expected);
+    }
+    assert_eq!((gradient.xs.len(), &gradient.layer), (0, &params));
+    trace.backward_into(dh.view(), Some(dlast.view()), &mut gradient).unwrap();
+    assert_ne!(gradient.layer, params);
 }
 
 #[test]

@@ -1,0 +1,73 @@
+"""Writes numbers.txt into the current folder: outputs, loss and gradient of a small network of each kind.
+
+All is computed by mpmath at 60 digits, the gradient by central differences with a step of 1e-25. Nothing here is
+shared with the crate.
+"""
+
+from mpmath import exp, log, mp, mpf, nstr, tanh
+
+mp.dps = 60
+WORDS, LABELS = [2, 0, 2, 1], [1, 2, 0, 1]
+VOCAB, EMBED, WINDOW, HIDDEN, CLASSES = 3, 2, 3, 2, 3
+
+
+def sigmoid(a):
+    return 1 / (1 + exp(-a))
+
+
+ACTIVATIONS = {"": sigmoid, "-tanh": tanh, "-relu": lambda a: max(a, mpf(0))}
+
+
+def tensors(network):
+    """Names and dimensions, in the order of the buffer."""
+    gates = 3 if network == "gru" else 1
+    back = CLASSES if network.startswith("jordan") else HIDDEN
+    table = [("emb", VOCAB + 1, EMBED), ("wx", EMBED * WINDOW, gates * HIDDEN), ("wh", back, gates * HIDDEN)]
+    table += [("w", HIDDEN, CLASSES), ("bh", 1, gates * HIDDEN)]
+    table += [("bhn", 1, HIDDEN)] if network == "gru" else []
+    return table + [("b", 1, CLASSES), ("h0", 1, back)]
+
+
+def run(network, values):
+    """The outputs and the loss."""
+    p, start = {}, 0
+    for name, rows, columns in tensors(network):
+        p[name] = [values[start + i * columns : start + (i + 1) * columns] for i in range(rows)]
+        start += rows * columns
+
+    def product(v, name, j):
+        return sum(v_i * row[j] for v_i, row in zip(v, p[name], strict=True))
+
+    back, outputs, loss = p["h0"][0], [], mpf(0)
+    for t, label in enumerate(LABELS):
+        around = [WORDS[i] if 0 <= i < len(WORDS) else VOCAB for i in range(t - 1, t + 2)]
+        x = [entry for word in around for entry in p["emb"][word]]
+        h = []
+        for j in range(HIDDEN):
+            by_x = [product(x, "wx", k) + p["bh"][0][k] for k in range(j, len(p["bh"][0]), HIDDEN)]
+            by_h = [product(back, "wh", k) for k in range(j, len(p["bh"][0]), HIDDEN)]
+            if network == "gru":
+                r, z = sigmoid(by_x[0] + by_h[0]), sigmoid(by_x[1] + by_h[1])
+                n = tanh(by_x[2] + r * (by_h[2] + p["bhn"][0][j]))
+                h.append((1 - z) * n + z * back[j])
+            else:
+                h.append(ACTIVATIONS[network.removeprefix("elman").removeprefix("jordan")](by_x[0] + by_h[0]))
+        e = [exp(product(h, "w", k) + p["b"][0][k]) for k in range(CLASSES)]
+        s = [e_k / sum(e) for e_k in e]
+        loss -= log(s[label]) / len(WORDS)
+        outputs += s
+        back = s if network.startswith("jordan") else h
+    return outputs, loss
+
+
+with open("numbers.txt", "w") as file:
+    for network in [name + end for name in ("elman", "jordan") for end in ACTIVATIONS] + ["gru"]:
+        entries = sum(rows * columns for _, rows, columns in tensors(network))
+        values = [mpf((7 * k) % 19 - 9) / 20 for k in range(entries)]
+        step, gradient = mpf(10) ** -25, []
+        for k in range(entries):
+            up, down = ([v + (i == k) * d for i, v in enumerate(values)] for d in (step, -step))
+            gradient.append((run(network, up)[1] - run(network, down)[1]) / (2 * step))
+        outputs, loss = run(network, values)
+        for name, numbers in [("s", outputs), ("loss", [loss]), ("gradient", gradient)]:
+            print(network, name, *(nstr(number, 17) for number in numbers), file=file)
