@@ -231,12 +231,19 @@ pub(crate) fn forward_row<S: Simd, T: Num, const BLOCKS: usize>(
     h: &mut [T],
 ) {
     let n = h.len();
-    let (a, before) = (&mut a[..BLOCKS * n], &before[..n]);
+    let a = &mut a[..BLOCKS * n];
     for j in (0..n).step_by(T::LANES) {
         let blocks = std::array::from_fn(
             #[inline(always)]
             |block| T::V::<S>::from_slice(simd, &a[block * n + j..][..T::LANES]),
         );
+        // A cell of one block does not read the state before, which is another value in a Jordan network, and has
+        // nothing to leave.
+        if BLOCKS == 1 {
+            let (_, next) = unit.forward::<S, T>(simd, blocks, T::V::<S>::splat(simd, T::zero()));
+            next.store_slice(&mut h[j..][..T::LANES]);
+            continue;
+        }
         let before = T::V::<S>::from_slice(simd, &before[j..][..T::LANES]);
         let (blocks, next) = unit.forward::<S, T>(simd, blocks, before);
         for (block, value) in blocks.into_iter().enumerate() {
