@@ -3,9 +3,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use elman::Error;
 use serde::Serialize;
 
+use crate::Error;
 use crate::{ConllReader, Labels, TaggedSentence, Vocabulary};
 
 /// What a corpus holds, and what in it looks like a mistake; see [`check_corpus`].

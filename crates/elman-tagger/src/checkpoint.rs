@@ -1,15 +1,15 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use elman::{Error, Params, Shape};
+use elman::{Params, Shape};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::folder;
 use crate::limits::{MAX_CHECKPOINT, MAX_CONFIG, check_shape};
-use crate::model::{input, parse_weights, read_file, read_weights_file, weights};
+use crate::model::{at, input, parse_weights, read_file, read_weights_file, weights};
 use crate::trainer::LearningRate;
-use crate::{EpochRecord, TaggedSentence, TrainConfig};
+use crate::{EpochRecord, Error, TaggedSentence, TrainConfig};
 
 const STATE: &str = "checkpoint.toml";
 const CURRENT: &str = "current.safetensors";
@@ -79,7 +79,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Input`] if something else than a checkpoint is at `path`; [`Error::Io`] if the system refuses.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), Error> {
-        let shape = self.current.shape()?;
+        let shape = self.current.shape();
         let (current, best) = (weights(&self.current)?, weights(&self.best)?);
         let state = State {
             format: FORMAT,
@@ -128,12 +128,7 @@ impl Checkpoint {
             return Err(input(&path, None, format!("format {}", state.format), format!("format {FORMAT}")));
         }
         let shape = state.training.shape(state.vocab, state.classes);
-        state.training.check().and_then(|()| check_shape(&shape)).map_err(|error| match error {
-            Error::Shape { what, expected, found } => {
-                input(&path, None, format!("{what} is {found}"), expected)
-            }
-            other => other,
-        })?;
+        state.training.check().and_then(|()| Ok(check_shape(&shape)?)).map_err(|error| at(&path, error))?;
         check_history(&path, &state.training, &state.history)?;
         let tensors = |name, line| {
             let path = folder.join(name);
@@ -170,7 +165,7 @@ impl Checkpoint {
         if self.corpora != corpora {
             return refuse("other corpora".to_owned(), "those of the training that is to go on".to_owned());
         }
-        self.current.check(&shape)
+        Ok(self.current.check(shape)?)
     }
 }
 

@@ -1,8 +1,11 @@
-use elman::{Error, Feedback, Network, Recurrence, Shape};
+use std::fmt::Display;
+use std::str::FromStr;
+
+use elman::{Cell, Feedback, Shape};
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{MAX_BATCH, MAX_EPOCHS, check_shape};
-use crate::{ByWord, Normalization};
+use crate::{Error, Normalization};
 
 /// How the learning rate follows the F1 on the development corpus.
 ///
@@ -35,18 +38,24 @@ impl Recipe {
     pub const LAST_LEARNING_RATE: f64 = 1e-5;
 }
 
-/// A [`Feedback`] by the name of its network, as files have it.
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "Feedback")]
-enum NetworkName {
-    #[serde(rename = "elman")]
-    Hidden,
-    #[serde(rename = "jordan")]
-    Output,
+/// A value by the name that it prints, as files have it.
+mod by_name {
+    use super::*;
+    use serde::de::{Deserializer, Error as _};
+
+    pub(super) fn serialize<V: Display, S: serde::Serializer>(value: &V, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(value)
+    }
+
+    pub(super) fn deserialize<'de, V: FromStr<Err = elman::Error>, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<V, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
 }
 
-fn is_elman(feedback: &Feedback) -> bool {
-    *feedback == Feedback::Hidden
+fn is_default<V: Default + PartialEq>(value: &V) -> bool {
+    *value == V::default()
 }
 
 /// Everything that decides a training but the corpora. The default is the tutorial's.
@@ -54,8 +63,11 @@ fn is_elman(feedback: &Feedback) -> bool {
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {
     /// Which network: Elman's, or Jordan's. In files it is `network = "jordan"`; without, it is Elman's.
-    #[serde(rename = "network", with = "NetworkName", default, skip_serializing_if = "is_elman")]
+    #[serde(rename = "network", with = "by_name", default, skip_serializing_if = "is_default")]
     pub feedback: Feedback,
+    /// The arithmetic of a hidden unit. In files it is `cell = "gru"`; without, it is Elman's with a sigmoid.
+    #[serde(with = "by_name", default, skip_serializing_if = "is_default")]
+    pub cell: Cell,
     /// How the learning rate changes.
     pub recipe: Recipe,
     /// Width of the hidden state.
@@ -70,8 +82,8 @@ pub struct TrainConfig {
     pub epochs: usize,
     /// Sentences in one update; 1 in the tutorial.
     pub batch: usize,
-    /// An update for each word instead of each batch of sentences, from a run of at most this many words; see
-    /// [`ByWord`].
+    /// An update for each word instead of each batch of sentences, from a run of at most this many words, as in the
+    /// code of Mesnil et al. (2013); see [`Trainer`](crate::Trainer).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by_word: Option<usize>,
     /// Decides the initial parameters and the order of the sentences in each epoch.
@@ -84,6 +96,7 @@ impl Default for TrainConfig {
     fn default() -> Self {
         TrainConfig {
             feedback: Feedback::Hidden,
+            cell: Cell::default(),
             recipe: Recipe::Tutorial,
             hidden: 200,
             embed: 50,
@@ -101,43 +114,14 @@ impl Default for TrainConfig {
 impl TrainConfig {
     /// The network's shape for a vocabulary and labels of these sizes.
     pub fn shape(&self, vocab: usize, classes: usize) -> Shape {
-        let TrainConfig { embed, window, hidden, feedback, .. } = *self;
-        Shape { vocab, embed, window, hidden, classes, feedback }
-    }
-
-    /// The network to train with: the implementation, or the same by word.
-    ///
-    /// # Errors
-    /// Those of [`ByWord::new`].
-    pub fn network<I>(&self, implementation: I) -> Result<Box<dyn Network<f32>>, Error>
-    where
-        I: Network<f32> + Recurrence<f32> + Clone + 'static,
-    {
-        Ok(match self.by_word {
-            Some(windows) => Box::new(ByWord::new(implementation, windows)?),
-            None => Box::new(implementation),
-        })
-    }
-
-    /// Refuses a network that would not make the updates that [`TrainConfig::by_word`] says.
-    pub(crate) fn check_network(&self, network: &dyn Network<f32>) -> Result<(), Error> {
-        let (name, by_word) = (network.name(), self.by_word.map(ByWord::<()>::suffix));
-        let fits = match &by_word {
-            Some(suffix) => name.ends_with(suffix),
-            None => !name.contains(ByWord::<()>::MARK),
-        };
-        if fits {
-            return Ok(());
-        }
-        let expected =
-            by_word.map_or("one that updates by sentence".to_string(), |by_word| format!("one{by_word}"));
-        Err(Error::Unsupported { what: "network".to_string(), expected, found: name })
+        let TrainConfig { embed, window, hidden, cell, feedback, .. } = *self;
+        Shape { vocab, embed, window, hidden, classes, cell, feedback }
     }
 
     /// Refuses values with which training has no meaning.
     ///
     /// # Errors
-    /// [`Error::Shape`] names the value.
+    /// [`elman::Error::Shape`] names the value; [`elman::Error::Unsupported`] a combination that does not exist.
     pub fn check(&self) -> Result<(), Error> {
         check_shape(&self.shape(1, 1))?;
         for (what, value, most) in [("epochs", self.epochs, MAX_EPOCHS), ("batch", self.batch, MAX_BATCH)] {
@@ -210,5 +194,9 @@ mod tests {
         );
         let refused = toml::from_str::<TrainConfig>(&text.replace("jordan", "hopfield")).unwrap_err();
         assert!(refused.message().contains("hopfield"), "{refused}");
+        let gru = TrainConfig { cell: Cell::Gru, ..TrainConfig::default() };
+        let text = toml::to_string(&gru).unwrap();
+        assert!(text.starts_with("cell = \"gru\"\n"), "{text}");
+        assert_eq!(toml::from_str::<TrainConfig>(&text).unwrap(), gru);
     }
 }

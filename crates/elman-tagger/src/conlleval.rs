@@ -4,9 +4,9 @@ use std::fmt::{self, Write};
 use std::io::Read;
 use std::path::Path;
 
-use elman::Error;
 use regex::Regex;
 
+use crate::Error;
 use crate::lines::Lines;
 
 /// Chunks counted as conlleval counts them.
@@ -64,7 +64,7 @@ fn percent(part: usize, whole: usize) -> f64 {
 ///              city: precision: 100.00%; recall: 100.00%; FB1: 100.00  1
 ///               day: precision:   0.00%; recall:   0.00%; FB1:   0.00  0
 /// ");
-/// # Ok::<(), elman::Error>(())
+/// # Ok::<(), elman_tagger::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evaluation {
@@ -82,7 +82,7 @@ impl Evaluation {
     /// Counts one sentence: the corpus's tags and the predicted ones.
     ///
     /// # Errors
-    /// [`Error::Shape`] if there are not as many of the one as of the other.
+    /// [`elman::Error::Shape`] if there are not as many of the one as of the other.
     pub fn add(&mut self, corpus: &[impl AsRef<str>], predicted: &[impl AsRef<str>]) -> Result<(), Error> {
         let (last_true, last_guess) = self.add_open(corpus, predicted)?;
         // The script reads the blank line after a sentence as a word outside any chunk.
@@ -293,7 +293,7 @@ impl RawTags {
 /// let file = "to TO O O\ndallas NNP B-city B-city\n\nnow RB B-day O\n";
 /// let evaluation = ConllevalReader::new().read(file.as_bytes(), "example")?;
 /// assert_eq!(evaluation.total().recall(), 50.0);
-/// # Ok::<(), elman::Error>(())
+/// # Ok::<(), elman_tagger::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct ConllevalReader {
@@ -317,13 +317,12 @@ impl ConllevalReader {
     /// Perl but for look-around and backreferences); the script's option `-d`.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for what is no regular expression, has groups that capture (their texts would
+    /// [`elman::Error::Unsupported`] for what is no regular expression, has groups that capture (their texts would
     /// be columns in Perl) or matches the empty text.
     pub fn delimiter(self, pattern: &str) -> Result<Self, Error> {
-        let refuse = |found: String| Error::Unsupported {
-            what: "delimiter".to_string(),
-            expected: "a regular expression that matches at least one character, without groups".to_string(),
-            found,
+        let refuse = |found: String| {
+            let expected = "a regular expression that matches at least one character, without groups";
+            Error::unsupported("delimiter", expected, found)
         };
         let delimiter = Regex::new(pattern).map_err(|error| refuse(error.to_string()))?;
         if delimiter.captures_len() > 1 || delimiter.is_match("") {

@@ -2,8 +2,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use elman::Error;
-
+use crate::Error;
 use crate::limits::{MAX_CORPUS, MAX_WORDS};
 use crate::lines::{BYTE_ORDER_MARK, Lines, token_fault};
 
@@ -21,7 +20,7 @@ impl TaggedSentence {
     /// Joins words and tags.
     ///
     /// # Errors
-    /// [`Error::Shape`] if there is no word, if there is not one tag for each word, or if a word or tag is one
+    /// [`elman::Error::Shape`] if there is no word, if there is not one tag for each word, or if a word or tag is one
     /// that no file can hold: empty, with a space, tab, line end or null byte in it, or longer than
     /// [`MAX_TOKEN`](crate::MAX_TOKEN).
     pub fn new(words: Vec<String>, tags: Vec<String>) -> Result<Self, Error> {
@@ -66,7 +65,7 @@ impl TaggedSentence {
 /// let ragged = "to\tO\ndallas\n";
 /// let error = ConllReader::new(ragged.as_bytes(), "example").next().unwrap().unwrap_err();
 /// assert_eq!(error.to_string(), "example:2: 1 column, expected 2, a word and a tag, as in line 1");
-/// # Ok::<(), elman::Error>(())
+/// # Ok::<(), elman_tagger::Error>(())
 /// ```
 ///
 /// # Errors
@@ -283,7 +282,7 @@ impl<W: Write> ConllWriter<W> {
     /// Writes one sentence; of no words, only the blank line.
     ///
     /// # Errors
-    /// [`Error::Shape`] if there is not one tag for each word; [`Error::Input`] for a word or tag that the
+    /// [`elman::Error::Shape`] if there is not one tag for each word; [`Error::Input`] for a word or tag that the
     /// format cannot hold: empty, with white space or a null byte in it, longer than [`MAX_TOKEN`](crate::MAX_TOKEN), a first
     /// column `-DOCSTART-`, more than [`MAX_WORDS`] words; nothing has then been written. [`Error::Io`] if
     /// writing fails.

@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use elman::Error;
+use crate::Error;
 
 /// A step of [`replace`]; tests let it fail or end the program there.
 type Hook<'a> = &'a mut dyn FnMut() -> io::Result<()>;

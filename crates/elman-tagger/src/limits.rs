@@ -46,10 +46,10 @@ pub const MAX_WEIGHTS: u64 = 1 << 32;
 /// Refuses a shape that is none, or that is beyond these limits.
 ///
 /// # Errors
-/// [`Error::Shape`], which names the size.
+/// [`elman::Error::Shape`], which names the size.
 pub fn check_shape(shape: &Shape) -> Result<(), Error> {
     shape.check()?;
-    let Shape { vocab, embed, window, hidden, classes, feedback: _ } = *shape;
+    let Shape { vocab, embed, window, hidden, classes, .. } = *shape;
     // All products were checked above.
     let most = ((MAX_WEIGHTS - MAX_HEADER - 8) / 4) as usize;
     for (what, size, most) in [
@@ -76,10 +76,9 @@ mod tests {
 
     #[test]
     fn a_shape_beyond_the_limits_is_named() {
-        let feedback = Feedback::Hidden;
-        let shape = Shape { vocab: 2, embed: 3, window: 5, hidden: 7, classes: 11, feedback };
+        let shape = Shape { vocab: 2, embed: 3, window: 5, hidden: 7, classes: 11, ..Shape::ELMAN };
         check_shape(&shape).unwrap();
-        let small = Shape { vocab: 1, embed: 1, window: 1, hidden: 1, classes: 1, feedback };
+        let small = Shape { vocab: 1, embed: 1, window: 1, hidden: 1, classes: 1, ..Shape::ELMAN };
         for largest in [
             Shape { vocab: MAX_VOCAB, ..small },
             Shape { embed: MAX_EMBED, ..small },

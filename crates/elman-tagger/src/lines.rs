@@ -1,8 +1,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use elman::Error;
-
+use crate::Error;
 use crate::limits::{MAX_LINE, MAX_TOKEN};
 
 /// A byte order mark; skipped at the start of a file.

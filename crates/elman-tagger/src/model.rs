@@ -2,8 +2,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use elman::ndarray::{Array, Dimension};
-use elman::{Error, Params, Shape, TENSOR_NAMES};
+use elman::{Layout, Params, Shape};
 use indexmap::IndexSet;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
@@ -13,7 +12,7 @@ use crate::limits::{MAX_CONFIG, MAX_HEADER, MAX_LINE, MAX_NAMES, MAX_TOKEN, MAX_
 use crate::lines::{BYTE_ORDER_MARK, Lines, name_fault};
 use crate::trainer::not_finite;
 use crate::vocabulary::UNKNOWN;
-use crate::{EpochRecord, Labels, TrainConfig, Vocabulary};
+use crate::{EpochRecord, Error, Labels, TrainConfig, Vocabulary};
 
 const CONFIG: &str = "config.toml";
 const WEIGHTS: &str = "weights.safetensors";
@@ -47,7 +46,7 @@ pub struct Outcome {
 /// | file | content |
 /// |---|---|
 /// | `config.toml` | `format = 1`, `vocab` and `classes`, the [`TrainConfig`] as `[training]`, the [`Outcome`] as `[outcome]` |
-/// | `weights.safetensors` | `emb`, `wx`, `wh`, `w`, `bh`, `b`, `h0`; dtype F32, shapes as in [`Params`] |
+/// | `weights.safetensors` | `emb`, `wx`, `wh`, `w`, `bh`, `b`, `h0`, of a GRU also `bhn`; dtype F32, shapes as in [`Params`] |
 /// | `vocab.txt` | the normalised words in the order of their ids, one a line; the first is `<UNK>` |
 /// | `labels.txt` | the tags in the order of their ids, one a line |
 /// | `training.log` | one line an epoch, columns parted by tabs; for people, never read back |
@@ -87,7 +86,7 @@ impl Model {
     /// `source` in the place of the implementation that trained.
     ///
     /// # Errors
-    /// [`Error::Shape`] names the tensor that does not fit the others, the vocabulary or the labels, or has an
+    /// [`elman::Error::Shape`] names the tensor that does not fit the others, the vocabulary or the labels, or has an
     /// entry that is not finite.
     pub fn from_elsewhere(
         params: Params<f32>,
@@ -95,7 +94,7 @@ impl Model {
         labels: Labels,
         source: impl Into<String>,
     ) -> Result<Self, Error> {
-        let shape = params.shape()?;
+        let shape = params.shape();
         check_shape(&shape)?;
         for (what, expected, found) in [
             ("number of words", shape.vocab, vocabulary.size()),
@@ -110,6 +109,7 @@ impl Model {
         }
         let config = TrainConfig {
             feedback: shape.feedback,
+            cell: shape.cell,
             hidden: shape.hidden,
             embed: shape.embed,
             window: shape.window,
@@ -135,7 +135,7 @@ impl Model {
         &self.labels
     }
 
-    /// Its seven tensors.
+    /// Its tensors.
     pub fn params(&self) -> &Params<f32> {
         &self.params
     }
@@ -166,7 +166,7 @@ impl Model {
     /// [`Error::Input`] if something else than a model is at `path`; [`Error::Io`] if the system refuses. The
     /// old folder is then as before.
     pub fn save(&self, path: impl AsRef<Path>, history: &[EpochRecord]) -> Result<(), Error> {
-        let shape = self.params.shape()?;
+        let shape = self.params.shape();
         let config = ConfigFile {
             format: FORMAT,
             vocab: shape.vocab,
@@ -231,13 +231,20 @@ fn read_config(path: &Path) -> Result<ConfigFile, Error> {
     if config.format != FORMAT {
         return Err(input(path, None, format!("format {}", config.format), format!("format {FORMAT}")));
     }
-    // The messages of these checks name the value; the file is added here.
     let shape = config.training.shape(config.vocab, config.classes);
-    config.training.check().and_then(|()| check_shape(&shape)).map_err(|error| match error {
-        Error::Shape { what, expected, found } => input(path, None, format!("{what} is {found}"), expected),
-        other => other,
-    })?;
+    config.training.check().and_then(|()| Ok(check_shape(&shape)?)).map_err(|error| at(path, error))?;
     Ok(config)
+}
+
+/// The error of a value that a file has: the message names the value, the file is added here.
+pub(crate) fn at(path: &Path, error: Error) -> Error {
+    use elman::Error::{Shape, Unsupported};
+    match error {
+        Error::Network(Shape { what, expected, found } | Unsupported { what, expected, found }) => {
+            input(path, None, format!("{what} is {found}"), expected)
+        }
+        other => other,
+    }
 }
 
 /// The words or tags of a file, one a line, as many as `config.toml` says.
@@ -298,18 +305,19 @@ pub(crate) fn read_weights_file(path: &Path, shape: Shape) -> Result<Vec<u8>, Er
     Ok(bytes)
 }
 
-/// The seven tensors of a safetensors file.
+/// The tensors of a safetensors file.
 pub(crate) fn parse_weights(path: &Path, shape: Shape, bytes: &[u8]) -> Result<Params<f32>, Error> {
     let file = SafeTensors::deserialize(bytes)
         .map_err(|error| input(path, None, error.to_string(), "a safetensors file"))?;
-    if let Some(name) = file.names().into_iter().find(|name| !TENSOR_NAMES.contains(name)) {
-        return Err(input(path, None, format!("tensor {name:?}"), TENSOR_NAMES.join(", ")));
+    let names: Vec<&str> = shape.table().map(|tensor| tensor.name.as_str()).collect();
+    if let Some(name) = file.names().into_iter().find(|name| !names.contains(name)) {
+        return Err(input(path, None, format!("tensor {name:?}"), names.join(", ")));
     }
     let mut params = Params::zeros(shape)?;
     for (name, mut tensor) in params.tensors_mut() {
         let found = file
-            .tensor(name)
-            .map_err(|_| input(path, None, format!("no tensor {name}"), TENSOR_NAMES.join(", ")))?;
+            .tensor(name.as_str())
+            .map_err(|_| input(path, None, format!("no tensor {name}"), names.join(", ")))?;
         if found.dtype() != Dtype::F32 {
             return Err(input(path, None, format!("{name} is of type {}", found.dtype()), "F32"));
         }
@@ -327,25 +335,19 @@ pub(crate) fn parse_weights(path: &Path, shape: Shape, bytes: &[u8]) -> Result<P
     Ok(params)
 }
 
-/// The seven tensors as a safetensors file.
+/// The tensors as a safetensors file.
 pub(crate) fn weights(params: &Params<f32>) -> Result<Vec<u8>, Error> {
-    fn bytes<D: Dimension>(tensor: &Array<f32, D>) -> (Vec<usize>, Vec<u8>) {
-        (tensor.shape().to_vec(), tensor.iter().flat_map(|entry| entry.to_le_bytes()).collect())
-    }
-    let tensors = [
-        bytes(&params.emb),
-        bytes(&params.wx),
-        bytes(&params.wh),
-        bytes(&params.w),
-        bytes(&params.bh),
-        bytes(&params.b),
-        bytes(&params.h0),
-    ];
+    let bytes: Vec<u8> = params.as_slice().iter().flat_map(|entry| entry.to_le_bytes()).collect();
     let refused = |error| Error::shape("weights", "tensors that safetensors can hold", error);
-    let views = TENSOR_NAMES
-        .into_iter()
-        .zip(&tensors)
-        .map(|(name, (shape, data))| Ok((name, TensorView::new(Dtype::F32, shape.clone(), data)?)))
+    let mut rest = &bytes[..];
+    let views = params
+        .shape()
+        .table()
+        .map(|tensor| {
+            let (data, after) = rest.split_at(4 * tensor.entries());
+            rest = after;
+            Ok((tensor.name.as_str(), TensorView::new(Dtype::F32, tensor.dims(), data)?))
+        })
         .collect::<Result<Vec<_>, _>>()
         .map_err(refused)?;
     safetensors::serialize(views, None).map_err(refused)
@@ -511,7 +513,7 @@ mod tests {
         assert!(config.contains("[training]\nnetwork = \"jordan\"\n"), "{config}");
         let loaded = Model::load(&path).unwrap();
         assert_eq!(loaded, model);
-        assert_eq!(loaded.params().feedback, Feedback::Output);
+        assert_eq!(loaded.params().shape().feedback, Feedback::Output);
         let elsewhere = Model::from_elsewhere(
             model.params.clone(),
             Vocabulary::from_words(
@@ -535,7 +537,7 @@ mod tests {
     fn what_is_saved_is_loaded() {
         let (_parent, path, model) = saved();
         assert_eq!(Model::load(&path).unwrap(), model);
-        assert_eq!(model.params().shape().unwrap(), model.shape());
+        assert_eq!(model.params().shape(), model.shape());
         assert_eq!(model.config(), &model.config);
         // The same model makes the same bytes.
         let other = path.with_file_name("other");

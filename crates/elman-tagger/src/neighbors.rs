@@ -1,7 +1,6 @@
-use elman::Error;
 use elman::ndarray::ArrayView1;
 
-use crate::{Model, UNKNOWN};
+use crate::{Error, Model, UNKNOWN};
 
 /// How near two embeddings are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +24,7 @@ pub struct Neighbor<'a> {
 /// first, without the word itself. Of equally near words the first by its bytes comes first.
 ///
 /// # Errors
-/// [`Error::Unsupported`] if the model does not know the word.
+/// [`elman::Error::Unsupported`] if the model does not know the word.
 pub fn neighbors<'a>(
     model: &'a Model,
     word: &str,
@@ -35,20 +34,21 @@ pub fn neighbors<'a>(
     let vocabulary = model.vocabulary();
     let id = vocabulary.id(word);
     if id == 0 && word != UNKNOWN {
-        return Err(Error::Unsupported {
-            what: "word".to_string(),
-            expected: format!("one of the {} that the model knows", vocabulary.size()),
-            found: format!("{:?}", vocabulary.normalization().apply(word)),
-        });
+        let expected = format!("one of the {} that the model knows", vocabulary.size());
+        return Err(Error::unsupported(
+            "word",
+            expected,
+            format!("{:?}", vocabulary.normalization().apply(word)),
+        ));
     }
-    let emb = &model.params().emb;
-    let own = emb.row(id);
+    let emb = model.params().emb();
+    let own = emb.row(id as usize);
     // The last row is the padding, which is no word.
     let mut all: Vec<Neighbor<'a>> = vocabulary
         .words()
         .zip(emb.rows())
         .enumerate()
-        .filter(|(other, _)| *other != id)
+        .filter(|(other, _)| *other != id as usize)
         .map(|(_, (word, row))| Neighbor { word, value: value(metric, own, row) })
         .collect();
     // A stable sort: ids follow the bytes.
@@ -90,7 +90,8 @@ mod tests {
         let config = TrainConfig { hidden: 2, embed: 2, window: 1, ..TrainConfig::default() };
         let mut params = Params::init(config.shape(5, 4), 1).unwrap();
         // <UNK>, a, b, c, d, padding.
-        params.emb = array![[0.0, 0.0], [1.0, 0.0], [3.0, 0.0], [0.0, 0.5], [-1.0, 0.0], [1.0, 0.0]];
+        let rows = array![[0.0, 0.0], [1.0, 0.0], [3.0, 0.0], [0.0, 0.5], [-1.0, 0.0], [1.0, 0.0]];
+        params.emb_mut().assign(&rows);
         let outcome = Outcome { epochs: 0, best_epoch: 0, dev_f1: 0.0, network: "none".into() };
         Model::from_parts(config, vocabulary, labels, params, outcome)
     }

@@ -1,16 +1,17 @@
-use elman::{Error, Network, Tagger};
+//! From words to tags: a model that an implementation of the network has prepared.
 
-use crate::{Evaluation, Labels, Model, TaggedSentence, Vocabulary};
+use elman::{Network, Sentences, Tagger};
+
+use crate::{Error, Evaluation, Labels, Model, TaggedSentence, Vocabulary};
 
 /// A model made ready by an implementation of the network: from words to tags.
 ///
 /// ```
 /// use elman_tagger::{Pipeline, TrainConfig, Trainer, travel};
 ///
-/// # fn network() -> impl elman::Network<f32> { elman_reference::Reference::new() }
 /// let (train, dev) = (travel::corpus(1, 60), travel::corpus(2, 20));
 /// let config = TrainConfig { hidden: 16, embed: 10, epochs: 3, ..TrainConfig::default() };
-/// let network = network(); // any implementation of elman::Network<f32>
+/// let network = elman_reference::Reference::new(); // or any other implementation
 /// let mut trainer = Trainer::new(&network, config, &train, &dev)?;
 /// while !trainer.is_finished() {
 ///     trainer.run_epoch(&mut |_| {})?;
@@ -21,12 +22,24 @@ use crate::{Evaluation, Labels, Model, TaggedSentence, Vocabulary};
 /// let tags = pipeline.tag(&["a", "train", "from", "lisbon", "to", "vienna"])?;
 /// assert_eq!(tags.len(), 6);
 /// println!("{}", pipeline.evaluate(&dev)?);
-/// # Ok::<(), elman::Error>(())
+/// # Ok::<(), elman_tagger::Error>(())
 /// ```
 pub struct Pipeline {
     vocabulary: Vocabulary,
     labels: Labels,
-    tagger: Box<dyn Tagger>,
+    tagger: Box<dyn Tagger<f32>>,
+    /// Memory for the next call.
+    sentences: Sentences,
+    ids: Vec<u32>,
+}
+
+/// A tag with its probability.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scored<'a> {
+    /// The tag.
+    pub tag: &'a str,
+    /// Its probability, in [0, 1].
+    pub score: f32,
 }
 
 impl Pipeline {
@@ -35,45 +48,86 @@ impl Pipeline {
     /// # Errors
     /// The network's errors.
     pub fn new(model: &Model, network: &dyn Network<f32>) -> Result<Self, Error> {
-        Ok(Pipeline {
-            vocabulary: model.vocabulary().clone(),
-            labels: model.labels().clone(),
-            tagger: network.tagger(model.params())?,
-        })
+        let tagger = network.tagger(model.params())?;
+        Ok(Pipeline::of(model.vocabulary().clone(), model.labels().clone(), tagger))
     }
 
-    /// One tag for each word; none for none.
+    fn of(vocabulary: Vocabulary, labels: Labels, tagger: Box<dyn Tagger<f32>>) -> Self {
+        Pipeline { vocabulary, labels, tagger, sentences: Sentences::new(), ids: Vec::new() }
+    }
+
+    /// Another pipeline of the same model, for another thread. What the network has prepared is shared.
+    pub fn fork(&self) -> Self {
+        Pipeline::of(self.vocabulary.clone(), self.labels.clone(), self.tagger.fork())
+    }
+
+    /// One tag for each word; an empty sentence yields an empty list.
     ///
     /// # Errors
     /// The network's errors.
     pub fn tag(&mut self, words: &[impl AsRef<str>]) -> Result<Vec<&str>, Error> {
-        if words.is_empty() {
-            return Ok(Vec::new());
+        let words = self.vocabulary.ids(words);
+        self.ids.clear();
+        self.ids.resize(words.len(), 0);
+        if !words.is_empty() {
+            self.tagger.label(&words, &mut self.ids)?;
         }
-        let mut ids = Vec::with_capacity(words.len());
-        self.tagger.label(&self.vocabulary.sentence(words)?, &mut ids)?;
-        self.labels.tags_of(&ids)
+        self.labels.tags_of(&self.ids)
     }
 
-    /// The tags of many sentences, in their order: the same as one at a time, but some implementations are
-    /// faster so. A sentence without words gets none.
+    /// The tags of many sentences, in their order: the same as one at a time, but faster with some implementations.
     ///
     /// # Errors
     /// The network's errors.
     pub fn tag_all(&mut self, sentences: &[impl AsRef<[String]>]) -> Result<Vec<Vec<&str>>, Error> {
-        let filled = sentences
-            .iter()
-            .filter(|words| !words.as_ref().is_empty())
-            .map(|words| self.vocabulary.sentence(words.as_ref()))
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut ids = self.tagger.label_all(&filled)?.into_iter();
+        self.sentences.clear();
+        for words in sentences.iter().map(AsRef::as_ref).filter(|words| !words.is_empty()) {
+            self.sentences.push(&self.vocabulary.ids(words), &[])?;
+        }
+        let batch = self.sentences.batch();
+        self.ids.clear();
+        self.ids.resize(batch.words().len(), 0);
+        self.tagger.label_all(batch, &mut self.ids)?;
+        let mut rest = &self.ids[..];
         sentences
             .iter()
-            .map(|words| match words.as_ref() {
-                [] => Ok(Vec::new()),
-                _ => self.labels.tags_of(&ids.next().unwrap_or_default()),
+            .map(|words| {
+                let (ids, after) = rest.split_at(words.as_ref().len());
+                rest = after;
+                self.labels.tags_of(ids)
             })
             .collect()
+    }
+
+    /// For each word the `count` most probable tags, the most probable first; of equally probable ones the first
+    /// label comes first.
+    ///
+    /// The first is the tag that [`Pipeline::tag`] gives, unless two tags are so nearly equal that their
+    /// probabilities round to the same number.
+    ///
+    /// # Errors
+    /// The network's errors.
+    pub fn best_tags(
+        &mut self,
+        words: &[impl AsRef<str>],
+        count: usize,
+    ) -> Result<Vec<Vec<Scored<'_>>>, Error> {
+        if words.is_empty() {
+            return Ok(Vec::new());
+        }
+        let s = self.tagger.scores(&self.vocabulary.ids(words))?;
+        Ok(s.rows()
+            .into_iter()
+            .map(|row| {
+                let tags = self.labels.tags().zip(row);
+                let mut all: Vec<Scored<'_>> =
+                    tags.map(|(tag, score)| Scored { tag, score: *score }).collect();
+                // A stable sort keeps the order of the labels among equals.
+                all.sort_by(|a, b| b.score.total_cmp(&a.score));
+                all.truncate(count);
+                all
+            })
+            .collect())
     }
 
     /// Tags a corpus and compares with its own tags.
@@ -126,5 +180,29 @@ mod tests {
             let upper: Vec<String> = words.iter().map(|w| w.to_uppercase()).collect();
             assert_eq!(pipeline.tag(&upper).unwrap(), *tags);
         }
+    }
+
+    #[test]
+    fn the_best_tags_are_sorted_and_begin_with_the_pipelines() {
+        let (train, dev) = (travel::corpus(1, 80), travel::corpus(2, 20));
+        let network = Reference::new();
+        let config = TrainConfig { hidden: 12, embed: 8, epochs: 2, ..TrainConfig::default() };
+        let mut trainer = Trainer::new(&network, config, &train, &dev).unwrap();
+        trainer.run_epoch(&mut |_| {}).unwrap();
+        let model = trainer.into_model();
+        let mut pipeline = Pipeline::new(&model, &network).unwrap();
+        let mut fork = pipeline.fork();
+        for sentence in &dev {
+            let best = fork.best_tags(sentence.words(), 3).unwrap();
+            let tags: Vec<&str> = best.iter().map(|word| word[0].tag).collect();
+            assert_eq!(tags, pipeline.tag(sentence.words()).unwrap());
+            assert!(best.iter().all(|word| word.len() == 3 && word.is_sorted_by(|a, b| a.score >= b.score)));
+            let all = fork.best_tags(sentence.words(), usize::MAX).unwrap();
+            for word in all {
+                assert_eq!(word.len(), model.labels().size());
+                assert!((word.iter().map(|s| s.score).sum::<f32>() - 1.0).abs() < 1e-5);
+            }
+        }
+        assert!(pipeline.best_tags(&[""; 0], 3).unwrap().is_empty());
     }
 }

@@ -1,18 +1,20 @@
+//! Training, one epoch at a call.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use elman::{Error, Labelled, Learner, Network, Params, Sentence};
+use elman::{Batch, Learner, Name, Network, Params, Recurrence, Sentences, Update};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use serde::{Deserialize, Serialize};
 
+use crate::by_word::{WordLearner, suffix};
 use crate::checkpoint::fingerprint;
 use crate::limits::check_shape;
 use crate::random::below;
-use crate::vocabulary::labelled;
 use crate::{
-    Checkpoint, Evaluation, Labels, Model, Outcome, Recipe, TaggedSentence, TrainConfig, Vocabulary,
+    Checkpoint, Error, Evaluation, Labels, Model, Outcome, Recipe, TaggedSentence, TrainConfig, Vocabulary,
 };
 
 /// One epoch of a training.
@@ -55,17 +57,61 @@ pub struct Progress {
     pub loss: f64,
 }
 
+/// An implementation of the network and of the recurrence alone, which word-by-word training needs.
+pub trait Implementation: Network<f32> + Recurrence<f32> {}
+
+impl<I: Network<f32> + Recurrence<f32>> Implementation for I {}
+
+/// The updates of a training.
+enum Mode<'a> {
+    /// One for each batch of sentences.
+    BySentence(Box<dyn Learner<f32>>),
+    /// One for each word: [`TrainConfig::by_word`].
+    ByWord(WordLearner<'a, f32>),
+}
+
+impl<'a> Mode<'a> {
+    fn new(
+        implementation: &'a dyn Implementation,
+        config: &TrainConfig,
+        params: Params<f32>,
+    ) -> Result<Self, Error> {
+        Ok(match config.by_word {
+            None => Mode::BySentence(implementation.learner(params)?),
+            Some(windows) => Mode::ByWord(WordLearner::new(implementation, windows, params)?),
+        })
+    }
+
+    fn step(&mut self, batch: Batch<'_>, learning_rate: f32) -> Result<f32, Error> {
+        Ok(match self {
+            Mode::BySentence(learner) => learner.step(batch, &mut Update::sgd(learning_rate))?,
+            Mode::ByWord(learner) => learner.step(batch, learning_rate)?,
+        })
+    }
+
+    fn params(&self) -> Params<f32> {
+        match self {
+            Mode::BySentence(learner) => learner.params(),
+            Mode::ByWord(learner) => learner.params().clone(),
+        }
+    }
+}
+
 /// Trains a tagger, one epoch at a call.
+///
+/// An update is made for each batch of sentences or, with [`TrainConfig::by_word`], for each word: from a run of the
+/// recurrence over at most so many words, the last of which is this one, starting from h0; then each row of the
+/// embeddings that was in a window is divided by its norm. That is the training of the code of Mesnil et al. (2013),
+/// from which the Theano tutorial came.
 ///
 /// The order of the sentences in epoch `e` depends on the seed and on `e` alone.
 ///
 /// ```
 /// use elman_tagger::{TrainConfig, Trainer, travel};
 ///
-/// # fn network() -> impl elman::Network<f32> { elman_reference::Reference::new() }
 /// let (train, dev) = (travel::corpus(1, 60), travel::corpus(2, 20));
 /// let config = TrainConfig { hidden: 20, embed: 10, epochs: 2, ..TrainConfig::default() };
-/// let network = network(); // any implementation of elman::Network<f32>
+/// let network = elman_reference::Reference::new(); // or any other implementation
 /// let mut trainer = Trainer::new(&network, config, &train, &dev)?;
 /// while !trainer.is_finished() {
 ///     let record = trainer.run_epoch(&mut |_progress| {})?;
@@ -73,18 +119,19 @@ pub struct Progress {
 /// }
 /// assert!(trainer.history()[1].loss < trainer.history()[0].loss);
 /// let model = trainer.into_model();
-/// # Ok::<(), elman::Error>(())
+/// # Ok::<(), elman_tagger::Error>(())
 /// ```
 pub struct Trainer<'a> {
-    network: &'a dyn Network<f32>,
+    implementation: &'a dyn Implementation,
     config: TrainConfig,
     vocabulary: Vocabulary,
     labels: Labels,
-    train: Vec<Labelled>,
-    words: usize,
-    dev: Vec<Sentence>,
+    train: Sentences,
+    /// Memory for a batch.
+    batch: Sentences,
+    dev: Sentences,
     dev_tags: Vec<&'a [String]>,
-    learner: Box<dyn Learner<f32>>,
+    learner: Mode<'a>,
     rate: LearningRate,
     best: Best,
     history: Vec<EpochRecord>,
@@ -105,16 +152,14 @@ impl<'a> Trainer<'a> {
     /// A training about to begin.
     ///
     /// # Errors
-    /// [`Error::Shape`] if a value of `config` has no meaning or a corpus is empty; [`Error::Unsupported`] if the
-    /// network is not [`TrainConfig::network`]'s by [`TrainConfig::by_word`]; the network's errors.
+    /// [`elman::Error::Shape`] if a value of `config` has no meaning or a corpus is empty; the network's errors.
     pub fn new(
-        network: &'a dyn Network<f32>,
+        implementation: &'a dyn Implementation,
         config: TrainConfig,
         train: &[TaggedSentence],
         dev: &'a [TaggedSentence],
     ) -> Result<Self, Error> {
         config.check()?;
-        config.check_network(network)?;
         for (what, corpus) in [("training corpus", train), ("development corpus", dev)] {
             if corpus.is_empty() {
                 return Err(Error::shape(what, "at least 1 sentence", 0));
@@ -126,18 +171,23 @@ impl<'a> Trainer<'a> {
         check_shape(&shape)?;
         let params = Params::init(shape, config.seed)?;
         let corpora = fingerprint(train, dev);
-        let train: Vec<Labelled> =
-            train.iter().map(|s| labelled(s, &vocabulary, &labels)).collect::<Result<_, _>>()?;
+        let [mut train_ids, mut dev_ids] = [Sentences::new(), Sentences::new()];
+        for sentence in train {
+            train_ids.push(&vocabulary.ids(sentence.words()), &labels.ids(sentence.tags())?)?;
+        }
+        for sentence in dev {
+            dev_ids.push(&vocabulary.ids(sentence.words()), &[])?;
+        }
         Ok(Trainer {
-            words: train.iter().map(|s| s.labels().len()).sum(),
-            train,
-            dev: dev.iter().map(|s| vocabulary.sentence(s.words())).collect::<Result<_, _>>()?,
+            train: train_ids,
+            batch: Sentences::new(),
+            dev: dev_ids,
             dev_tags: dev.iter().map(TaggedSentence::tags).collect(),
-            learner: network.learner(params.clone())?,
+            learner: Mode::new(implementation, &config, params.clone())?,
             rate: LearningRate::new(&config),
             best: Best { epoch: 0, f1: f64::NEG_INFINITY, params },
             history: Vec::new(),
-            network,
+            implementation,
             config,
             vocabulary,
             labels,
@@ -154,13 +204,13 @@ impl<'a> Trainer<'a> {
     /// Those of [`Trainer::new`]; [`Error::Input`] if the corpora are not the same, or if `config` differs in
     /// more than the number of epochs.
     pub fn resume(
-        network: &'a dyn Network<f32>,
+        implementation: &'a dyn Implementation,
         config: TrainConfig,
         train: &[TaggedSentence],
         dev: &'a [TaggedSentence],
         checkpoint: Checkpoint,
     ) -> Result<Self, Error> {
-        let mut trainer = Trainer::new(network, config, train, dev)?;
+        let mut trainer = Trainer::new(implementation, config, train, dev)?;
         let shape = trainer.config.shape(trainer.vocabulary.size(), trainer.labels.size());
         checkpoint.check(&trainer.config, &trainer.corpora, shape)?;
         for record in &checkpoint.history {
@@ -171,7 +221,7 @@ impl<'a> Trainer<'a> {
             }
         }
         trainer.best.params = checkpoint.best;
-        trainer.learner = network.learner(checkpoint.current)?;
+        trainer.learner = Mode::new(implementation, &trainer.config, checkpoint.current)?;
         trainer.history = checkpoint.history;
         Ok(trainer)
     }
@@ -208,19 +258,27 @@ impl<'a> Trainer<'a> {
         let epoch = self.history.len() + 1;
         let learning_rate = self.rate.rate;
         let start = Instant::now();
-        let order = order(self.config.seed, epoch, self.train.len());
+        let all = self.train.batch();
+        let order = order(self.config.seed, epoch, all.len());
         self.between_epochs = false;
         let (mut done, mut words, mut sum) = (0, 0, 0.0);
-        let mut batch = Vec::with_capacity(self.config.batch.min(order.len()));
         for chosen in order.chunks(self.config.batch) {
-            batch.clear();
-            batch.extend(chosen.iter().map(|index| self.train[*index].clone()));
-            let loss = f64::from(self.learner.step(&batch, learning_rate as f32)?);
+            let batch = match chosen {
+                [one] => all.slice(*one..one + 1),
+                _ => {
+                    self.batch.clear();
+                    for sentence in chosen.iter().map(|index| all.sentence(*index)) {
+                        self.batch.push(sentence.words, sentence.labels)?;
+                    }
+                    self.batch.batch()
+                }
+            };
+            let loss = f64::from(self.learner.step(batch, learning_rate as f32)?);
             if !loss.is_finite() {
                 return Err(Error::Diverged { epoch, sentence: done + 1, loss, learning_rate });
             }
             done += batch.len();
-            words += batch.iter().map(|s| s.labels().len()).sum::<usize>();
+            words += batch.words().len();
             sum += loss * batch.len() as f64;
             if self.stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted { epoch, sentences: done });
@@ -240,7 +298,7 @@ impl<'a> Trainer<'a> {
             self.best = Best { epoch, f1: dev.f1(), params };
         }
         if self.rate.halves_after(gained) && self.config.recipe == Recipe::Tutorial {
-            self.learner = self.network.learner(self.best.params.clone())?;
+            self.learner = Mode::new(self.implementation, &self.config, self.best.params.clone())?;
         }
         self.history.push(EpochRecord {
             epoch,
@@ -251,7 +309,7 @@ impl<'a> Trainer<'a> {
             dev_f1: dev.f1(),
             best: gained,
             seconds,
-            words_per_second: self.words as f64 / seconds,
+            words_per_second: words as f64 / seconds,
         });
         self.between_epochs = true;
         Ok(&self.history[epoch - 1])
@@ -259,9 +317,14 @@ impl<'a> Trainer<'a> {
 
     fn evaluate(&self, params: &Params<f32>) -> Result<Evaluation, Error> {
         let mut evaluation = Evaluation::default();
-        let predicted = self.network.tagger(params)?.label_all(&self.dev)?;
-        for (tags, ids) in self.dev_tags.iter().zip(predicted) {
-            evaluation.add(tags, &self.labels.tags_of(&ids)?)?;
+        let dev = self.dev.batch();
+        let mut predicted = vec![0; dev.words().len()];
+        self.implementation.tagger(params)?.label_all(dev, &mut predicted)?;
+        let mut rest = &predicted[..];
+        for tags in &self.dev_tags {
+            let (ids, after) = rest.split_at(tags.len());
+            rest = after;
+            evaluation.add(tags, &self.labels.tags_of(ids)?)?;
         }
         Ok(evaluation)
     }
@@ -292,7 +355,7 @@ impl<'a> Trainer<'a> {
             epochs: self.history.len(),
             best_epoch: self.best.epoch,
             dev_f1: self.best.f1.max(0.0),
-            network: self.network.name(),
+            network: self.implementation.name() + &self.config.by_word.map(suffix).unwrap_or_default(),
         };
         Model::from_parts(self.config, self.vocabulary, self.labels, self.best.params, outcome)
     }
@@ -337,8 +400,8 @@ fn order(seed: u64, epoch: usize, count: usize) -> Vec<usize> {
 }
 
 /// The first entry that is infinite or no number: its tensor, its index, and itself.
-pub(crate) fn not_finite(params: &Params<f32>) -> Option<(&'static str, Vec<usize>, f32)> {
-    params.tensors().into_iter().find_map(|(name, tensor)| {
+pub(crate) fn not_finite(params: &Params<f32>) -> Option<(Name, Vec<usize>, f32)> {
+    params.tensors().find_map(|(name, tensor)| {
         let (index, value) = tensor.indexed_iter().find(|(_, value)| !value.is_finite())?;
         Some((name, elman::ndarray::Dimension::slice(&index).to_vec(), *value))
     })
@@ -346,7 +409,7 @@ pub(crate) fn not_finite(params: &Params<f32>) -> Option<(&'static str, Vec<usiz
 
 #[cfg(test)]
 mod tests {
-    use elman::Feedback;
+    use elman::{Cell, Feedback};
     use elman_reference::Reference;
 
     use super::*;
@@ -434,8 +497,8 @@ mod tests {
     fn a_jordan_network_learns_too() {
         let (records, model) = history(TrainConfig { feedback: Feedback::Output, ..config() });
         assert!(records[7].loss < 0.5 * records[0].loss && records[7].dev_f1 > 20.0, "{records:?}");
-        assert_eq!(model.params().feedback, Feedback::Output);
-        assert!(model.params().h0.iter().all(|v| *v != 0.0), "s0 is learned");
+        assert_eq!(model.params().shape().feedback, Feedback::Output);
+        assert!(model.params().h0().iter().all(|v| *v != 0.0), "s0 is learned");
     }
 
     #[test]
@@ -449,12 +512,14 @@ mod tests {
             let config = TrainConfig { learning_rate: 1e-30, batch, epochs: 1, ..config() };
             let mut trainer = Trainer::new(&network, config, &train, &dev).unwrap();
             let first_batch = trainer.best.params.clone();
-            let mut grad = Params::zeros(first_batch.shape().unwrap()).unwrap();
-            let untrained = f64::from(network.gradient(&first_batch, &trainer.train, &mut grad).unwrap());
+            let mut grad = Params::zeros(first_batch.shape()).unwrap();
+            let all = trainer.train.batch();
+            let untrained = f64::from(network.gradient(&first_batch, all, &mut grad).unwrap());
+            let words = all.words().len();
             let mut calls = Vec::new();
             let loss = trainer.run_epoch(&mut |p| calls.push(p)).unwrap().loss;
             assert_eq!(calls.len(), 7usize.div_ceil(batch));
-            assert_eq!((calls.last().unwrap().sentences, calls.last().unwrap().words), (7, trainer.words));
+            assert_eq!((calls.last().unwrap().sentences, calls.last().unwrap().words), (7, words));
             assert_eq!(calls.last().unwrap().loss, loss);
             if batch >= 7 {
                 // One update: every loss is that of the untrained network, up to rounding in f32.
@@ -466,24 +531,30 @@ mod tests {
     }
 
     #[test]
-    fn training_by_word_learns_and_needs_its_network() {
+    fn training_by_word_learns_and_its_model_says_so() {
         let (train, dev) = (travel::corpus(1, 100), travel::corpus(2, 30));
         let config = TrainConfig { by_word: Some(9), learning_rate: 0.1, epochs: 3, ..config() };
-        let refused = Trainer::new(&Reference::new(), config.clone(), &train, &dev).err().unwrap();
-        assert_eq!(refused.to_string(), "network: expected one, by word (9), found reference");
-        let network = config.network(Reference::new()).unwrap();
-        let sentences = TrainConfig { by_word: None, ..config.clone() };
-        let refused = Trainer::new(network.as_ref(), sentences, &train, &dev).err().unwrap();
-        assert_eq!(
-            refused.to_string(),
-            "network: expected one that updates by sentence, found reference, by word (9)"
-        );
-        let mut trainer = Trainer::new(network.as_ref(), config, &train, &dev).unwrap();
+        let network = Reference::new();
+        let mut trainer = Trainer::new(&network, config, &train, &dev).unwrap();
         while !trainer.is_finished() {
             trainer.run_epoch(&mut |_| {}).unwrap();
         }
         let records = trainer.history();
         assert!(records[2].loss < 0.6 * records[0].loss && records[2].dev_f1 > 20.0, "{records:?}");
+        assert_eq!(trainer.into_model().outcome().network, "reference, by word (9)");
+    }
+
+    #[test]
+    fn every_cell_learns() {
+        for cell in Cell::ALL {
+            let config = TrainConfig { cell, epochs: 5, ..config() };
+            let (records, model) = history(config);
+            assert!(
+                records[4].loss < 0.6 * records[0].loss && records[4].dev_f1 > 20.0,
+                "{cell}: {records:?}"
+            );
+            assert_eq!(model.params().shape().cell, cell);
+        }
     }
 
     #[test]
@@ -520,7 +591,8 @@ mod tests {
                 let record = trainer.run_epoch(&mut |_| {}).unwrap().clone();
                 assert_eq!(record.best, record.epoch == 1);
                 let words = record.words_per_second * record.seconds;
-                assert!((words / trainer.words as f64 - 1.0).abs() < 1e-9, "{words}, {}", trainer.words);
+                let expected = trainer.train.batch().words().len() as f64;
+                assert!((words / expected - 1.0).abs() < 1e-9, "{words}, {expected}");
             }
             // Halved once, the rate is below the last one.
             assert_eq!(trainer.history.len(), 11, "{recipe:?}");

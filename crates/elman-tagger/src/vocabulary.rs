@@ -1,11 +1,10 @@
 use std::borrow::Cow;
 
-use elman::{Error, Labelled, Sentence};
 use indexmap::{IndexMap, IndexSet};
 
 use crate::limits::{MAX_LINE, MAX_TOKEN};
 use crate::lines::name_fault;
-use crate::{Normalization, TaggedSentence};
+use crate::{Error, Normalization, TaggedSentence};
 
 /// The word that stands for all words the network does not know.
 pub const UNKNOWN: &str = "<UNK>";
@@ -38,7 +37,7 @@ impl Vocabulary {
     /// The words of a network from elsewhere, in the order of their ids, as they look after normalisation.
     ///
     /// # Errors
-    /// [`Error::Shape`] names the first word that is not one, or that was there before, and a first word other
+    /// [`elman::Error::Shape`] names the first word that is not one, or that was there before, and a first word other
     /// than [`UNKNOWN`].
     pub fn from_words(
         words: impl IntoIterator<Item = String>,
@@ -62,8 +61,9 @@ impl Vocabulary {
     }
 
     /// The id of a word as it stands in a text.
-    pub fn id(&self, word: &str) -> usize {
-        self.words.get_index_of(self.normalization.apply(word).as_ref()).unwrap_or(0)
+    pub fn id(&self, word: &str) -> u32 {
+        // As many words as ids of 32 bits, at most (limits::MAX_VOCAB).
+        self.words.get_index_of(self.normalization.apply(word).as_ref()).unwrap_or(0) as u32
     }
 
     /// The words in the order of their ids, normalised.
@@ -77,11 +77,8 @@ impl Vocabulary {
     }
 
     /// The ids of a sentence's words.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] if there is no word.
-    pub fn sentence(&self, words: &[impl AsRef<str>]) -> Result<Sentence, Error> {
-        Sentence::new(words.iter().map(|word| self.id(word.as_ref())).collect())
+    pub fn ids(&self, words: &[impl AsRef<str>]) -> Vec<u32> {
+        words.iter().map(|word| self.id(word.as_ref())).collect()
     }
 }
 
@@ -103,7 +100,7 @@ impl Labels {
     /// The tags of a network from elsewhere, in the order of their ids.
     ///
     /// # Errors
-    /// [`Error::Shape`] names the first tag that is not one, or that was there before.
+    /// [`elman::Error::Shape`] names the first tag that is not one, or that was there before.
     pub fn from_tags(tags: impl IntoIterator<Item = String>) -> Result<Self, Error> {
         Ok(Labels { tags: distinct("tag", MAX_TOKEN, tags)? })
     }
@@ -119,25 +116,35 @@ impl Labels {
     }
 
     /// The id of a tag, if the network can give it.
-    pub fn id(&self, tag: &str) -> Option<usize> {
-        self.tags.get_index_of(tag)
+    pub fn id(&self, tag: &str) -> Option<u32> {
+        self.tags.get_index_of(tag).map(|id| id as u32)
     }
 
     /// The tag of an id.
-    pub fn tag(&self, id: usize) -> Option<&str> {
-        self.tags.get_index(id).map(String::as_str)
+    pub fn tag(&self, id: u32) -> Option<&str> {
+        self.tags.get_index(id as usize).map(String::as_str)
+    }
+
+    /// The ids of a training sentence's tags.
+    ///
+    /// # Errors
+    /// [`elman::Error::Shape`] names a tag that is not among them.
+    pub fn ids(&self, tags: &[String]) -> Result<Vec<u32>, Error> {
+        let refused = |tag| Error::shape("tag", "one of the labels", format!("{tag:?}"));
+        tags.iter().map(|tag| self.id(tag).ok_or_else(|| refused(tag))).collect()
     }
 
     /// The tags of many ids.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`] names the first id without a tag.
-    pub fn tags_of(&self, ids: &[usize]) -> Result<Vec<&str>, Error> {
+    /// [`elman::Error::OutOfRange`] names the first id without a tag.
+    pub fn tags_of(&self, ids: &[u32]) -> Result<Vec<&str>, Error> {
         ids.iter()
             .enumerate()
             .map(|(position, id)| {
                 let limit = self.size();
-                self.tag(*id).ok_or(Error::OutOfRange { what: "label", position, limit, found: *id })
+                let found = *id as usize;
+                self.tag(*id).ok_or(elman::Error::OutOfRange { what: "label", position, limit, found }.into())
             })
             .collect()
     }
@@ -166,23 +173,6 @@ fn distinct(
     Ok(set)
 }
 
-/// A training sentence as ids.
-///
-/// # Errors
-/// [`Error::Shape`] names a tag that is not among the labels.
-pub fn labelled(
-    sentence: &TaggedSentence,
-    vocabulary: &Vocabulary,
-    labels: &Labels,
-) -> Result<Labelled, Error> {
-    let ids = sentence
-        .tags()
-        .iter()
-        .map(|tag| labels.id(tag).ok_or_else(|| Error::shape("tag", "one of the labels", format!("{tag:?}"))))
-        .collect::<Result<_, _>>()?;
-    Labelled::new(vocabulary.sentence(sentence.words())?, ids)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,7 +194,7 @@ mod tests {
         // Normalisation comes first: 1 and 2 are one word that occurs twice.
         let normalised = Vocabulary::new(&corpus, Normalization { lowercase: true, digits: true });
         assert_eq!(normalised.words().collect::<Vec<_>>(), ["<UNK>", "DIGIT", "b", "the", "to"]);
-        assert_eq!(normalised.sentence(&["THE", "7", "once"]).unwrap().words(), [3, 1, 0]);
+        assert_eq!(normalised.ids(&["THE", "7", "once"]), [3, 1, 0]);
     }
 
     #[test]
@@ -236,11 +226,10 @@ mod tests {
         assert_eq!(labels.tags().collect::<Vec<_>>(), ["B-x", "I-x", "O"]);
         assert_eq!((labels.id("I-x"), labels.id("B-y")), (Some(1), None));
         assert_eq!((labels.tag(2), labels.tag(3)), (Some("O"), None));
-        let vocabulary = Vocabulary::new(&corpus, Normalization::default());
-        assert_eq!(labelled(&corpus[0], &vocabulary, &labels).unwrap().labels(), [2, 0]);
+        assert_eq!(labels.ids(corpus[0].tags()).unwrap(), [2, 0]);
         let other = super::tests::corpus(&["B-y"]);
         assert_eq!(
-            labelled(&other[0], &vocabulary, &labels).unwrap_err().to_string(),
+            labels.ids(other[0].tags()).unwrap_err().to_string(),
             "tag: expected one of the labels, found \"B-y\""
         );
     }
