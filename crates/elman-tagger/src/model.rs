@@ -567,8 +567,8 @@ mod tests {
         is("hidden = 5", "hidden = 1000000", "hidden is 1000000, expected at most 32768");
         is("hidden = 5", "hidden = 32768", "number of parameters is 107");
         is("window = 3", "window = 2", "window is 2, expected an odd number");
-        is("vocab = ", "vocab = 9000000000000", "expected at most 4194304");
-        is("vocab = ", "vocab = 9223372036854775807 # ", "expected tensors that fit in memory");
+        is("vocab = ", "vocab = 9000000000000", "expected at most 4294967295, as ids have 32 bits");
+        is("vocab = ", "vocab = 9223372036854775807 # ", "expected at most 4294967295");
         is("learning_rate = 0", "learning_rate = nan # ", "learning_rate is NaN");
         is("recipe = \"tutorial\"", "recipe = \"mine\"", "unknown variant `mine`");
         is("[outcome]", "[outcome", "config.toml:");
