@@ -84,7 +84,7 @@ def side_by_side(results):
         f"ratios within a round: above 1, {escape(baseline)} is faster. Where another system is faster, the cell is "
         "orange; a system whose numbers are not the network's, or not compared, is marked with a star.</p>",
     ]
-    works = [r for r in results["results"] if not r["work"].startswith("recurrence")]
+    works = [r for r in results["results"] if r["work"] not in peers.GRIDS]
     names = [name for name in systems if any("ratio" in r["systems"].get(name, {}) for r in works)]
     head = ["times " + baseline, *(peers.title(r) for r in works)]
     rows = [
@@ -94,7 +94,7 @@ def side_by_side(results):
     lines += table(head, rows)
     for result in works:
         lines += [f"<h3>{escape(peers.title(result))}</h3>", *work(result, results)]
-    for kind in ["recurrence_forward", "recurrence_backward"]:
+    for kind in peers.GRIDS:
         cells = [r for r in results["results"] if r["work"] == kind]
         if cells:
             lines += [f"<h3>{escape(peers.title(cells[0]))}: GFLOP/s</h3>", *grid(cells, systems)]

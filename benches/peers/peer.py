@@ -29,6 +29,8 @@ class Peer:
         self.works += ["tag_one", "tag_all", "first_tag"] * have("tagger")
         self.works += ["recurrence_forward"] * have("recurrence")
         self.works += ["recurrence_backward"] * have("recurrence", "gradients")
+        self.works += ["gru_forward"] * have("gru")
+        self.works += ["gru_backward"] * have("gru", "gradients")
 
     def load(self, file):
         from systems.inputs import Workload
@@ -96,15 +98,23 @@ class Peer:
         return self.tag_one(file, 1, True)
 
     def recurrence_forward(self, **sizes):
-        return self.recurrence(backward=False, **sizes)
+        return self.alone(self.system.recurrence, 1, backward=False, **sizes)
 
     def recurrence_backward(self, **sizes):
-        return self.recurrence(backward=True, **sizes)
+        return self.alone(self.system.recurrence, 1, backward=True, **sizes)
 
-    def recurrence(self, backward, batch, input, hidden, steps, budget):
+    def gru_forward(self, **sizes):
+        return self.alone(self.system.gru, 3, backward=False, **sizes)
+
+    def gru_backward(self, **sizes):
+        return self.alone(self.system.gru, 3, backward=True, **sizes)
+
+    def alone(self, prepare, gates, backward, batch, input, hidden, steps, budget):
+        """The recurrence alone, of a cell with so many gates."""
         from systems.inputs import Cell, fingerprint
 
-        recurrence = self.system.recurrence(Cell(batch, input, hidden, steps))
+        inputs = Cell(batch, input, hidden, steps, gates)
+        recurrence = prepare(inputs)
         call = recurrence.backward if backward else lambda: (recurrence.forward(),)
         # The first call may compile.
         h, *gradient = call()
@@ -113,7 +123,7 @@ class Peer:
         if backward:
             xs, *cell = gradient
             checks["xs"] = fingerprint(by_sequence(xs))
-            checks |= {name: fingerprint(to_numpy(g)) for name, g in zip(["wx", "wh", "bh", "h0"], cell)}
+            checks |= {name: fingerprint(to_numpy(g)) for name, g in zip(inputs.names, cell, strict=True)}
         seconds = []
         begin = clock()
         while len(seconds) < 3 or clock() - begin < budget:

@@ -30,6 +30,8 @@ GRID = [
     (16, 256, 256), (32, 512, 512), (64, 1024, 1024),
 ]  # fmt: skip
 QUICK_GRID = [(1, 64, 64), (1, 350, 200), (16, 256, 256)]
+GRU_GRID = [(batch, hidden, hidden) for hidden in (64, 256, 512, 1024) for batch in (1, 16, 64)]
+QUICK_GRU_GRID = [(1, 64, 64), (16, 256, 256)]
 STEPS = 64
 # Of losses and fingerprints. Systems that are right agreed to 2e-7, after a whole epoch too.
 AGREEMENT = 1e-5
@@ -37,7 +39,10 @@ AGREEMENT = 1e-5
 LABELS_APART = 1e-3
 # The systems of benches/peers/rust, each a feature of that package.
 RUST_SYSTEMS = ["burn", "candle", "rust-lstm", "tract"]
-WORKS = ["sgd_epoch", "minibatch_epoch", "tag_one", "tag_all", "recurrence", "first_tag"]
+# The works that are measured over a grid of sizes, and two names for all of a cell's.
+GROUPS = {"recurrence": ["recurrence_forward", "recurrence_backward"], "gru": ["gru_forward", "gru_backward"]}
+GRIDS = [work for works in GROUPS.values() for work in works]
+WORKS = ["sgd_epoch", "minibatch_epoch", "tag_one", "tag_all", *GRIDS, "first_tag"]
 
 
 class Failed(Exception):
@@ -136,10 +141,13 @@ class Run:
     def prepare(self):
         arguments = self.arguments
         binaries = arguments.binaries or self.build()
+        for program in ["peer", "prepare"]:
+            if not (binaries / program).exists():
+                raise SystemExit(f"no program {program} in {binaries}; cargo build --release -p elman-benches makes it")
         self.peer = str(binaries / "peer")
         self.file = str(self.out / "workload.safetensors")
         command = [str(binaries / "prepare"), "--out", self.file]
-        command += ["--data", str(arguments.data.resolve())] if arguments.data else []
+        command += ["--data", str(arguments.data)] if arguments.data else []
         self.say(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip())
         self.corpus = Corpus(self.file, arguments.sentences)
 
@@ -348,12 +356,12 @@ class Run:
             self.measure("tag_one", [("tag_one", tag, {"labels": True})])
         if "tag_all" in works:
             self.measure("tag_all", [("tag_all", tag, {"labels": True})])
-        if "recurrence" in works:
-            cells = QUICK_GRID if arguments.quick else GRID
-            for work in ["recurrence_forward", "recurrence_backward"]:
-                sizes = [{"batch": b, "input": i, "hidden": h, "steps": STEPS} for b, i, h in cells]
-                jobs = [(work, size | {"budget": arguments.budget}, {"budget": 0}) for size in sizes]
-                self.measure(work, jobs)
+        for work in [work for work in GRIDS if work in works]:
+            quick, normal = (QUICK_GRU_GRID, GRU_GRID) if work in GROUPS["gru"] else (QUICK_GRID, GRID)
+            cells = quick if arguments.quick else normal
+            sizes = [{"batch": b, "input": i, "hidden": h, "steps": STEPS} for b, i, h in cells]
+            jobs = [(work, size | {"budget": arguments.budget}, {"budget": 0}) for size in sizes]
+            self.measure(work, jobs)
         if "first_tag" in works:
             self.measure_start()
 
@@ -434,6 +442,8 @@ TITLES = {
     "first_tag": "From the start of the process to the first labels",
     "recurrence_forward": "The recurrence alone, T = {steps}, forward",
     "recurrence_backward": "The recurrence alone, T = {steps}, forward and backward",
+    "gru_forward": "The recurrence of a GRU, T = {steps}, forward",
+    "gru_backward": "The recurrence of a GRU, T = {steps}, forward and backward",
 }
 
 
@@ -473,10 +483,11 @@ def work_table(run, result):
 
 
 def flops(result):
-    """The operations of a cell of the grid."""
-    size = result["request"]
-    forward = 2 * size["steps"] * size["batch"] * size["hidden"] * (size["input"] + size["hidden"])
-    return forward * 3 if result["work"] == "recurrence_backward" else forward
+    """The operations of a cell of the grid, those of the matrix products."""
+    size, work = result["request"], result["work"]
+    gates = 3 if work in GROUPS["gru"] else 1
+    forward = 2 * size["steps"] * size["batch"] * gates * size["hidden"] * (size["input"] + size["hidden"])
+    return forward * 3 if work.endswith("_backward") else forward
 
 
 def grid_table(run, results):
@@ -540,9 +551,9 @@ def report(run, machine):
         ),
     ]
     for result in run.results:
-        if not result["work"].startswith("recurrence"):
+        if result["work"] not in GRIDS:
             lines += ["", f"## {title(result)}", "", *work_table(run, result)]
-    for work in ["recurrence_forward", "recurrence_backward"]:
+    for work in GRIDS:
         cells = [result for result in run.results if result["work"] == work]
         if cells:
             lines += ["", f"## {title(cells[0])}", "", *grid_table(run, cells)]
@@ -601,9 +612,17 @@ def names(text):
     return [name for name in text.split(",") if name]
 
 
+def works(text):
+    return [work for name in names(text) for work in GROUPS.get(name, [name])]
+
+
+def path(text):
+    """Absolute, as the systems are started in another folder. Links stay: a virtual environment is known by its own."""
+    return pathlib.Path(text).absolute()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    path = pathlib.Path
     parser.add_argument("--data", type=path, help="folder with train.conll and test.conll (default: the demo's corpus)")
     parser.add_argument("--out", type=path, default=PROJECT / "target" / "peers", help="folder for the results")
     parser.add_argument("--venv", type=path, default=PROJECT / "target" / "peers-venv", help="made by setup.sh")
@@ -611,7 +630,7 @@ def main():
     parser.add_argument("--rust-peers", type=path, help="the program of benches/peers/rust (default: build it)")
     parser.add_argument("--kernels", type=names, help="ours, by name, separated by commas (default: all)")
     parser.add_argument("--systems", type=names, help="the others (default: all)")
-    parser.add_argument("--works", type=names, default=WORKS, help=f"of {','.join(WORKS)}")
+    parser.add_argument("--works", type=works, default=WORKS, help=f"of {', '.join([*WORKS, *GROUPS])} (default: all)")
     parser.add_argument("--baseline", help="the kernel that ratios refer to (default: the last one)")
     parser.add_argument("--batches", type=lambda text: [int(n) for n in names(text)], default=[32], help="sentences a step")
     parser.add_argument("--rounds", type=int, help="rounds after the first, which does not count (5)")
@@ -627,8 +646,9 @@ def main():
             setattr(arguments, name, quick if arguments.quick else normal)
     if arguments.rounds < 1:
         parser.error("--rounds must be at least 1")
-    if set(arguments.works) - set(WORKS):
-        parser.error(f"--works: choose from {','.join(WORKS)}")
+    unknown = sorted(set(arguments.works) - set(WORKS))
+    if unknown:
+        parser.error(f"--works: no work {', '.join(unknown)}; there are {', '.join([*WORKS, *GROUPS])}")
 
     run = Run(arguments)
     facts = machine()

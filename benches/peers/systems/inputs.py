@@ -122,12 +122,16 @@ def fingerprint(tensor):
 
 
 class Cell:
-    """The tensors of the recurrence alone; xs and dh by time, [steps, batch, …]."""
+    """The tensors of the recurrence alone; xs and dh by time, [steps, batch, …]. Three gates are those of a GRU,
+    r, z and n, which lie side by side; it has the bias bhn too."""
 
-    def __init__(self, batch, input, hidden, steps):
-        self.wx = stream(0, (input, hidden), 0.25)
-        self.wh = stream(1, (hidden, hidden), 0.25)
-        self.bh = stream(2, (hidden,), 0.25)
+    def __init__(self, batch, input, hidden, steps, gates=1):
+        self.wx = stream(0, (input, gates * hidden), 0.25)
+        self.wh = stream(1, (hidden, gates * hidden), 0.25)
+        self.bh = stream(2, (gates * hidden,), 0.25)
+        if gates == 3:
+            self.bhn = stream(6, (hidden,), 0.25)
+        self.names = [name for name in ["wx", "wh", "bh", "bhn", "h0"] if name != "bhn" or gates == 3]
         self.h0 = stream(3, (hidden,), 1.0)
         # The file order is sequence after sequence.
         by_time = lambda tensor: np.ascontiguousarray(tensor.transpose(1, 0, 2))

@@ -57,6 +57,26 @@ def backward(xs, dh, wx, wh, bh, h0):
     return h, *pullback(dh)
 
 
+@jax.jit
+def gru_forward(xs, wx, wh, bh, bhn, h0):
+    def recurrence(h_prev, a_t):
+        a_r, a_z, a_n = jnp.split(a_t, 3, -1)
+        h_r, h_z, h_n = jnp.split(h_prev @ wh, 3, -1)
+        r, z = jax.nn.sigmoid(a_r + h_r), jax.nn.sigmoid(a_z + h_z)
+        n = jnp.tanh(a_n + r * (h_n + bhn))
+        h_t = (1 - z) * n + z * h_prev
+        return h_t, h_t
+
+    a = xs @ wx + bh
+    return jax.lax.scan(recurrence, jnp.broadcast_to(h0, (*a.shape[1:-1], h0.size)), a)[1]
+
+
+@jax.jit
+def gru_backward(xs, dh, wx, wh, bh, bhn, h0):
+    h, pullback = jax.vjp(gru_forward, xs, wx, wh, bh, bhn, h0)
+    return h, *pullback(dh)
+
+
 class Jax:
     what = "scan, one compilation for each shape"
     unchecked = ()
@@ -69,7 +89,11 @@ class Jax:
         return Tagger(workload)
 
     def recurrence(self, cell):
-        return Recurrence(cell)
+        return Recurrence(cell, forward, backward)
+
+    def gru(self, cell):
+        # With vectors, forward and backward took 2 to 4 times as long.
+        return Recurrence(cell, gru_forward, gru_backward, matrices=True)
 
 
 class Trainer:
@@ -125,14 +149,18 @@ class Tagger:
 
 
 class Recurrence:
-    def __init__(self, cell):
-        # A single sequence as [T, input]: its steps are products of a vector.
-        by_time = lambda tensor: jnp.asarray(tensor[:, 0] if cell.batch == 1 else tensor)
-        self.xs, self.dh = by_time(cell.xs), by_time(cell.dh)
-        self.weights = [jnp.asarray(tensor) for tensor in (cell.wx, cell.wh, cell.bh, cell.h0)]
+    def __init__(self, cell, forward, backward, matrices=False):
+        self.functions = forward, backward
+        self.xs, self.dh = jnp.asarray(cell.xs), jnp.asarray(cell.dh)
+        if cell.batch == 1 and not matrices:
+            # As [T, input]: its steps are products of a vector.
+            self.xs, self.dh = self.xs[:, 0], self.dh[:, 0]
+        self.weights = [jnp.asarray(getattr(cell, name)) for name in cell.names]
 
     def forward(self):
+        forward, _ = self.functions
         return forward(self.xs, *self.weights).block_until_ready()
 
     def backward(self):
+        _, backward = self.functions
         return jax.block_until_ready(backward(self.xs, self.dh, *self.weights))

@@ -1,4 +1,5 @@
-"""ONNX Runtime: the whole network as one graph around the RNN node, which it cannot train."""
+"""ONNX Runtime: the whole network as one graph around the RNN node (the recurrence alone also around the GRU node),
+which it cannot train."""
 
 import numpy as np
 import onnx
@@ -32,8 +33,21 @@ def rnn_constants(wx, wh, bh):
     return {"W": wx.T[None], "R": wh.T[None], "B": np.concatenate([bh, np.zeros_like(bh)])[None]}
 
 
+def gru_node(hidden):
+    # The other form of a GRU multiplies the state by r before the product.
+    inputs = ["x", "W", "R", "B", "", "initial"]
+    return helper.make_node("GRU", inputs, ["y"], hidden_size=hidden, linear_before_reset=1)
+
+
+def gru_constants(wx, wh, bh, bhn):
+    """The node's gates are z, r, n."""
+    reordered = lambda tensor: np.concatenate([np.split(tensor, 3, -1)[gate] for gate in (1, 0, 2)], -1)
+    bias = [reordered(bh), np.zeros(2 * bhn.size, bhn.dtype), bhn]
+    return {"W": reordered(wx).T[None], "R": reordered(wh).T[None], "B": np.concatenate(bias)[None]}
+
+
 class OnnxRuntime:
-    what = "one graph around the RNN node"
+    what = "one graph around the RNN or GRU node"
     unchecked = ()
     gradients = False
     packages = ("onnxruntime", "onnx", "numpy")
@@ -42,7 +56,10 @@ class OnnxRuntime:
         return Tagger(workload)
 
     def recurrence(self, cell):
-        return Recurrence(cell)
+        return Recurrence(cell, rnn_node, rnn_constants(cell.wx, cell.wh, cell.bh))
+
+    def gru(self, cell):
+        return Recurrence(cell, gru_node, gru_constants(cell.wx, cell.wh, cell.bh, cell.bhn))
 
 
 class Tagger:
@@ -83,12 +100,11 @@ class Tagger:
 
 
 class Recurrence:
-    def __init__(self, cell):
+    def __init__(self, cell, node, constants):
         self.inputs = {"x": cell.xs, "initial": np.repeat(cell.h0[None, None], cell.batch, axis=1)}
         inputs = [("x", TensorProto.FLOAT, cell.xs.shape), ("initial", TensorProto.FLOAT, [1, cell.batch, cell.hidden])]
         output = ("y", TensorProto.FLOAT, [cell.steps, 1, cell.batch, cell.hidden])
-        constants = rnn_constants(cell.wx, cell.wh, cell.bh)
-        self.session = session([rnn_node(cell.hidden)], inputs, output, constants)
+        self.session = session([node(cell.hidden)], inputs, output, constants)
 
     def forward(self):
         return self.session.run(None, self.inputs)[0]

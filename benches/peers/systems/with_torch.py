@@ -1,4 +1,4 @@
-"""PyTorch three ways: a loop with autograd, the same with the gradient by hand, and nn.RNN."""
+"""PyTorch three ways: a loop with autograd, the same with the gradient by hand, and nn.RNN (or nn.GRU)."""
 
 import torch
 
@@ -274,10 +274,12 @@ class RnnTagger(Tagger):
 
 class RnnRecurrence:
     def __init__(self, cell):
-        tensors = [torch.from_numpy(tensor) for tensor in (cell.wx, cell.wh, cell.bh)]
-        self.rnn = rnn(*tensors)
+        self.rnn = self.module(cell)
         self.xs, self.dh = torch.from_numpy(cell.xs), torch.from_numpy(cell.dh)
         self.h0 = torch.from_numpy(cell.h0).expand(1, cell.batch, -1).contiguous()
+
+    def module(self, cell):
+        return rnn(*(torch.from_numpy(tensor) for tensor in (cell.wx, cell.wh, cell.bh)))
 
     def forward(self):
         with torch.inference_mode():
@@ -291,8 +293,25 @@ class RnnRecurrence:
         return h, dx, dwx.T, dwh.T, dbh, dh0.sum(1)
 
 
+class GruRecurrence(RnnRecurrence):
+    def module(self, cell):
+        module = torch.nn.GRU(cell.input, cell.hidden)
+        with torch.no_grad():
+            module.weight_ih_l0.copy_(torch.from_numpy(cell.wx).T)
+            module.weight_hh_l0.copy_(torch.from_numpy(cell.wh).T)
+            module.bias_ih_l0.copy_(torch.from_numpy(cell.bh))
+            module.bias_hh_l0.zero_()[2 * cell.hidden :].copy_(torch.from_numpy(cell.bhn))
+        return module
+
+    def backward(self):
+        xs, h0 = self.xs.detach().requires_grad_(True), self.h0.detach().requires_grad_(True)
+        h, _ = self.rnn(xs, h0)
+        dx, dwx, dwh, dbh, dbhn, dh0 = torch.autograd.grad(h, [xs, *self.rnn.parameters(), h0], self.dh)
+        return h, dx, dwx.T, dwh.T, dbh, dbhn[2 * h.shape[-1] :], dh0.sum(1)
+
+
 class TorchRnn(Torch):
-    what = "nn.RNN with tanh"
+    what = "nn.RNN with tanh; nn.GRU"
     unchecked = ("sgd_epoch", "recurrence_forward", "recurrence_backward")
     minibatches = False
 
@@ -304,3 +323,6 @@ class TorchRnn(Torch):
 
     def recurrence(self, cell):
         return RnnRecurrence(cell)
+
+    def gru(self, cell):
+        return GruRecurrence(cell)

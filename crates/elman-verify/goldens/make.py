@@ -2,6 +2,7 @@
 
     python make.py            computes all cases and writes them beside this file
     python make.py --check    computes all cases and compares them with the files
+    python make.py NAME ...   only these cases; with --check too
 
 A file is written only if all three systems agree on every tensor, to AGREEMENT of its largest entry.
 The values stored are PyTensor's. README.md describes the files.
@@ -12,7 +13,7 @@ import os
 import pathlib
 import platform
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -24,9 +25,10 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 FOLDER = pathlib.Path(__file__).parent
-NAMES = ["emb", "wx", "wh", "w", "bh", "b", "h0"]
 AGREEMENT = 1e-12
 STEPS = 10
+# A ReLU has no derivative at 0. Closer to it, a rounding error could decide which derivative a system takes.
+KINK = 1e-6
 
 
 @dataclass
@@ -43,12 +45,23 @@ class Case:
     sentences: list
     lr: float
     truncate: tuple = ()
-    network: str = "elman"
+    feedback: str = "elman"
+    cell: str = "elman"
+    bound: float = 0.8  # of the parameters at the start
 
     @property
     def jordan(self):
         """Whether the output of a step is fed back, and not its state."""
-        return self.network == "jordan"
+        return self.feedback == "jordan"
+
+    @property
+    def gates(self):
+        return 3 if self.cell == "gru" else 1
+
+    @property
+    def names(self):
+        """The parameters, in the order in which they are drawn."""
+        return ["emb", "wx", "wh", "w", "bh", *(["bhn"] if self.cell == "gru" else []), "b", "h0"]
 
 
 CASES = [
@@ -82,20 +95,42 @@ CASES = [
 ]  # fmt: skip
 
 
+def others(prefix, names, **changes):
+    """Cases above with another cell. The sizes of `medium` are reduced to save space."""
+    known = {case.name: case for case in CASES}
+    known["medium"] = replace(known["medium"], embed=5, window=5, classes=9, truncate=(5,))
+    return [replace(known[name], name=f"{prefix}_{name}", **changes) for name in names]
+
+
+# The seed of a case is its place in the list: add new ones at the end.
+SIZES = ["tiny", "window_1", "repeated_words", "one_word", "medium"]
+CASES += [
+    *others("tanh", SIZES, cell="elman-tanh"),
+    *others("jordan_tanh", ["tiny", "medium"], cell="elman-tanh", feedback="jordan"),
+    *others("relu", SIZES[:-1], cell="elman-relu"),
+    # The states of a ReLU network have no bound: with parameters up to 0.8 they would double at each step.
+    *others("relu", SIZES[-1:], cell="elman-relu", bound=0.4),
+    *others("gru", SIZES, cell="gru"),
+]
+
+
 def inputs(case, seed):
     """Parameters (none of them zero) and the labels of the sentences."""
     rng = np.random.default_rng(seed)
     fed_back = case.classes if case.jordan else case.hidden
     shapes = {
         "emb": (case.vocab + 1, case.embed),
-        "wx": (case.embed * case.window, case.hidden),
-        "wh": (fed_back, case.hidden),
+        "wx": (case.embed * case.window, case.gates * case.hidden),
+        "wh": (fed_back, case.gates * case.hidden),
         "w": (case.hidden, case.classes),
-        "bh": (case.hidden,),
+        "bh": (case.gates * case.hidden,),
+        "bhn": (case.hidden,),
         "b": (case.classes,),
         "h0": (fed_back,),
     }
-    params = {name: rng.uniform(-0.8, 0.8, shapes[name]) for name in NAMES}
+    params = {name: rng.uniform(-case.bound, case.bound, shapes[name]) for name in case.names}
+    if case.cell == "elman-relu":
+        params["bh"] = np.abs(params["bh"])  # so that enough units are not 0
     labels = [rng.integers(0, case.classes, len(words)) for words in case.sentences]
     return params, labels
 
@@ -114,13 +149,13 @@ def changed_rows(words, case):
 
 class PyTensor:
     """The equations as the Theano tutorial writes them: a scan with outputs_info=[h0, None], and those of the Jordan
-    network, with [None, s0]."""
+    network, with [None, s0]. The equations of the GRU are those of torch.nn.GRU's documentation."""
 
     version = f"pytensor {pytensor.__version__}"
 
     def __init__(self, case, params):
         self.case = case
-        self.shared = {name: pytensor.shared(params[name].copy(), name=name) for name in NAMES}
+        self.shared = {name: pytensor.shared(params[name].copy(), name=name) for name in case.names}
         self.ids, self.labels, self.changed = pt.lmatrix("ids"), pt.lvector("labels"), pt.bvector("changed")
         h, s, loss, grad = self.graph(-1)
         self.outputs = pytensor.function([self.ids, self.labels], [h, s, loss, *grad])
@@ -128,16 +163,32 @@ class PyTensor:
         new = {name: p - lr * g for (name, p), g in zip(self.shared.items(), grad)}
         norms = pt.sqrt(pt.sum(new["emb"] ** 2, axis=1, keepdims=True))
         new["emb"] = pt.switch(self.changed[:, None], new["emb"] / norms, new["emb"])
-        updates = [(self.shared[name], new[name]) for name in NAMES]
+        updates = [(self.shared[name], new[name]) for name in case.names]
         self.update = pytensor.function([self.ids, self.labels, self.changed, lr], loss, updates=updates)
 
+    def unit(self, x_t, fed_back):
+        wx, wh, bh = (self.shared[name] for name in ["wx", "wh", "bh"])
+        match self.case.cell:
+            case "elman":
+                return pt.sigmoid(x_t @ wx + fed_back @ wh + bh)
+            case "elman-tanh":
+                return pt.tanh(x_t @ wx + fed_back @ wh + bh)
+            case "elman-relu":
+                return pt.maximum(x_t @ wx + fed_back @ wh + bh, 0.0)
+        hidden = self.case.hidden
+        r_of, z_of, n_of = slice(0, hidden), slice(hidden, 2 * hidden), slice(2 * hidden, 3 * hidden)
+        r = pt.sigmoid(x_t @ wx[:, r_of] + fed_back @ wh[:, r_of] + bh[r_of])
+        z = pt.sigmoid(x_t @ wx[:, z_of] + fed_back @ wh[:, z_of] + bh[z_of])
+        n = pt.tanh(x_t @ wx[:, n_of] + bh[n_of] + r * (fed_back @ wh[:, n_of] + self.shared["bhn"]))
+        return (1 - z) * n + z * fed_back
+
     def graph(self, truncate):
-        emb, wx, wh, w, bh, b, h0 = self.shared.values()
+        emb, w, b, h0 = (self.shared[name] for name in ["emb", "w", "b", "h0"])
         steps = self.ids.shape[0]
         x = emb[self.ids].reshape((steps, self.case.window * self.case.embed))
 
         def recurrence(x_t, fed_back):
-            h_t = pt.sigmoid(x_t @ wx + fed_back @ wh + bh)
+            h_t = self.unit(x_t, fed_back)
             s_t = pt.special.softmax(h_t @ w + b, axis=-1)
             return h_t, s_t
 
@@ -170,23 +221,39 @@ class PyTensor:
 
 
 class PyTorch:
-    """A loop over the words and autograd."""
+    """A loop over the words and autograd. The GRU's step is PyTorch's own."""
 
     version = f"torch {torch.__version__.split('+')[0]}"
+    kink = np.inf  # the distance from 0 of the nearest argument of a ReLU
 
     def __init__(self, case, params):
         self.case = case
-        self.tensors = [torch.tensor(params[name], requires_grad=True) for name in NAMES]
+        self.tensors = [torch.tensor(params[name], requires_grad=True) for name in case.names]
+
+    def by_name(self, *names):
+        """Tensors by name; None for those that the cell does not have."""
+        named = dict(zip(self.case.names, self.tensors))
+        return [named.get(name) for name in names]
+
+    def unit(self, x, fed_back, wx, wh, bh, bhn):
+        if self.case.cell == "gru":
+            bias = torch.cat([torch.zeros(2 * self.case.hidden), bhn])
+            return torch.gru_cell(x[None], fed_back[None], wx.T, wh.T, bh, bias)[0]
+        a = x @ wx + fed_back @ wh + bh
+        if self.case.cell == "elman-relu":
+            self.kink = min(self.kink, a.detach().abs().min().item())
+            return torch.relu(a)
+        return torch.tanh(a) if self.case.cell == "elman-tanh" else torch.sigmoid(a)
 
     def forward(self, words, first=0):
         """h and the logarithm of s; what is fed back into step `first` is a constant unless it is h0."""
-        emb, wx, wh, w, bh, b, fed_back = self.tensors
+        emb, *cell, w, b, fed_back = self.by_name("emb", "wx", "wh", "bh", "bhn", "w", "b", "h0")
         x = emb[torch.tensor(contexts(words, self.case))].reshape(len(words), -1)
         states = []
         for t in range(len(words)):
             if t == first and t > 0:
                 fed_back = fed_back.detach()
-            h = torch.sigmoid(x[t] @ wx + fed_back @ wh + bh)
+            h = self.unit(x[t], fed_back, *cell)
             states.append(h)
             fed_back = torch.softmax(h @ w + b, dim=0) if self.case.jordan else h
         h = torch.stack(states)
@@ -227,16 +294,28 @@ class Jax:
 
     def __init__(self, case, params):
         self.case = case
-        self.tensors = [jnp.asarray(params[name]) for name in NAMES]
+        self.tensors = [jnp.asarray(params[name]) for name in case.names]
+
+    def unit(self, p, x_t, fed_back):
+        x, h = x_t @ p["wx"], fed_back @ p["wh"]
+        if self.case.cell == "gru":
+            x_r, x_z, x_n = jnp.split(x + p["bh"], 3)
+            h_r, h_z, h_n = jnp.split(h, 3)
+            r, z = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)
+            n = jnp.tanh(x_n + r * (h_n + p["bhn"]))
+            return n + z * (fed_back - n)
+        activations = {"elman": jax.nn.sigmoid, "elman-tanh": jnp.tanh, "elman-relu": jax.nn.relu}
+        return activations[self.case.cell](x + h + p["bh"])
 
     def loss(self, tensors, ids, labels, first):
         """The loss of the steps from `first` on; what is fed back into step `first` is a constant unless it
         is h0."""
-        emb, wx, wh, w, bh, b, h0 = tensors
+        p = dict(zip(self.case.names, tensors))
+        emb, w, b, h0 = p["emb"], p["w"], p["b"], p["h0"]
         steps = ids.shape[0]
 
         def recurrence(fed_back, x_t):
-            h_t = jax.nn.sigmoid(x_t @ wx + fed_back @ wh + bh)
+            h_t = self.unit(p, x_t, fed_back)
             return jax.nn.softmax(h_t @ w + b) if self.case.jordan else h_t, h_t
 
         x = emb[ids].reshape(steps, -1)
@@ -274,18 +353,17 @@ class Jax:
         return self.tensors
 
 
-def outputs(system, case, params, labels):
+def outputs(computed, case, labels):
     """Every output tensor of a case, by one system."""
-    computed = system(case, params)
     words = case.sentences[0]
     h, s, loss, grad = computed.gradient(words, labels[0])
-    result = {"h": h, "s": s, "loss": loss} | {f"grad.{n}": g for n, g in zip(NAMES, grad)}
+    result = {"h": h, "s": s, "loss": loss} | {f"grad.{n}": g for n, g in zip(case.names, grad)}
     for k in case.truncate:
         grad = computed.truncated(words, labels[0], k)
-        result |= {f"truncated.{k}.{n}": g for n, g in zip(NAMES, grad)}
+        result |= {f"truncated.{k}.{n}": g for n, g in zip(case.names, grad)}
     order = [step % len(case.sentences) for step in range(STEPS)]
     result["sgd.losses"] = [computed.step(case.sentences[i], labels[i], case.lr) for i in order]
-    result |= {f"sgd.{n}": p for n, p in zip(NAMES, computed.params())}
+    result |= {f"sgd.{n}": p for n, p in zip(case.names, computed.params())}
     return {name: np.ascontiguousarray(value, dtype=np.float64) for name, value in result.items()}
 
 
@@ -302,24 +380,35 @@ def difference(found, expected):
 def make(case, seed):
     """All tensors of a case and its metadata; ends the program if the systems disagree."""
     params, labels = inputs(case, seed)
-    systems = [PyTensor, PyTorch, Jax]
-    golden, *others = [outputs(system, case, params, labels) for system in systems]
+    systems = [system(case, params) for system in [PyTensor, PyTorch, Jax]]
+    golden, *confirming = [outputs(system, case, labels) for system in systems]
+    kink, active = systems[1].kink, np.mean(golden["h"] != 0)
+    if kink < KINK:
+        raise SystemExit(f"{case.name}: the argument of a ReLU is {kink:.1e} from 0, less than {KINK}")
+    if not 0.25 < active < 0.9 and case.cell == "elman-relu":
+        raise SystemExit(f"{case.name}: {active:.0%} of the states are not 0, and would prove little of ReLU")
     worst = 0.0
-    for system, other in zip(systems[1:], others):
+    for system, other in zip(systems[1:], confirming):
         for name, expected in golden.items():
             found = difference(other[name], expected)
             if found > AGREEMENT:
                 raise SystemExit(f"{case.name}: {name}: {system.version} differs by {found:.1e} from PyTensor")
             worst = max(worst, found)
-    for name in NAMES:
+    for name in case.names:
         if not np.abs(golden[f"grad.{name}"]).max() > 0:
             raise SystemExit(f"{case.name}: grad.{name} is zero and would prove nothing")
-    tensors = {f"params.{name}": params[name] for name in NAMES} | golden
+    tensors = {f"params.{name}": params[name] for name in case.names} | golden
     tensors["words"] = np.concatenate(case.sentences).astype(np.int64)
     tensors["labels"] = np.concatenate(labels).astype(np.int64)
     tensors["lengths"] = np.array([len(words) for words in case.sentences], dtype=np.int64)
     tensors["lr"] = np.array(case.lr)
-    metadata = {"network": case.network} if case.jordan else {}
+    metadata = {}
+    if case.cell != "elman":
+        metadata |= {"cell": case.cell, "feedback": case.feedback}
+    elif case.jordan:
+        metadata |= {"network": "jordan"}  # as before there were other cells
+    if kink < np.inf:
+        metadata["least argument of a ReLU"] = f"{kink:.1e}"
     metadata |= {
         "format": "elman golden 1",
         "case": case.name,
@@ -336,16 +425,23 @@ def make(case, seed):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="compare with the files, write nothing")
-    check = parser.parse_args().check
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these cases")
+    arguments = parser.parse_args()
+    unknown = set(arguments.names) - {case.name for case in CASES}
+    if unknown:
+        known = ", ".join(case.name for case in CASES)
+        parser.error(f"no case {', '.join(sorted(unknown))}; there are {known}")
     jax.config.update("jax_enable_x64", True)
     torch.set_default_dtype(torch.float64)
     pytensor.config.floatX = "float64"
     pytensor.config.mode = "FAST_COMPILE"  # few rewrites: the graph stays as written
     for seed, case in enumerate(CASES, start=1):
+        if arguments.names and case.name not in arguments.names:
+            continue
         tensors, metadata = make(case, seed)
         path = FOLDER / f"{case.name}.safetensors"
         agreement = f"the three systems agree to {metadata['worst disagreement']}"
-        if check:
+        if arguments.check:
             with safe_open(path, "numpy") as stored:
                 if set(stored.keys()) != set(tensors):
                     raise SystemExit(f"{path.name}: other tensors than computed: {set(stored.keys()) ^ set(tensors)}")

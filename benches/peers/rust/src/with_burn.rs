@@ -1,6 +1,6 @@
 //! burn: its tensors on its flex backend, f32.
 
-use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData, activation};
+use burn_tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData, activation};
 use elman::ndarray::Array2;
 use elman_benches::protocol::Failure;
 
@@ -25,7 +25,7 @@ impl Tensors for Burn {
     const WHAT: &'static str =
         "loop and gradient by hand on its tensors (flex backend), products moved out of the loop";
     const VERSIONS: &'static [(&'static str, &'static str)] =
-        &[("burn", env!("BURN")), ("gemm", env!("GEMM"))];
+        &[("burn", env!("BURN_TENSOR")), ("gemm", env!("GEMM"))];
 
     fn tensor(self, array: &Array2<f32>) -> Result<Tensor<2>> {
         let data =
