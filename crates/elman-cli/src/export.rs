@@ -28,6 +28,37 @@ pub(crate) struct Args {
     /// does; sigmoid for onnx; tract wants tanh] [of torch and onnx]
     #[arg(long, value_enum)]
     nonlinearity: Option<Cell>,
+    #[command(flatten)]
+    naming: NamingArgs,
+}
+
+/// How the tensors of a PyTorch file are called, where that is not as `elman export` calls them.
+#[derive(clap::Args)]
+pub(crate) struct NamingArgs {
+    /// What stands before the names of the tensors, for example `model.`; tensors without it are not read [of torch]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(crate) prefix: String,
+    /// Calls a tensor or a module otherwise: BEFORE is its name in the file that is read (or in this program, for a
+    /// file that is written), AFTER in this program (or in the file). The names of this program are emb.weight,
+    /// rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0, rnn.bias_hh_l0, out.weight, out.bias, h0. Can be given more
+    /// than once [of torch]
+    #[arg(long, value_name = "BEFORE=AFTER", value_parser = renaming, action = clap::ArgAction::Append)]
+    pub(crate) rename: Vec<(String, String)>,
+}
+
+impl NamingArgs {
+    pub(crate) fn naming(&self) -> torch::Naming {
+        torch::Naming { prefix: self.prefix.clone(), renames: self.rename.clone() }
+    }
+}
+
+fn renaming(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((before, after)) if !before.is_empty() && !after.is_empty() => {
+            Ok((before.to_owned(), after.to_owned()))
+        }
+        _ => Err("expected two names with = between them, for example encoder=rnn".to_owned()),
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -87,6 +118,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     refuse("--dtype", args.dtype.is_some(), &[Format::Npy, Format::Torch])?;
     refuse("--names", args.names.is_some(), &[Format::Npy])?;
     refuse("--order", args.order.is_some(), &[Format::Npy])?;
+    refuse("--prefix", !args.naming.prefix.is_empty(), &[Format::Torch])?;
+    refuse("--rename", !args.naming.rename.is_empty(), &[Format::Torch])?;
     refuse("--nonlinearity", args.nonlinearity.is_some(), &[Format::Torch, Format::Onnx])?;
 
     let model = Model::load(&args.model)?;
@@ -110,16 +143,11 @@ fn write<T: Number>(args: &Args, model: &Model, params: &Params<T>) -> Result<()
                     Order::Fortran => npy::Order::Fortran,
                 },
             };
-            let lines = |names: &[String]| names.iter().flat_map(|name| [name, "\n"]).collect::<String>();
-            let more = [
-                (super::import::WORDS, lines(&names.words).into_bytes()),
-                (super::import::LABELS, lines(&names.tags).into_bytes()),
-            ];
-            npy::write(&args.out, params, &more, options)
+            npy::write(&args.out, params, &names.to_files(), options)
         }
         Format::Torch => {
             let nonlinearity = args.nonlinearity.unwrap_or(Cell::Tanh).into();
-            torch::write(&args.out, params, nonlinearity, names.to_metadata()?)
+            torch::write_named(&args.out, params, nonlinearity, names.to_metadata()?, &args.naming.naming())
         }
         Format::Onnx => {
             let nonlinearity = args.nonlinearity.unwrap_or(Cell::Sigmoid).into();

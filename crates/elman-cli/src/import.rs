@@ -1,18 +1,11 @@
 use std::path::PathBuf;
 
 use elman::Error;
-use elman_formats::tagger::{Names, assemble};
-use elman_formats::{npy, torch};
-use elman_tagger::{Model, Normalization, UNKNOWN, read_lines};
+use elman_formats::tagger::Import;
+use elman_tagger::{Model, Normalization, UNKNOWN};
 
-use crate::export::Cell;
-use crate::input;
+use crate::export::{Cell, NamingArgs};
 use crate::train::NetworkName;
-
-/// The words of a folder of .npy files, one a line.
-pub(crate) const WORDS: &str = "vocab.txt";
-/// Its tags.
-pub(crate) const LABELS: &str = "labels.txt";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -40,15 +33,17 @@ pub(crate) struct Args {
     /// The network reads every digit as the word DIGIT
     #[arg(long)]
     digits: bool,
-    /// Which network is in the folder, which does not say it [default: elman] [of npy]
+    /// Which network is in the folder [default: jordan if it has s0.npy, else elman] [of npy]
     #[arg(long, value_enum)]
     network: Option<NetworkName>,
     /// What the file's recurrence computes [default: what its metadata says, or tanh] [of torch]
     #[arg(long, value_enum)]
     nonlinearity: Option<Cell>,
+    #[command(flatten)]
+    naming: NamingArgs,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
     /// The Theano tutorial's folder of seven .npy files
     Npy,
@@ -57,63 +52,34 @@ enum Format {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
+    let refuse = |option: &str, given: bool, of: Format| {
+        if given && args.from != of {
+            let name = |format: Format| format!("--from {}", format!("{format:?}").to_lowercase());
+            return Err(Error::Unsupported {
+                what: format!("option {option}"),
+                expected: name(of),
+                found: name(args.from),
+            });
+        }
+        Ok(())
+    };
+    refuse("--network", args.network.is_some(), Format::Npy)?;
+    refuse("--nonlinearity", args.nonlinearity.is_some(), Format::Torch)?;
+    refuse("--prefix", !args.naming.prefix.is_empty(), Format::Torch)?;
+    refuse("--rename", !args.naming.rename.is_empty(), Format::Torch)?;
     Model::check_target(&args.model)?;
-    let (params, names, kind) = match args.from {
-        Format::Npy => {
-            if args.nonlinearity.is_some() {
-                return Err(Error::Unsupported {
-                    what: "option --nonlinearity".into(),
-                    expected: "--from torch".into(),
-                    found: "--from npy".into(),
-                });
-            }
-            let words = args.words.clone().unwrap_or_else(|| args.source.join(WORDS));
-            let labels = args.labels.clone().unwrap_or_else(|| args.source.join(LABELS));
-            let names = Names { words: read_lines(words)?, tags: read_lines(labels)?, ..Names::default() };
-            let params = match args.network.unwrap_or_default() {
-                NetworkName::Elman => npy::read::<f32>(&args.source)?,
-                NetworkName::Jordan => npy::read_jordan::<f32>(&args.source)?,
-            };
-            (params, names, "npy")
-        }
+    let import = Import {
+        words: args.words.clone(),
+        labels: args.labels.clone(),
+        unknown: args.unknown.clone(),
+        normalization: Normalization { lowercase: args.lowercase, digits: args.digits },
+        dashes: "--",
+    };
+    let model = match args.from {
+        Format::Npy => import.npy(&args.source, args.network.map(Into::into))?,
         Format::Torch => {
-            if args.network.is_some() {
-                return Err(Error::Unsupported {
-                    what: "option --network".into(),
-                    expected: "--from npy".into(),
-                    found: "--from torch".into(),
-                });
-            }
-            let (params, metadata) = torch::read(&args.source, args.nonlinearity.map(Into::into))?;
-            let stored =
-                Names::from_metadata(&metadata).map_err(|error| input::in_file(&args.source, error))?;
-            let mut names = match stored {
-                Some(names) => names,
-                None if args.words.is_some() && args.labels.is_some() => Names::default(),
-                None => {
-                    return Err(Error::Input {
-                        path: args.source.clone(),
-                        line: None,
-                        problem: "no vocabulary and labels in the metadata".into(),
-                        expected: "them, or the options --words and --labels".into(),
-                    });
-                }
-            };
-            if let Some(words) = &args.words {
-                names.words = read_lines(words)?;
-            }
-            if let Some(labels) = &args.labels {
-                names.tags = read_lines(labels)?;
-            }
-            (params, names, "torch")
+            import.torch(&args.source, args.nonlinearity.map(Into::into), &args.naming.naming())?
         }
     };
-    let normalization = Normalization {
-        lowercase: args.lowercase || names.normalization.lowercase,
-        digits: args.digits || names.normalization.digits,
-    };
-    let model =
-        assemble(params, Names { normalization, ..names }, &args.unknown, format!("imported from {kind}"))
-            .map_err(|error| input::in_file(&args.source, error))?;
     model.save(&args.model, &[])
 }

@@ -70,11 +70,25 @@ fn npy_goes_there_and_back() {
     let renamed = words.iter().map(|word| if *word == "<UNK>" { "oov" } else { word });
     fs::write(folder.join("words"), renamed.collect::<Vec<_>>().join("\n")).unwrap();
     let import = ["import", "--from", "npy", "out", "--model", "back", "--lowercase", "--words", "words"];
-    refused(folder, &import, 65, "<UNK>");
+    refused(folder, &import, 65, "words: no word \"<UNK>\"");
+    refused(folder, &import, 65, "the option --unknown names another, perhaps oov");
     done(folder, &[&import[..], &["--unknown", "oov"]].concat());
     assert_eq!(loaded(folder).vocabulary(), model.vocabulary());
     done(folder, &[&import[..], &["--unknown", words[2]]].concat());
     assert_eq!(loaded(folder).params().emb.row(0), model.params().emb.row(2));
+
+    // A list that is missing or of another network is named, with the option that helps.
+    for (option, name) in [("--words", "vocab.txt"), ("--labels", "labels.txt")] {
+        let (file, import) = (folder.join("out").join(name), &import[..7]);
+        let text = fs::read_to_string(&file).unwrap();
+        fs::remove_file(&file).unwrap();
+        refused(folder, import, 74, &format!("{name}: cannot open"));
+        refused(folder, import, 74, &format!("the option {option} names another file"));
+        fs::write(&file, format!("{text}one-more\n")).unwrap();
+        refused(folder, import, 65, &format!("{name}: "));
+        refused(folder, import, 65, &format!("(option {option})"));
+        fs::write(&file, text).unwrap();
+    }
 
     fs::write(folder.join("out/b.npy"), b"\x93NUMPY").unwrap();
     refused(folder, &import, 65, "b.npy: 6 bytes, expected a .npy file");
@@ -86,11 +100,21 @@ fn npy_goes_there_and_back() {
 fn a_jordan_network_goes_to_npy_and_back_and_nowhere_else() {
     let (folder, model) = folder_of(Feedback::Output);
     let folder = folder.path();
-    done(folder, &["export", "--model", "model", "--to", "npy", "out"]);
+    done(folder, &["export", "--model", "model", "--to", "npy", "out", "--names", "capital"]);
     let import = ["import", "--from", "npy", "out", "--model", "back", "--lowercase"];
+    done(folder, &import);
+    assert_eq!(loaded(folder).params(), model.params());
+    refused(
+        folder,
+        &[&import[..], &["--network", "elman"]].concat(),
+        65,
+        "s0.npy, the first output of a Jordan",
+    );
+    // A folder without that name is taken for an Elman network's, and the message says how to read the other.
+    fs::rename(folder.join("out/s0.npy"), folder.join("out/h0.npy")).unwrap();
+    refused(folder, &import, 65, "the option --network jordan reads the other");
     done(folder, &[&import[..], &["--network", "jordan"]].concat());
     assert_eq!(loaded(folder).params(), model.params());
-    refused(folder, &import, 65, "wh is");
     for (format, what) in [("torch", "nn.RNN"), ("onnx", "ONNX's RNN node")] {
         let message = format!("{what}: expected an Elman network, found a Jordan network");
         refused(folder, &["export", "--model", "model", "--to", format, "file"], 2, &message);
@@ -117,6 +141,23 @@ fn torch_goes_there_and_back() {
         }
         assert_eq!((back.vocabulary(), back.labels()), (model.vocabulary(), model.labels()));
     }
+    let named = ["--prefix", "model.", "--rename", "rnn=encoder", "--rename", "emb.weight=words"];
+    let export =
+        ["export", "--model", "model", "--to", "torch", "other.safetensors", "--nonlinearity", "sigmoid"];
+    done(folder, &[&export[..], &named].concat());
+    let import = ["import", "--from", "torch", "other.safetensors", "--model", "back"];
+    refused(folder, &import, 65, "tensor \"model.encoder.bias_hh_l0\"");
+    let named = ["--prefix", "model.", "--rename", "encoder=rnn", "--rename", "words=emb.weight"];
+    done(folder, &[&import[..], &named].concat());
+    assert_eq!(loaded(folder).params(), model.params());
+    refused(
+        folder,
+        &[&import[..], &["--rename", "encoder"]].concat(),
+        2,
+        "expected two names with = between them",
+    );
+    let npy = ["export", "--model", "model", "--to", "npy", "npy", "--prefix", "model."];
+    refused(folder, &npy, 2, "option --prefix: expected --to [torch]");
     fs::write(folder.join("file"), "no tensors").unwrap();
     refused(folder, &["import", "--from", "torch", "file", "--model", "back"], 65, "file: ");
 }

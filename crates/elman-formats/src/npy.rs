@@ -8,10 +8,12 @@
 //! | w `[hidden, classes]` | `w.npy` | `W.npy` |
 //! | bh, b, h0 | `bh.npy`, `b.npy`, `h0.npy` | the same |
 //!
-//! A Jordan network has the same files; its wh is `[classes, hidden]`, and h0 has `classes` entries. The files do not say
-//! which of the two it is, so whoever reads them does: [`read`] or [`read_jordan`].
+//! A Jordan network has `s0.npy` in the place of `h0.npy`, as the code of Mesnil et al. (2013) names its first output;
+//! wh is `[classes, hidden]`, and s0 has `classes` entries. [`network_of`] tells the two networks apart by that name,
+//! [`read`] and [`read_jordan`] read them. [`read_jordan`] also reads `h0.npy`, which version 0.1 wrote.
 //!
-//! Numbers are float32 or float64, little or big endian; arrays in C or Fortran order.
+//! Numbers are float16, float32 or float64, little or big endian; arrays in C or Fortran order. Written are float32 and
+//! float64.
 
 use std::fs::{self, File};
 use std::io::{BufReader, Read, Seek, SeekFrom};
@@ -20,6 +22,7 @@ use std::path::{Path, PathBuf};
 use elman::ndarray::{Array, Array1, Array2, Dimension, Ix1, Ix2, ShapeBuilder};
 use elman::{Error, Feedback, Params};
 use elman_tagger::replace_folder;
+use half::f16;
 use ndarray_npy::npy::header::Header;
 use ndarray_npy::{ReadDataError, ReadableElement, WriteNpyExt};
 
@@ -30,22 +33,30 @@ use crate::files::{self, input};
 /// parser of nested literals need not see it.
 const MAX_HEADER: u64 = 512;
 
+/// The first state of an Elman network, and the first output of a Jordan network.
+const H0: &str = "h0.npy";
+const S0: &str = "s0.npy";
+
 /// The names of the files, in the order of [`elman::TENSOR_NAMES`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Names {
-    /// `embeddings`, `wx`, `wh`, `w`, `bh`, `b`, `h0`.
+    /// `embeddings`, `wx`, `wh`, `w`, `bh`, `b`, and `h0` or `s0`.
     #[default]
     Lower,
-    /// `embeddings`, `Wx`, `Wh`, `W`, `bh`, `b`, `h0`.
+    /// `embeddings`, `Wx`, `Wh`, `W`, `bh`, `b`, and `h0` or `s0`.
     Capital,
 }
 
 impl Names {
-    /// The file names.
-    pub fn files(self) -> [&'static str; 7] {
+    /// The names of a network's files.
+    pub fn files(self, feedback: Feedback) -> [&'static str; 7] {
+        let first = match feedback {
+            Feedback::Hidden => H0,
+            Feedback::Output => S0,
+        };
         match self {
-            Names::Lower => ["embeddings.npy", "wx.npy", "wh.npy", "w.npy", "bh.npy", "b.npy", "h0.npy"],
-            Names::Capital => ["embeddings.npy", "Wx.npy", "Wh.npy", "W.npy", "bh.npy", "b.npy", "h0.npy"],
+            Names::Lower => ["embeddings.npy", "wx.npy", "wh.npy", "w.npy", "bh.npy", "b.npy", first],
+            Names::Capital => ["embeddings.npy", "Wx.npy", "Wh.npy", "W.npy", "bh.npy", "b.npy", first],
         }
     }
 
@@ -106,7 +117,7 @@ pub fn write<T: Number>(
 ) -> Result<(), Error> {
     params.shape()?;
     let mut files = Vec::with_capacity(7 + more.len());
-    for (file, (name, tensor)) in options.names.files().into_iter().zip(params.tensors()) {
+    for (file, (name, tensor)) in options.names.files(params.feedback).into_iter().zip(params.tensors()) {
         let mut bytes = Vec::new();
         let written = match options.order {
             Order::C => tensor.write_npy(&mut bytes),
@@ -123,7 +134,22 @@ pub fn write<T: Number>(
     replace_folder(folder.as_ref(), &files)
 }
 
-/// Reads the seven files of a folder, of either set of names: an Elman network. Numbers of the other type are converted, `f64` to
+/// The network in a folder, by the name of its first state: `s0.npy` is a Jordan network's, anything else an Elman
+/// network's.
+///
+/// # Errors
+/// [`Error::Io`] if the folder cannot be listed; [`Error::Input`] if it has both names.
+pub fn network_of(folder: impl AsRef<Path>) -> Result<Feedback, Error> {
+    let folder = folder.as_ref();
+    let [h0, s0] = [H0, S0].map(|name| folder.join(name).exists());
+    match (h0, s0) {
+        (true, true) => Err(input(folder, "h0.npy beside s0.npy", "h0.npy (Elman) or s0.npy (Jordan)")),
+        (false, true) => Ok(Feedback::Output),
+        _ => Ok(Feedback::Hidden),
+    }
+}
+
+/// Reads the seven files of a folder, of either set of names: an Elman network. Numbers of another type are converted, `f64` to
 /// `f32` by rounding.
 ///
 /// Before memory is taken for an array, its header (at most 512 bytes) must be right, and its file exactly as long
@@ -145,7 +171,16 @@ pub fn read_jordan<T: Number>(folder: impl AsRef<Path>) -> Result<Params<T>, Err
 }
 
 fn read_as<T: Number>(folder: &Path, feedback: Feedback) -> Result<Params<T>, Error> {
-    let [emb, wx, wh, w, bh, b, h0] = Names::of(folder)?.files().map(|file| folder.join(file));
+    let in_folder = network_of(folder)?;
+    if in_folder == Feedback::Output && feedback == Feedback::Hidden {
+        return Err(input(
+            folder,
+            "s0.npy, the first output of a Jordan network",
+            "h0.npy of an Elman network",
+        ));
+    }
+    // A Jordan network that version 0.1 wrote has h0.npy.
+    let [emb, wx, wh, w, bh, b, h0] = Names::of(folder)?.files(in_folder).map(|file| folder.join(file));
     // All headers first: a folder that is wrong is refused before the large arrays are read.
     let matrix = |path: &PathBuf| Npy::<Ix2>::open(path);
     let vector = |path: &PathBuf| Npy::<Ix1>::open(path);
@@ -185,12 +220,30 @@ pub fn read_vector<T: Number>(path: impl AsRef<Path>) -> Result<Array1<T>, Error
     Npy::<Ix1>::open(path.as_ref())?.read()
 }
 
+/// What a file's numbers are.
+#[derive(Clone, Copy)]
+enum Kind {
+    Half { little: bool },
+    Single,
+    Double,
+}
+
+impl Kind {
+    fn bytes(self) -> u64 {
+        match self {
+            Kind::Half { .. } => 2,
+            Kind::Single => 4,
+            Kind::Double => 8,
+        }
+    }
+}
+
 /// A file whose header has been checked, ready to be read.
 struct Npy<D> {
     path: PathBuf,
     file: File,
     header: Header,
-    double: bool,
+    kind: Kind,
     dimensions: D,
 }
 
@@ -220,18 +273,23 @@ impl<D: Dimension> Npy<D> {
         let begin = (start.len() - rest.len()) as u64;
 
         let kind = header.type_descriptor.to_string();
-        let double = match kind.trim_matches(['\'', '"']) {
-            "<f4" | ">f4" => false,
-            "<f8" | ">f8" => true,
-            _ => return Err(input(path, format!("numbers of type {kind}"), "float32 or float64")),
+        let kind = match kind.trim_matches(['\'', '"']) {
+            "<f2" => Kind::Half { little: true },
+            ">f2" => Kind::Half { little: false },
+            "<f4" | ">f4" => Kind::Single,
+            "<f8" | ">f8" => Kind::Double,
+            _ => {
+                return Err(input(path, format!("numbers of type {kind}"), "float16, float32 or float64"));
+            }
         };
         let Some(dimensions) = from_slice::<D>(&header.shape) else {
             let problem = format!("an array of shape {:?}", header.shape);
             return Err(input(path, problem, format!("{} dimensions", D::NDIM.unwrap_or(0))));
         };
-        let length = header.shape.iter().try_fold(if double { 8u64 } else { 4 }, |length, dimension| {
-            length.checked_mul(*dimension as u64)
-        });
+        let length = header
+            .shape
+            .iter()
+            .try_fold(kind.bytes(), |length, dimension| length.checked_mul(*dimension as u64));
         if length.and_then(|length| length.checked_add(begin)) != Some(size) {
             let expected = length.map_or("a shape that fits in memory".into(), |length| {
                 format!("{}, as its shape {:?} demands", begin.saturating_add(length), header.shape)
@@ -239,14 +297,14 @@ impl<D: Dimension> Npy<D> {
             return Err(input(path, format!("{size} bytes"), expected));
         }
         file.seek(SeekFrom::Start(begin)).map_err(io)?;
-        Ok(Npy { path: path.to_owned(), file, header, double, dimensions })
+        Ok(Npy { path: path.to_owned(), file, header, kind, dimensions })
     }
 
     fn read<T: Number>(self) -> Result<Array<T, D>, Error> {
-        let array = if self.double {
-            self.entries::<f64>()?.mapv(T::from_f64)
-        } else {
-            self.entries::<f32>()?.mapv(T::from_f32)
+        let array = match self.kind {
+            Kind::Half { little } => self.halves(little)?.mapv(|half| T::from_f32(half.to_f32())),
+            Kind::Single => self.entries::<f32>()?.mapv(T::from_f32),
+            Kind::Double => self.entries::<f64>()?.mapv(T::from_f64),
         };
         if array.is_standard_layout() {
             return Ok(array);
@@ -268,6 +326,23 @@ impl<D: Dimension> Npy<D> {
                     other => input(&self.path, other.to_string(), "a .npy file"),
                 }
             })?;
+        self.array(entries)
+    }
+
+    /// ndarray-npy reads no float16.
+    fn halves(&self, little: bool) -> Result<Array<f16, D>, Error> {
+        let length = self.dimensions.size(); // checked against the size of the file
+        let mut bytes = vec![0; 2 * length];
+        (&self.file).read_exact(&mut bytes).map_err(|source| Error::Io {
+            path: self.path.clone(),
+            action: "read",
+            source,
+        })?;
+        let of = if little { f16::from_le_bytes } else { f16::from_be_bytes };
+        self.array(bytes.as_chunks().0.iter().map(|bytes| of(*bytes)).collect())
+    }
+
+    fn array<U>(&self, entries: Vec<U>) -> Result<Array<U, D>, Error> {
         let shape = self.dimensions.clone().set_f(self.header.layout.is_fortran());
         Array::from_shape_vec(shape, entries)
             .map_err(|error| input(&self.path, error.to_string(), "an array that fits in memory"))

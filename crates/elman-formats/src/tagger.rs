@@ -1,10 +1,21 @@
 //! A whole tagger: parameters with their words and tags.
 
 use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use elman::ndarray::{Axis, concatenate};
-use elman::{Error, Params};
-use elman_tagger::{Labels, Model, Normalization, UNKNOWN, Vocabulary};
+use elman::{Error, Feedback, Params};
+use elman_tagger::{Labels, Model, Normalization, UNKNOWN, Vocabulary, read_lines};
+
+use crate::files::input;
+use crate::torch::Naming;
+use crate::{Nonlinearity, npy, torch};
+
+/// The words beside a folder's .npy files, one a line in the order of their ids.
+pub const WORDS_FILE: &str = "vocab.txt";
+/// The tags beside a folder's .npy files.
+pub const LABELS_FILE: &str = "labels.txt";
 
 const LABELS: &str = "labels";
 const VOCABULARY: &str = "vocabulary";
@@ -47,6 +58,12 @@ impl Names {
         ])
     }
 
+    /// As the files [`WORDS_FILE`] and [`LABELS_FILE`] beside a folder's .npy files: their names and contents.
+    pub fn to_files(&self) -> [(&'static str, Vec<u8>); 2] {
+        let lines = |names: &[String]| names.iter().flat_map(|name| [name, "\n"]).collect::<String>();
+        [(WORDS_FILE, lines(&self.words).into_bytes()), (LABELS_FILE, lines(&self.tags).into_bytes())]
+    }
+
     /// From the metadata that [`Names::to_metadata`] makes; `None` if it has neither words nor tags.
     ///
     /// # Errors
@@ -72,6 +89,172 @@ impl Names {
             })?,
         };
         Ok(Some(Names { words: list(VOCABULARY)?, tags: list(LABELS)?, normalization }))
+    }
+}
+
+/// What a file of another system does not say by itself.
+#[derive(Clone, Debug)]
+pub struct Import {
+    /// The file of the words, one a line in the order of their ids. By default [`WORDS_FILE`] in the folder (npy) or
+    /// the file's metadata (torch).
+    pub words: Option<PathBuf>,
+    /// The file of the tags; by default [`LABELS_FILE`] or the metadata.
+    pub labels: Option<PathBuf>,
+    /// The word that stands for all words that the network does not know.
+    pub unknown: String,
+    /// What is done to a word before it is looked up, besides what the metadata says.
+    pub normalization: Normalization,
+    /// What stands before the names of options in messages: `--` on a command line.
+    pub dashes: &'static str,
+}
+
+impl Default for Import {
+    fn default() -> Self {
+        Import {
+            words: None,
+            labels: None,
+            unknown: UNKNOWN.to_owned(),
+            normalization: Normalization::default(),
+            dashes: "",
+        }
+    }
+}
+
+impl Import {
+    /// Reads the tutorial's folder; the name of its first state says which network it is, if `network` does not.
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::Input`] name the file that is missing or wrong, and the option that helps.
+    pub fn npy(&self, folder: &Path, network: Option<Feedback>) -> Result<Model, Error> {
+        let network = match network {
+            Some(network) => network,
+            None => npy::network_of(folder)?,
+        };
+        let params = match network {
+            Feedback::Hidden => npy::read::<f32>(folder),
+            Feedback::Output => npy::read_jordan::<f32>(folder),
+        };
+        let params = params.map_err(|error| self.about_network(error, folder, network))?;
+        let words = self.lines(&self.words, folder.join(WORDS_FILE), "words")?;
+        let labels = self.lines(&self.labels, folder.join(LABELS_FILE), "labels")?;
+        self.assemble(params, words, labels, Normalization::default(), "imported from npy")
+    }
+
+    /// Reads a file of `nn.RNN`.
+    ///
+    /// # Errors
+    /// As [`Import::npy`].
+    pub fn torch(
+        &self,
+        path: &Path,
+        nonlinearity: Option<Nonlinearity>,
+        naming: &Naming,
+    ) -> Result<Model, Error> {
+        let (params, metadata) = torch::read_named(path, nonlinearity, naming)?;
+        let in_file = |error| in_file(path, error);
+        let stored = Names::from_metadata(&metadata).map_err(in_file)?;
+        if stored.is_none() && (self.words.is_none() || self.labels.is_none()) {
+            let expected = format!("them, or the options {0}words and {0}labels", self.dashes);
+            return Err(input(path, "no vocabulary and labels in the metadata", expected));
+        }
+        let stored = stored.unwrap_or_default();
+        let of = |file: &Option<PathBuf>, stored: Vec<String>| match file {
+            None => Ok((path.to_owned(), stored)),
+            Some(file) => Ok((file.clone(), read_lines(file)?)),
+        };
+        let words = of(&self.words, stored.words)?;
+        let labels = of(&self.labels, stored.tags)?;
+        self.assemble(params, words, labels, stored.normalization, "imported from torch")
+    }
+
+    /// The lines of the file that an option names, or of the one in the folder.
+    fn lines(
+        &self,
+        named: &Option<PathBuf>,
+        default: PathBuf,
+        option: &str,
+    ) -> Result<(PathBuf, Vec<String>), Error> {
+        let path = named.clone().unwrap_or(default);
+        let lines = read_lines(&path).map_err(|error| match error {
+            Error::Io { path, action, source } if source.kind() == io::ErrorKind::NotFound => {
+                let hint = format!(
+                    "{source}; expected the {option}, one a line in the order of their ids; the option {}{option} \
+                     names another file",
+                    self.dashes
+                );
+                Error::Io { path, action, source: io::Error::new(source.kind(), hint) }
+            }
+            other => other,
+        })?;
+        Ok((path, lines))
+    }
+
+    /// That a wh does not fit may be because it is the other network's.
+    fn about_network(&self, error: Error, folder: &Path, network: Feedback) -> Error {
+        match error {
+            Error::Input { path, line, problem, expected }
+                if path == folder && (problem.starts_with("wh is") || problem.starts_with("h0 is")) =>
+            {
+                let (this, other) = match network {
+                    Feedback::Hidden => ("an Elman", "jordan"),
+                    Feedback::Output => ("a Jordan", "elman"),
+                };
+                let expected = format!(
+                    "{expected} in {this} network; the option {}network {other} reads the other",
+                    self.dashes
+                );
+                Error::Input { path, line, problem, expected }
+            }
+            other => other,
+        }
+    }
+
+    fn assemble(
+        &self,
+        params: Params<f32>,
+        (words_file, words): (PathBuf, Vec<String>),
+        (labels_file, tags): (PathBuf, Vec<String>),
+        stored: Normalization,
+        source: &str,
+    ) -> Result<Model, Error> {
+        let shape = params.shape()?;
+        let refuse = |path: &Path, problem: String, expected: String| Err(input(path, problem, expected));
+        if words.len() != shape.vocab {
+            let expected = format!(
+                "{}, one for each row of the embeddings but the last (option {}words)",
+                shape.vocab, self.dashes
+            );
+            return refuse(&words_file, format!("{} words", words.len()), expected);
+        }
+        if tags.len() != shape.classes {
+            let expected =
+                format!("{}, one for each column of w (option {}labels)", shape.classes, self.dashes);
+            return refuse(&labels_file, format!("{} labels", tags.len()), expected);
+        }
+        if !words.contains(&self.unknown) {
+            let usual = ["<unk>", "unk", "<oov>", "oov", "[unk]"];
+            let likely = words.iter().find(|word| usual.contains(&word.to_lowercase().as_str()));
+            let expected = format!(
+                "the word that stands for all unknown ones; the option {}unknown names another{}",
+                self.dashes,
+                likely.map_or(String::new(), |word| format!(", perhaps {word}")),
+            );
+            return refuse(&words_file, format!("no word {:?}", self.unknown), expected);
+        }
+        let normalization = Normalization {
+            lowercase: self.normalization.lowercase || stored.lowercase,
+            digits: self.normalization.digits || stored.digits,
+        };
+        assemble(params, Names { words, tags, normalization }, &self.unknown, source)
+            .map_err(|error| in_file(&words_file, error))
+    }
+}
+
+/// The message of a check that knows of no file, with the file.
+fn in_file(path: &Path, error: Error) -> Error {
+    match error {
+        Error::Shape { what, expected, found } => input(path, format!("{what} is {found}"), expected),
+        other => other,
     }
 }
 

@@ -17,10 +17,14 @@ fn numpys(folder: &str) -> PathBuf {
 
 /// What tests/numpy/make.py put into the files.
 fn expected() -> Params<f64> {
+    expected_of(SHAPE)
+}
+
+fn expected_of(shape: Shape) -> Params<f64> {
     fn fill<D: Dimension>(number: usize, array: &mut Array<f64, D>) {
         array.iter_mut().enumerate().for_each(|(i, entry)| *entry = (i as f64 - 7.0 * number as f64) / 8.0);
     }
-    let mut params = Params::zeros(SHAPE).unwrap();
+    let mut params = Params::zeros(shape).unwrap();
     fill(0, &mut params.emb);
     fill(1, &mut params.wx);
     fill(2, &mut params.wh);
@@ -33,10 +37,36 @@ fn expected() -> Params<f64> {
 
 #[test]
 fn folders_that_numpy_wrote() {
-    for folder in ["lower", "capital", "big_endian"] {
+    for folder in ["lower", "capital", "big_endian", "half", "half_big_endian"] {
         assert_eq!(npy::read::<f64>(numpys(folder)).unwrap(), expected(), "{folder}");
         assert_eq!(npy::read::<f32>(numpys(folder)).unwrap(), expected().map(|v| v as f32), "{folder}");
     }
+}
+
+#[test]
+fn the_papers_jordan_folder_is_read_and_written() {
+    let shape = Shape { feedback: Feedback::Output, ..SHAPE };
+    let theirs = numpys("jordan");
+    assert_eq!(npy::network_of(&theirs).unwrap(), Feedback::Output);
+    assert_eq!(npy::network_of(numpys("capital")).unwrap(), Feedback::Hidden);
+    assert_eq!(npy::read_jordan::<f64>(&theirs).unwrap(), expected_of(shape));
+    let error = npy::read::<f64>(&theirs).unwrap_err().to_string();
+    assert!(error.contains("s0.npy, the first output of a Jordan network, expected h0.npy"), "{error}");
+
+    let parent = tempfile::tempdir().unwrap();
+    let target = parent.path().join("model");
+    let options = Options { names: Names::Capital, order: Order::C };
+    npy::write(&target, &expected_of(shape).map(|v| v as f32), &[], options).unwrap();
+    for name in Names::Capital.files(Feedback::Output) {
+        assert!(target.join(name).is_file(), "{name}");
+    }
+    assert_eq!(npy::read_jordan::<f64>(&target).unwrap(), expected_of(shape));
+    // As version 0.1 called it.
+    fs::rename(target.join("s0.npy"), target.join("h0.npy")).unwrap();
+    assert_eq!(npy::read_jordan::<f64>(&target).unwrap(), expected_of(shape));
+    fs::copy(target.join("h0.npy"), target.join("s0.npy")).unwrap();
+    let error = npy::read_jordan::<f64>(&target).unwrap_err().to_string();
+    assert!(error.contains("h0.npy beside s0.npy"), "{error}");
 }
 
 #[test]
@@ -54,7 +84,7 @@ fn what_is_written_is_what_numpy_writes() {
 
 /// The same but for white space and the comma at the end of the header, which readers ignore.
 fn compare(ours: &Path, numpys: &Path, names: Names) {
-    for name in names.files() {
+    for name in names.files(Feedback::Hidden) {
         let [ours, numpys] = [ours, numpys].map(|folder| {
             let bytes = fs::read(folder.join(name)).unwrap();
             let length = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
@@ -86,9 +116,9 @@ proptest! {
         npy::write(&target, &params, &[("vocab.txt", b"<UNK>\n".to_vec())], options).unwrap();
         let read = |p: &Path| if jordan { npy::read_jordan::<f64>(p) } else { npy::read(p) };
         prop_assert_eq!(&read(&target).unwrap(), &params);
-        // It is refused as the other network, unless the shapes are the same.
+        // It is refused as the other network: by the name s0, or unless the shapes are the same.
         let other = |p: &Path| if jordan { npy::read::<f64>(p) } else { npy::read_jordan(p) };
-        prop_assert_eq!(other(&target).is_ok(), hidden == classes);
+        prop_assert_eq!(other(&target).is_ok(), !jordan && hidden == classes);
         prop_assert_eq!(fs::read(target.join("vocab.txt")).unwrap(), b"<UNK>\n");
         // Rounded, then read as either type.
         let rounded = params.map(|v| v as f32);
@@ -114,7 +144,7 @@ proptest! {
 
 fn copy_of_lower() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    for name in Names::Lower.files() {
+    for name in Names::Lower.files(Feedback::Hidden) {
         fs::copy(numpys("lower").join(name), folder.path().join(name)).unwrap();
     }
     folder
@@ -149,8 +179,11 @@ fn what_is_wrong_is_named_and_takes_no_memory() {
         (announced, "a header of 4294967307 bytes, expected at most 512"),
         (file(1, &"(".repeat(490), &[]), "expected a .npy file"),
         (file(1, "{'descr': '<f4'}", &[]), "missing key"),
-        (file(1, &dictionary("<i4", "(3, 3)"), &good), "numbers of type '<i4', expected float32 or float64"),
-        (file(1, &dictionary("<f2", "(3, 3)"), &good), "numbers of type '<f2'"),
+        (
+            file(1, &dictionary("<i4", "(3, 3)"), &good),
+            "numbers of type '<i4', expected float16, float32 or float64",
+        ),
+        (file(1, &dictionary("<f2", "(3, 3)"), &good), "as its shape [3, 3] demands"),
         (file(1, &dictionary("|O", "(3, 3)"), &good), "numbers of type '|O'"),
         (file(1, &dictionary("<f4", "(9,)"), &good), "an array of shape [9], expected 2 dimensions"),
         (file(1, &dictionary("<f4", "(3, 3)"), &good[1..]), "expected"),

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use elman::ndarray::{Array1, Array2, Axis, concatenate};
 use elman::{Error, Feedback, Network, Params, Sentence, Shape};
-use elman_formats::torch::{self, Nonlinearity};
+use elman_formats::torch::{self, Naming, Nonlinearity};
 use elman_reference::Reference;
+use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 const SHAPE: Shape =
@@ -137,6 +138,100 @@ fn biases_are_added_and_what_is_missing_is_zero() {
 }
 
 #[test]
+fn half_precision_is_read() {
+    for (dtype, round) in [
+        (Dtype::F16, (|v| f16::from_f64(v).to_le_bytes()) as fn(f64) -> [u8; 2]),
+        (Dtype::BF16, |v| bf16::from_f64(v).to_le_bytes()),
+    ] {
+        // As the metadata says, the file has the numbers themselves.
+        let bytes = torch::to_bytes(&params(), Nonlinearity::Sigmoid, []).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let halves: Tensors = file
+            .tensors()
+            .into_iter()
+            .map(|(name, view)| {
+                let data = view.data().as_chunks().0.iter().flat_map(|b| round(f64::from_le_bytes(*b)));
+                (name, dtype, view.shape().to_vec(), data.collect())
+            })
+            .collect();
+        let found = read(&halves, Some(("nonlinearity", "sigmoid"))).unwrap();
+        let expected = |v: f64| match dtype {
+            Dtype::F16 => f16::from_f64(v).to_f64(),
+            _ => bf16::from_f64(v).to_f64(),
+        };
+        assert_eq!(found, params().map(expected));
+    }
+}
+
+fn naming(prefix: &str, renames: &[(&str, &str)]) -> Naming {
+    let own = |(a, b): &(&str, &str)| (a.to_string(), b.to_string());
+    Naming { prefix: prefix.to_owned(), renames: renames.iter().map(own).collect() }
+}
+
+#[test]
+fn other_names_are_read_and_written() {
+    let theirs =
+        naming("module.", &[("rnn", "encoder.rnn"), ("emb.weight", "words.weight"), ("h0", "first")]);
+    let bytes = torch::to_bytes_named(&params(), Nonlinearity::Sigmoid, [], &theirs).unwrap();
+    let mut names: Vec<String> = tensors(&bytes).into_keys().collect();
+    names.sort();
+    assert_eq!(
+        names,
+        [
+            "module.encoder.rnn.bias_hh_l0",
+            "module.encoder.rnn.bias_ih_l0",
+            "module.encoder.rnn.weight_hh_l0",
+            "module.encoder.rnn.weight_ih_l0",
+            "module.first",
+            "module.out.bias",
+            "module.out.weight",
+            "module.words.weight"
+        ]
+    );
+    let read = |bytes: &[u8], naming: &Naming| {
+        torch::from_bytes_named::<f64>(bytes, Path::new("f"), None, naming)
+            .map(|found| found.0)
+            .map_err(|error| error.to_string())
+    };
+    let back = naming("module.", &[("encoder.rnn", "rnn"), ("words", "emb"), ("first", "h0")]);
+    assert_eq!(read(&bytes, &back).unwrap(), params());
+    // A tensor beside the prefix is a part of something else.
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let other = TensorView::new(Dtype::F64, vec![1], &[0; 8]).unwrap();
+    let more = file.tensors().into_iter().chain([("loss.weight".to_owned(), other)]);
+    let more = [
+        safetensors::serialize(more, Some(HashMap::from([("nonlinearity".into(), "sigmoid".into())])))
+            .unwrap(),
+        bytes.clone(),
+    ];
+    assert_eq!(read(&more[0], &back).unwrap(), params());
+
+    for (naming, message) in [
+        (naming("", &[]), "tensor \"module.encoder.rnn.bias_hh_l0\", expected only emb.weight"),
+        (naming("model.", &[]), "no tensor begins with \"model.\", expected a prefix of one of module.enc"),
+        (naming("module.", &[("rn", "rnn")]), "no tensor \"rn\", which is to be renamed"),
+        // A part of a name between dots is not a name.
+        (naming("module.", &[("enc", "rnn")]), "no tensor \"enc\""),
+        (
+            naming("module.", &[("encoder.rnn", "rnn"), ("words", "out"), ("first", "h0")]),
+            "would both be out.weight",
+        ),
+        (naming("module.", &[("encoder.rnn", "rnn"), ("first", "h0")]), "tensor \"module.words.weight\""),
+    ] {
+        let error = read(&bytes, &naming).unwrap_err();
+        assert!(error.starts_with("f: ") && error.contains(message), "{message:?} is not in {error}");
+    }
+    for (naming, message) in [
+        (naming("", &[("embedding", "e")]), "tensor to be renamed: expected emb.weight"),
+        (naming("", &[("emb", "out")]), "out.weight for emb.weight and out.weight"),
+    ] {
+        let error =
+            torch::to_bytes_named(&params(), Nonlinearity::Tanh, [], &naming).unwrap_err().to_string();
+        assert!(error.contains(message), "{message:?} is not in {error}");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     type Change = fn(&mut Tensors);
     fn named<'a>(parts: &'a mut Tensors, name: &str) -> &'a mut (String, Dtype, Vec<usize>, Vec<u8>) {
@@ -151,7 +246,7 @@ fn what_is_wrong_is_named() {
             },
             "tensor \"rnn.weight_hh_l1\", expected only emb.weight",
         ),
-        (|p| named(p, "h0").1 = Dtype::I64, "h0 is of type I64, expected F32 or F64"),
+        (|p| named(p, "h0").1 = Dtype::I64, "h0 is of type I64, expected F16, BF16, F32 or F64"),
         (|p| named(p, "h0").2 = vec![1, 6], "h0 has shape [1, 6], expected 1 dimension"),
         (|p| named(p, "rnn.weight_hh_l0").2 = vec![4, 9], "wh, transposed where nn.RNN does, is [9, 4]"),
         (|p| named(p, "out.weight").2 = vec![24], "out.weight has shape [24], expected 2 dimensions"),

@@ -28,7 +28,7 @@ fn folder<T: elman_formats::Number>(params: &Params<T>, order: npy::Order) -> Ve
     let path = parent.path().join("theano");
     let names = npy::Names::Lower;
     npy::write(&path, params, &[], npy::Options { names, order }).expect("a folder that can be written");
-    files::read(&path, &names.files())
+    files::read(&path, &names.files(Feedback::Hidden))
 }
 
 /// Files of nn.RNN, of both nonlinearities.
@@ -52,7 +52,7 @@ pub(crate) fn npy(data: &[u8]) {
     let parent = files::folder();
     let path = parent.path().join("theano");
     files::write(&path, &files::changed(&NPY, data));
-    let names = npy::Names::Lower.files();
+    let names = npy::Names::Lower.files(Feedback::Hidden);
     let params = match npy::read::<f32>(&path) {
         Ok(params) => params,
         Err(Error::Input { path: named, problem, expected, .. }) if named == path => {

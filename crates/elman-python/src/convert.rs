@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, TryLockError};
 
-use elman::ndarray::{Array1, Array2};
+use elman::ndarray::{Array1, Array2, ArrayView, Dimension};
 use elman::{Error, Feedback, Labelled, Params, Real, Sentence, Shape, TENSOR_NAMES};
 use elman_fast::{Fast, Isa};
 use numpy::{
@@ -12,7 +13,8 @@ use numpy::{
 };
 use numpy::{PyArrayDescrMethods, PyUntypedArrayMethods};
 use pyo3::exceptions::{
-    PyArithmeticError, PyFileNotFoundError, PyOSError, PyPermissionError, PyTypeError, PyValueError,
+    PyArithmeticError, PyFileNotFoundError, PyOSError, PyPermissionError, PyRuntimeError, PyTypeError,
+    PyValueError,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMapping};
@@ -56,16 +58,79 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How many forks lie between the process that imported the module and this one.
+static FORKS: AtomicU64 = AtomicU64::new(0);
+
+/// Called in a child process after a fork, by `os.register_at_fork`.
+///
+/// The child has the memory of its parent, but only the thread that forked: a pool's threads are gone, and a lock
+/// that one of them held is never released. So whatever has threads or locks is made again in the child
+/// ([`PerProcess`], [`fast`]), and what the parent made is neither used nor freed there. The interpreter's lock
+/// protects the rest: a fork happens with it held, so a lock that is only taken with it held is free in the child.
+#[pyfunction]
+pub(crate) fn _forked() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A value behind a lock, made again in each process that uses it.
+pub(crate) struct PerProcess<T> {
+    /// The number of forks when it was made. This lock is only taken with the interpreter's lock held.
+    current: Mutex<(u64, Arc<Mutex<T>>)>,
+}
+
+impl<T> PerProcess<T> {
+    pub(crate) fn new(value: T) -> Self {
+        let forks = FORKS.load(Ordering::Relaxed);
+        PerProcess { current: Mutex::new((forks, Arc::new(Mutex::new(value)))) }
+    }
+
+    /// This process's value; after a fork it is made of the parent's.
+    pub(crate) fn get(
+        &self,
+        _py: Python<'_>,
+        again: impl FnOnce(&Mutex<T>) -> PyResult<T>,
+    ) -> PyResult<Arc<Mutex<T>>> {
+        let forks = FORKS.load(Ordering::Relaxed);
+        let mut current = lock(&self.current);
+        if current.0 != forks {
+            let own = Arc::new(Mutex::new(again(&current.1)?));
+            let parents = std::mem::replace(&mut *current, (forks, own));
+            // To free it would wake, or wait for, threads that are not in this process.
+            std::mem::forget(parents);
+        }
+        Ok(current.1.clone())
+    }
+}
+
+/// The parent's value in a child process, if no other thread was at work with it when the process was forked.
+pub(crate) fn parents<'a, T>(name: &str, value: &'a Mutex<T>) -> PyResult<MutexGuard<'a, T>> {
+    match value.try_lock() {
+        Ok(value) => Ok(value),
+        Err(TryLockError::Poisoned(error)) => Ok(error.into_inner()),
+        Err(TryLockError::WouldBlock) => Err(PyRuntimeError::new_err(format!(
+            "{name}: another thread was changing it while this process was forked, so its state here is unknown; \
+             make a new one in the child process, or fork when no step is under way"
+        ))),
+    }
+}
+
 /// The implementation for an instruction set (by default the best) and a number of threads. Kept, so that threads
-/// are started once.
+/// are started once in each process.
 pub(crate) fn fast(isa: Option<&str>, threads: usize) -> PyResult<Fast> {
     type Kept = HashMap<(Option<String>, usize), Fast>;
-    static KEPT: LazyLock<Mutex<Kept>> = LazyLock::new(Mutex::default);
+    // The number of forks when they were made. This lock is only taken with the interpreter's lock held.
+    static KEPT: LazyLock<Mutex<(u64, Kept)>> = LazyLock::new(Mutex::default);
     if !(1..=1024).contains(&threads) {
         return Err(PyValueError::new_err(format!("threads: expected 1 to 1024, found {threads}")));
     }
     let key = (isa.map(str::to_owned), threads);
-    let mut kept = lock(&KEPT);
+    let (made, kept) = &mut *lock(&KEPT);
+    let forks = FORKS.load(Ordering::Relaxed);
+    if *made != forks {
+        // The parent's threads are not in this process; to free them would wait for them.
+        std::mem::forget(std::mem::take(kept));
+        *made = forks;
+    }
     if let Some(fast) = kept.get(&key) {
         return Ok(fast.clone());
     }
@@ -108,12 +173,36 @@ pub(crate) fn is_double(name: &str, object: &Bound<'_, PyAny>, dimensions: usize
 /// The name of a number type, as NumPy has it.
 pub(crate) trait Named: Real + Element {
     const NAME: &'static str;
+    /// Whether none of these is infinite or not a number.
+    fn all_finite(values: &[Self]) -> bool;
 }
 impl Named for f32 {
     const NAME: &'static str = "float32";
+    fn all_finite(values: &[f32]) -> bool {
+        // Without an early end, so that it is done for many at once.
+        values.iter().fold(true, |all, value| all & value.is_finite())
+    }
 }
 impl Named for f64 {
     const NAME: &'static str = "float64";
+    fn all_finite(values: &[f64]) -> bool {
+        values.iter().fold(true, |all, value| all & value.is_finite())
+    }
+}
+
+/// Refuses an array with an entry that is infinite or not a number.
+pub(crate) fn finite<T: Named, D: Dimension>(name: &str, array: ArrayView<'_, T, D>) -> PyResult<()> {
+    if array.as_slice_memory_order().is_some_and(T::all_finite) {
+        return Ok(());
+    }
+    let wrong = array.iter().enumerate().find(|(_, value)| !value.to_f64().is_finite());
+    let Some((mut at, value)) = wrong else { return Ok(()) };
+    let mut index = vec![0; array.ndim()];
+    for (entry, length) in index.iter_mut().zip(array.shape()).rev() {
+        (*entry, at) = (at % length, at / length);
+    }
+    let value = value.to_f64();
+    Err(PyValueError::new_err(format!("{name}{index:?}: expected a finite number, found {value}")))
 }
 
 /// A matrix of `T`, to be read in place.
@@ -137,12 +226,16 @@ fn vector<'py, T: Named>(name: &str, object: &Bound<'py, PyAny>) -> PyResult<PyR
 
 /// A row-major copy of a matrix.
 pub(crate) fn owned_matrix<T: Named>(name: &str, object: &Bound<'_, PyAny>) -> PyResult<Array2<T>> {
-    Ok(matrix::<T>(name, object)?.as_array().as_standard_layout().into_owned())
+    let array = matrix::<T>(name, object)?;
+    finite(name, array.as_array())?;
+    Ok(array.as_array().as_standard_layout().into_owned())
 }
 
 /// A copy of a vector.
 pub(crate) fn owned_vector<T: Named>(name: &str, object: &Bound<'_, PyAny>) -> PyResult<Array1<T>> {
-    Ok(vector::<T>(name, object)?.as_array().as_standard_layout().into_owned())
+    let array = vector::<T>(name, object)?;
+    finite(name, array.as_array())?;
+    Ok(array.as_array().as_standard_layout().into_owned())
 }
 
 /// The parameters of an Elman network in a mapping of the seven names to arrays, all of one number type.

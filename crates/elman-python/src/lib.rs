@@ -15,6 +15,8 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _elman {
     #[pymodule_export]
+    use super::convert::_forked;
+    #[pymodule_export]
     use super::network::{Learner, Network, init};
     #[pymodule_export]
     use super::recurrence::{Trace, forward, vjp};

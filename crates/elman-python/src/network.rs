@@ -1,4 +1,4 @@
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use elman::{Feedback, Network as _, Params, Real as _, Shape};
 use elman_fast::Fast;
@@ -7,7 +7,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::convert::{self, Any, AnyParams, either, exception, lock};
+use crate::convert::{self, Any, AnyParams, PerProcess, either, exception, lock};
 
 /// The arguments that make an object again, for pickle and copy.
 pub(crate) type NewArguments<'py> = (Bound<'py, PyTuple>, Bound<'py, PyDict>);
@@ -15,14 +15,20 @@ pub(crate) type NewArguments<'py> = (Bound<'py, PyTuple>, Bound<'py, PyDict>);
 /// How an object computes.
 #[derive(Clone)]
 pub(crate) struct Computation {
-    pub(crate) fast: Fast,
     isa: Option<String>,
     threads: usize,
 }
 
 impl Computation {
     pub(crate) fn new(isa: Option<String>, threads: usize) -> PyResult<Self> {
-        Ok(Computation { fast: convert::fast(isa.as_deref(), threads)?, isa, threads })
+        // What cannot be had is refused here.
+        convert::fast(isa.as_deref(), threads)?;
+        Ok(Computation { isa, threads })
+    }
+
+    /// This process's implementation.
+    pub(crate) fn fast(&self) -> PyResult<Fast> {
+        convert::fast(self.isa.as_deref(), self.threads)
     }
 
     pub(crate) fn arguments<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
@@ -82,8 +88,9 @@ impl Network {
     /// words: ids below shape["vocab"], at least one.
     fn predict<'py>(&self, py: Python<'py>, words: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let sentence = convert::sentence(words)?;
+        let fast = self.computation.fast()?;
         either!(&self.params, params => {
-            let s = py.detach(|| self.computation.fast.predict(params, &sentence)).map_err(exception)?;
+            let s = py.detach(|| fast.predict(params, &sentence)).map_err(exception)?;
             Ok(PyArray2::from_owned_array(py, s).into_any())
         })
     }
@@ -99,10 +106,11 @@ impl Network {
         batch: &Bound<'py, PyAny>,
     ) -> PyResult<(f64, Bound<'py, PyDict>)> {
         let batch = convert::batch(batch)?;
+        let fast = self.computation.fast()?;
         either!(&self.params, params => {
             let (loss, gradient) = py.detach(|| {
                 let mut gradient = Params::zeros(params.shape()?)?;
-                let loss = self.computation.fast.gradient(params, &batch, &mut gradient)?;
+                let loss = fast.gradient(params, &batch, &mut gradient)?;
                 Ok((loss.to_f64(), gradient))
             }).map_err(exception)?;
             Ok((loss, convert::dictionary(py, gradient)?))
@@ -123,8 +131,8 @@ impl Network {
 
     /// The implementation, for example fast/avx512.
     #[getter]
-    fn name(&self) -> String {
-        elman::Network::<f32>::name(&self.computation.fast)
+    fn name(&self) -> PyResult<String> {
+        Ok(elman::Network::<f32>::name(&self.computation.fast()?))
     }
 
     fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<NewArguments<'py>> {
@@ -137,8 +145,33 @@ type AnyLearner = Any<Box<dyn elman::Learner<f32>>, Box<dyn elman::Learner<f64>>
 /// Training by stochastic gradient descent, from a copy of these parameters (as for Network).
 #[pyclass(module = "elman", frozen)]
 pub(crate) struct Learner {
-    learner: Mutex<AnyLearner>,
+    learner: PerProcess<AnyLearner>,
     computation: Computation,
+}
+
+impl Learner {
+    fn of(params: AnyParams, computation: &Computation) -> PyResult<AnyLearner> {
+        let fast = computation.fast()?;
+        Ok(match params {
+            Any::F32(params) => Any::F32(fast.learner(params).map_err(exception)?),
+            Any::F64(params) => Any::F64(fast.learner(params).map_err(exception)?),
+        })
+    }
+
+    /// This process's learner: its parameters are all that there is of it.
+    fn learner(&self, py: Python<'_>) -> PyResult<Arc<Mutex<AnyLearner>>> {
+        self.learner.get(py, |parents| {
+            let params = current(&*convert::parents("Learner", parents)?);
+            Self::of(params, &self.computation)
+        })
+    }
+}
+
+fn current(learner: &AnyLearner) -> AnyParams {
+    match learner {
+        Any::F32(learner) => Any::F32(learner.params()),
+        Any::F64(learner) => Any::F64(learner.params()),
+    }
 }
 
 #[pymethods]
@@ -147,11 +180,8 @@ impl Learner {
     #[pyo3(signature = (params, *, isa=None, threads=1))]
     fn new(params: &Bound<'_, PyAny>, isa: Option<String>, threads: usize) -> PyResult<Self> {
         let computation = Computation::new(isa, threads)?;
-        let learner = match convert::params(params)? {
-            Any::F32(params) => Any::F32(computation.fast.learner(params).map_err(exception)?),
-            Any::F64(params) => Any::F64(computation.fast.learner(params).map_err(exception)?),
-        };
-        Ok(Learner { learner: Mutex::new(learner), computation })
+        let learner = Self::of(convert::params(params)?, &computation)?;
+        Ok(Learner { learner: PerProcess::new(learner), computation })
     }
 
     /// One step: p -= learning_rate * gradient for every parameter, then each changed row of the embeddings is
@@ -160,9 +190,24 @@ impl Learner {
     /// batch: a sequence of pairs (words, labels).
     fn step(&self, py: Python<'_>, batch: &Bound<'_, PyAny>, learning_rate: f64) -> PyResult<f64> {
         let batch = convert::batch(batch)?;
-        py.detach(|| match &mut *lock(&self.learner) {
-            Any::F32(learner) => learner.step(&batch, learning_rate as f32).map(f64::from),
-            Any::F64(learner) => learner.step(&batch, learning_rate),
+        let learner = self.learner(py)?;
+        let finite = |rate: f64| match rate.is_finite() {
+            true => Ok(()),
+            false => Err(elman::Error::Shape {
+                what: "learning_rate".into(),
+                expected: "a finite number of the parameters' type".into(),
+                found: learning_rate.to_string(),
+            }),
+        };
+        py.detach(|| match &mut *lock(&learner) {
+            Any::F32(learner) => {
+                finite(f64::from(learning_rate as f32))?;
+                learner.step(&batch, learning_rate as f32).map(f64::from)
+            }
+            Any::F64(learner) => {
+                finite(learning_rate)?;
+                learner.step(&batch, learning_rate)
+            }
         })
         .map_err(exception)
     }
@@ -170,10 +215,8 @@ impl Learner {
     /// A copy of the parameters as they are now.
     #[getter]
     fn params<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let params = py.detach(|| match &*lock(&self.learner) {
-            Any::F32(learner) => Any::F32(learner.params()),
-            Any::F64(learner) => Any::F64(learner.params()),
-        });
+        let learner = self.learner(py)?;
+        let params = py.detach(|| current(&lock(&learner)));
         either!(params, params => convert::dictionary(py, params))
     }
 

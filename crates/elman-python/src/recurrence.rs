@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::convert::{self, Any, Named, either, exception, owned_matrix, owned_vector};
+use crate::network::Computation;
 
 /// The arrays of a call, as Python hands them over.
 struct Arguments<'a, 'py> {
@@ -39,6 +40,7 @@ impl Arguments<'_, '_> {
         let cell = self.cell::<T>()?;
         let array = convert::matrix::<T>("xs", self.xs)?;
         let view = array.as_array();
+        convert::finite("xs", view)?;
         let rows = view.as_standard_layout(); // copies only what is not contiguous
         let lengths = self.lengths(rows.nrows())?;
         let xs = Sequences::new(rows.view(), &lengths).map_err(exception)?;
@@ -82,16 +84,17 @@ pub(crate) fn vjp<'py>(
     bh: &Bound<'py, PyAny>,
     h0: &Bound<'py, PyAny>,
     lengths: Option<&Bound<'py, PyAny>>,
-    isa: Option<&str>,
+    isa: Option<String>,
     threads: usize,
 ) -> PyResult<Trace> {
-    let fast = convert::fast(isa, threads)?;
+    let computation = Computation::new(isa, threads)?;
+    let fast = computation.fast()?;
     let arguments = Arguments { xs, wx, wh, bh, h0, lengths };
     let run = match convert::is_double("xs", xs, 2)? {
         true => Any::F64(Run::new(py, &arguments, &fast)?),
         false => Any::F32(Run::new(py, &arguments, &fast)?),
     };
-    Ok(Trace { run, fast })
+    Ok(Trace { run, computation })
 }
 
 /// The inputs of a run, owned, and its states.
@@ -125,6 +128,7 @@ where
     ) -> PyResult<Bound<'py, PyTuple>> {
         let array = convert::matrix::<T>("dh", dh)?;
         let view = array.as_array();
+        convert::finite("dh", view)?;
         let dh = view.as_standard_layout();
         let gradient = py.detach(|| {
             let xs = Sequences::new(self.rows.view(), &self.lengths)?;
@@ -141,7 +145,7 @@ where
 #[pyclass(module = "elman", frozen)]
 pub(crate) struct Trace {
     run: Any<Run<f32>, Run<f64>>,
-    fast: Fast,
+    computation: Computation,
 }
 
 #[pymethods]
@@ -154,6 +158,6 @@ impl Trace {
 
     /// The gradients of sum(dh * h) with respect to xs, wx, wh, bh and h0, in this order.
     fn backward<'py>(&self, py: Python<'py>, dh: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
-        either!(&self.run, run => run.backward(py, &self.fast, dh))
+        either!(&self.run, run => run.backward(py, &self.computation.fast()?, dh))
     }
 }

@@ -1,15 +1,15 @@
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use elman::{Network as _, Sentence};
-use elman_formats::tagger::Names;
-use elman_formats::{Nonlinearity, npy, onnx, torch};
+use elman::{Network as _, Params, Sentence};
+use elman_formats::tagger::{Import, Names};
+use elman_formats::{Nonlinearity, Number, npy, onnx, torch};
 use elman_tagger::{Labels, Model, Normalization, Vocabulary};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyDict, PyList, PyMapping, PyString, PyTuple};
 
-use crate::convert::{self, Any, exception, lock};
+use crate::convert::{self, Any, PerProcess, exception, lock};
 use crate::network::{Computation, NewArguments};
 
 /// A tagger: words in, tags out. Made of float32 parameters (as for Network), the words by id, of which the first is
@@ -21,15 +21,22 @@ use crate::network::{Computation, NewArguments};
 pub(crate) struct Tagger {
     model: Model,
     tags: Vec<Py<PyString>>,
-    tagger: Mutex<Box<dyn elman::Tagger>>,
+    tagger: PerProcess<Box<dyn elman::Tagger>>,
     computation: Computation,
 }
 
 impl Tagger {
     fn of(py: Python<'_>, model: Model, computation: Computation) -> PyResult<Self> {
-        let tagger = py.detach(|| computation.fast.tagger(model.params())).map_err(exception)?;
+        let fast = computation.fast()?;
+        let tagger = py.detach(|| fast.tagger(model.params())).map_err(exception)?;
         let tags = model.labels().tags().map(|tag| PyString::new(py, tag).unbind()).collect();
-        Ok(Tagger { model, tags, tagger: Mutex::new(tagger), computation })
+        Ok(Tagger { model, tags, tagger: PerProcess::new(tagger), computation })
+    }
+
+    /// This process's tagger, made of the model.
+    fn tagger(&self, py: Python<'_>) -> PyResult<Arc<Mutex<Box<dyn elman::Tagger>>>> {
+        let again = |_: &_| self.computation.fast()?.tagger(self.model.params()).map_err(exception);
+        self.tagger.get(py, again)
     }
 }
 
@@ -73,53 +80,97 @@ impl Tagger {
     }
 
     /// Writes the tagger in another system's format: "onnx" (a file), "torch" (a safetensors file of nn.RNN) or
-    /// "npy" (the Theano tutorial's folder).
+    /// "npy" (the Theano tutorial's folder, with vocab.txt and labels.txt beside the arrays).
     ///
     /// nonlinearity is what the file's recurrence computes, "tanh" or "sigmoid"; the probabilities are the same. By
-    /// default it is sigmoid in onnx and tanh, which nn.RNN has, in torch.
-    #[pyo3(signature = (path, format, *, nonlinearity=None))]
+    /// default it is sigmoid in onnx and tanh, which nn.RNN has, in torch. dtype is "float32" or "float64" (npy and
+    /// torch). capital calls the arrays of npy Wx, Wh and W. prefix and rename, a mapping of this package's names or
+    /// modules to others, change the names of torch's tensors.
+    #[pyo3(signature = (path, format, *, nonlinearity=None, dtype="float32", capital=false, prefix="", rename=None))]
+    #[allow(clippy::too_many_arguments)] // most by name only
     fn export(
         &self,
         py: Python<'_>,
         path: PathBuf,
         format: &str,
         nonlinearity: Option<&str>,
+        dtype: &str,
+        capital: bool,
+        prefix: &str,
+        rename: Option<&Bound<'_, PyMapping>>,
     ) -> PyResult<()> {
-        let nonlinearity = match nonlinearity {
-            None => None,
-            Some(_) if format == "npy" => {
-                return Err(PyValueError::new_err(
-                    "nonlinearity: expected none for npy, which holds the parameters as they are",
-                ));
-            }
-            Some("tanh") => Some(Nonlinearity::Tanh),
-            Some("sigmoid") => Some(Nonlinearity::Sigmoid),
-            Some(other) => {
-                return Err(PyValueError::new_err(format!(
-                    "nonlinearity: expected tanh or sigmoid, found {other}"
-                )));
-            }
-        };
+        one_of("format", format, &["onnx", "torch", "npy"])?;
+        one_of("dtype", dtype, &["float32", "float64"])?;
+        if nonlinearity.is_some() && format == "npy" {
+            return Err(PyValueError::new_err(
+                "nonlinearity: expected none for npy, which holds the parameters as they are",
+            ));
+        }
+        let nonlinearity = nonlinearity_of(nonlinearity)?;
+        only_for("dtype", dtype != "float32", format, &["npy", "torch"])?;
+        only_for("capital", capital, format, &["npy"])?;
+        only_for("prefix", !prefix.is_empty(), format, &["torch"])?;
+        only_for("rename", rename.is_some(), format, &["torch"])?;
+        let naming = torch::Naming { prefix: prefix.to_owned(), renames: pairs(rename)? };
+        let export = Export { path, nonlinearity, capital, naming };
         py.detach(|| {
-            let params = self.model.params();
-            match format {
-                "onnx" => {
-                    let metadata = Names::of(&self.model).to_metadata()?;
-                    onnx::write(path, params, nonlinearity.unwrap_or(Nonlinearity::Sigmoid), metadata)
+            let (params, names) = (self.model.params(), Names::of(&self.model));
+            match (format, dtype) {
+                ("onnx", _) => {
+                    let nonlinearity = nonlinearity.unwrap_or(Nonlinearity::Sigmoid);
+                    onnx::write(&export.path, params, nonlinearity, names.to_metadata()?)
                 }
-                "torch" => {
-                    let metadata = Names::of(&self.model).to_metadata()?;
-                    torch::write(path, params, nonlinearity.unwrap_or(Nonlinearity::Tanh), metadata)
-                }
-                "npy" => npy::write(path, params, &[], npy::Options::default()),
-                other => Err(elman::Error::Unsupported {
-                    what: "format".into(),
-                    expected: "onnx, torch or npy".into(),
-                    found: other.into(),
-                }),
+                (_, "float64") => export.write(format, &params.map(f64::from), &names),
+                _ => export.write(format, params, &names),
             }
         })
         .map_err(exception)
+    }
+
+    /// Reads a tagger from another system's format: "npy" (the Theano tutorial's folder) or "torch" (a safetensors
+    /// file of nn.RNN). A Jordan network is refused.
+    ///
+    /// words and labels are files with one name a line in the order of their ids; by default vocab.txt and labels.txt in
+    /// the folder, or the metadata of torch's file. unknown is the word that stands for all words that the network does
+    /// not know. The other options are those of Tagger and of export; rename maps the file's names or modules to this
+    /// package's.
+    #[staticmethod]
+    #[pyo3(signature = (path, format, *, words=None, labels=None, unknown="<UNK>", lowercase=false, digits=false,
+                        nonlinearity=None, prefix="", rename=None, isa=None, threads=1))]
+    #[allow(clippy::too_many_arguments)] // most by name only
+    fn read(
+        py: Python<'_>,
+        path: PathBuf,
+        format: &str,
+        words: Option<PathBuf>,
+        labels: Option<PathBuf>,
+        unknown: &str,
+        lowercase: bool,
+        digits: bool,
+        nonlinearity: Option<&str>,
+        prefix: &str,
+        rename: Option<&Bound<'_, PyMapping>>,
+        isa: Option<String>,
+        threads: usize,
+    ) -> PyResult<Self> {
+        one_of("format", format, &["npy", "torch"])?;
+        only_for("nonlinearity", nonlinearity.is_some(), format, &["torch"])?;
+        only_for("prefix", !prefix.is_empty(), format, &["torch"])?;
+        only_for("rename", rename.is_some(), format, &["torch"])?;
+        let nonlinearity = nonlinearity_of(nonlinearity)?;
+        let naming = torch::Naming { prefix: prefix.to_owned(), renames: pairs(rename)? };
+        let normalization = Normalization { lowercase, digits };
+        let import = Import { words, labels, unknown: unknown.to_owned(), normalization, dashes: "" };
+        let model = py
+            .detach(|| match format {
+                "npy" => {
+                    npy::network_of(&path)?.only_elman("elman for Python")?;
+                    import.npy(&path, None)
+                }
+                _ => import.torch(&path, nonlinearity, &naming),
+            })
+            .map_err(exception)?;
+        Self::of(py, model, Computation::new(isa, threads)?)
     }
 
     /// The tags of sentences: for each a list of words, for each a list of tags. Many sentences in one call are
@@ -150,7 +201,8 @@ impl Tagger {
                 filled.push(Sentence::new(ids).map_err(exception)?);
             }
         }
-        let labels = py.detach(|| lock(&self.tagger).label_all(&filled)).map_err(exception)?;
+        let tagger = self.tagger(py)?;
+        let labels = py.detach(|| lock(&tagger).label_all(&filled)).map_err(exception)?;
         let mut labels = labels.into_iter();
         let lists = PyList::empty(py);
         for empty in empty {
@@ -207,6 +259,58 @@ impl Tagger {
         options.set_item("digits", normalization.digits)?;
         Ok((PyTuple::new(py, arguments)?, options))
     }
+}
+
+/// How a file of another system is written.
+struct Export {
+    path: PathBuf,
+    nonlinearity: Option<Nonlinearity>,
+    capital: bool,
+    naming: torch::Naming,
+}
+
+impl Export {
+    fn write<T: Number>(&self, format: &str, params: &Params<T>, names: &Names) -> Result<(), elman::Error> {
+        if format == "npy" {
+            let names_of_files = if self.capital { npy::Names::Capital } else { npy::Names::Lower };
+            let options = npy::Options { names: names_of_files, order: npy::Order::C };
+            return npy::write(&self.path, params, &names.to_files(), options);
+        }
+        let nonlinearity = self.nonlinearity.unwrap_or(Nonlinearity::Tanh);
+        torch::write_named(&self.path, params, nonlinearity, names.to_metadata()?, &self.naming)
+    }
+}
+
+fn nonlinearity_of(name: Option<&str>) -> PyResult<Option<Nonlinearity>> {
+    let Some(name) = name else { return Ok(None) };
+    one_of("nonlinearity", name, &["tanh", "sigmoid"])?;
+    Ok(Some(if name == "tanh" { Nonlinearity::Tanh } else { Nonlinearity::Sigmoid }))
+}
+
+/// The pairs of a mapping, in its order.
+fn pairs(mapping: Option<&Bound<'_, PyMapping>>) -> PyResult<Vec<(String, String)>> {
+    mapping.map_or(Ok(Vec::new()), |mapping| mapping.items()?.iter().map(|pair| pair.extract()).collect())
+}
+
+/// Refuses a word that is none of those that an argument can be.
+fn one_of(argument: &str, found: &str, choices: &[&str]) -> PyResult<()> {
+    let [most @ .., last] = choices else { return Ok(()) };
+    if choices.contains(&found) {
+        return Ok(());
+    }
+    let expected = format!("{} or {last}", most.join(", "));
+    Err(PyValueError::new_err(format!("{argument}: expected {expected}, found {found}")))
+}
+
+/// Refuses an argument that another format would have to be for.
+fn only_for(argument: &str, given: bool, format: &str, formats: &[&str]) -> PyResult<()> {
+    if given && !formats.contains(&format) {
+        let expected = formats.join(" or ");
+        return Err(PyValueError::new_err(format!(
+            "{argument}: expected the format {expected}, found the format {format}"
+        )));
+    }
+    Ok(())
 }
 
 /// Travel requests made by a grammar, for demonstrations: a list of (words, tags), each a list of texts.

@@ -8,12 +8,18 @@ Network computes probabilities and gradients, Learner trains, Tagger goes from w
 recurrence alone, for NumPy arrays and, with gradients, for PyTorch tensors.
 """
 
+import os
 import sys
 
 from elman import _elman
 from elman._elman import Learner, Network, Tagger, Trace, __version__, init, travel, vjp
 
 __all__ = ["Learner", "Network", "Tagger", "Trace", "__version__", "init", "recurrence", "travel", "vjp"]
+
+
+# Threads do not survive a fork: what has them is made again in the child.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_elman._forked)
 
 
 def recurrence(xs, wx, wh, bh, h0, lengths=None, *, isa=None, threads=1):

@@ -102,7 +102,27 @@ class Tagger:
         format: Literal["onnx", "torch", "npy"],
         *,
         nonlinearity: Literal["tanh", "sigmoid"] | None = None,
+        dtype: Literal["float32", "float64"] = "float32",
+        capital: bool = False,
+        prefix: str = "",
+        rename: Mapping[str, str] | None = None,
     ) -> None: ...
+    @staticmethod
+    def read(
+        path: str | os.PathLike[str],
+        format: Literal["npy", "torch"],
+        *,
+        words: str | os.PathLike[str] | None = None,
+        labels: str | os.PathLike[str] | None = None,
+        unknown: str = "<UNK>",
+        lowercase: bool = False,
+        digits: bool = False,
+        nonlinearity: Literal["tanh", "sigmoid"] | None = None,
+        prefix: str = "",
+        rename: Mapping[str, str] | None = None,
+        isa: _Isa = None,
+        threads: int = 1,
+    ) -> Tagger: ...
     def label(self, sentences: Iterable[Sequence[str]]) -> list[list[str]]: ...
     def ids(self, words: Sequence[str]) -> list[int]: ...
     @property
