@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::Path;
 
-use elman::Error;
+use elman_tagger::Error;
 
 /// No file that is read may be larger: as many bytes as the weights of a model folder may have.
 pub(crate) const MAX_FILE: u64 = 1 << 32;
@@ -58,6 +58,14 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(io)?;
     file.persist(path).map_err(|error| io(error.error))?;
     Ok(())
+}
+
+/// The error of tensors that do not fit together, with their file.
+pub(crate) fn misfit(path: &Path, error: elman::Error) -> Error {
+    match error {
+        elman::Error::Shape { what, expected, found } => input(path, format!("{what} is {found}"), expected),
+        other => other.into(),
+    }
 }
 
 pub(crate) fn input(path: &Path, problem: impl Into<String>, expected: impl Into<String>) -> Error {

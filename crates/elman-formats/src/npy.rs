@@ -20,14 +20,14 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use elman::ndarray::{Array, Array1, Array2, Dimension, Ix1, Ix2, ShapeBuilder};
-use elman::{Error, Feedback, Params};
-use elman_tagger::replace_folder;
+use elman::{Cell, Feedback, Name, Params};
+use elman_tagger::{Error, replace_folder};
 use half::f16;
 use ndarray_npy::npy::header::Header;
 use ndarray_npy::{ReadDataError, ReadableElement, WriteNpyExt};
 
 use crate::Number;
-use crate::files::{self, input};
+use crate::files::{self, input, misfit};
 
 /// Longest header, in bytes. NumPy's own have 118 for a matrix; what is longer is not of this format, and a
 /// parser of nested literals need not see it.
@@ -37,7 +37,7 @@ const MAX_HEADER: u64 = 512;
 const H0: &str = "h0.npy";
 const S0: &str = "s0.npy";
 
-/// The names of the files, in the order of [`elman::TENSOR_NAMES`].
+/// The names of the files, in the order of the tensors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Names {
     /// `embeddings`, `wx`, `wh`, `w`, `bh`, `b`, and `h0` or `s0`.
@@ -107,7 +107,7 @@ pub struct Options {
 /// that is there must hold nothing but files of these names, and is replaced.
 ///
 /// # Errors
-/// [`Error::Shape`] if the tensors do not fit together; [`Error::Input`] if something else is at `folder`;
+/// [`elman::Error::Unsupported`] for another cell than the tutorial's; [`Error::Input`] if something else is at `folder`;
 /// [`Error::Io`] if the system refuses.
 pub fn write<T: Number>(
     folder: impl AsRef<Path>,
@@ -115,9 +115,13 @@ pub fn write<T: Number>(
     more: &[(&str, Vec<u8>)],
     options: Options,
 ) -> Result<(), Error> {
-    params.shape()?;
+    let shape = params.shape();
+    if shape.cell != Cell::default() {
+        // The files do not say which cell it is; they would be read as the tutorial's.
+        return Err(Error::unsupported("the tutorial's folder", "a cell with a sigmoid", shape.cell));
+    }
     let mut files = Vec::with_capacity(7 + more.len());
-    for (file, (name, tensor)) in options.names.files(params.feedback).into_iter().zip(params.tensors()) {
+    for (file, (name, tensor)) in options.names.files(shape.feedback).into_iter().zip(params.tensors()) {
         let mut bytes = Vec::new();
         let written = match options.order {
             Order::C => tensor.write_npy(&mut bytes),
@@ -127,7 +131,7 @@ pub fn write<T: Number>(
                 turned.write_npy(&mut bytes)
             }
         };
-        written.map_err(|error| Error::shape(name, "an array that .npy can hold", error))?;
+        written.map_err(|error| Error::shape(name.as_str(), "an array that .npy can hold", error))?;
         files.push((file, bytes));
     }
     files.extend_from_slice(more);
@@ -157,7 +161,7 @@ pub fn network_of(folder: impl AsRef<Path>) -> Result<Feedback, Error> {
 ///
 /// # Errors
 /// [`Error::Io`] if a file is missing or cannot be read; [`Error::Input`] names the file that is not as it must
-/// be; [`Error::Shape`] names the first array that does not fit the others.
+/// be, or the first array that does not fit the others.
 pub fn read<T: Number>(folder: impl AsRef<Path>) -> Result<Params<T>, Error> {
     read_as(folder.as_ref(), Feedback::Hidden)
 }
@@ -188,12 +192,12 @@ fn read_as<T: Number>(folder: &Path, feedback: Feedback) -> Result<Params<T>, Er
     let vectors = [vector(&bh)?, vector(&b)?, vector(&h0)?];
     let [emb, wx, wh, w] = read_all(matrices)?;
     let [bh, b, h0] = read_all(vectors)?;
-    let params = Params::<T> { emb, wx, wh, w, bh, b, h0, feedback };
-    params.shape().map_err(|error| match error {
-        Error::Shape { what, expected, found } => input(folder, format!("{what} is {found}"), expected),
-        other => other,
-    })?;
-    Ok(params)
+    let matrices = [(Name::Emb, emb), (Name::Wx, wx), (Name::Wh, wh), (Name::W, w)];
+    let vectors = [(Name::Bh, bh), (Name::B, b), (Name::H0, h0)];
+    let matrices = matrices.iter().map(|(name, array)| (*name, array.view().into_dyn()));
+    let vectors = vectors.iter().map(|(name, array)| (*name, array.view().into_dyn()));
+    let tensors: Vec<_> = matrices.chain(vectors).collect();
+    Params::<T>::from_tensors(Cell::default(), feedback, &tensors).map_err(|error| misfit(folder, error))
 }
 
 fn read_all<T: Number, D: Dimension, const N: usize>(files: [Npy<D>; N]) -> Result<[Array<T, D>; N], Error> {

@@ -1,10 +1,10 @@
-use elman::Real;
+//! The number types that files hold.
+
+use elman::Float;
 use ndarray_npy::WritableElement;
 
 /// The number types that files hold.
-pub trait Number: Real + WritableElement + sealed::Sealed {
-    /// `f32` or `f64`.
-    const NAME: &'static str;
+pub trait Number: Float + WritableElement {
     /// The nearest number of this type.
     fn from_f32(value: f32) -> Self;
     /// The safetensors type.
@@ -15,14 +15,7 @@ pub trait Number: Real + WritableElement + sealed::Sealed {
     fn append(self, bytes: &mut Vec<u8>);
 }
 
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for f32 {}
-    impl Sealed for f64 {}
-}
-
 impl Number for f32 {
-    const NAME: &'static str = "f32";
     const DTYPE: safetensors::Dtype = safetensors::Dtype::F32;
     fn from_f32(value: f32) -> Self {
         value
@@ -33,7 +26,6 @@ impl Number for f32 {
 }
 
 impl Number for f64 {
-    const NAME: &'static str = "f64";
     const DTYPE: safetensors::Dtype = safetensors::Dtype::F64;
     fn from_f32(value: f32) -> Self {
         f64::from(value)

@@ -6,8 +6,9 @@ mod proto;
 
 use std::path::Path;
 
-use elman::ndarray::{ArrayBase, Data, Dimension};
-use elman::{Error, Params};
+use elman::ndarray::{ArrayBase, Axis, Data, Dimension};
+use elman::{Activation, Cell, Params};
+use elman_tagger::Error;
 use prost::Message;
 
 use crate::{Nonlinearity, files};
@@ -24,8 +25,8 @@ const MAX_BYTES: usize = i32::MAX as usize;
 /// `f64` and rounded once, for engines that do not look at the node's `activations`.
 ///
 /// # Errors
-/// [`Error::Unsupported`] for a Jordan network, which ONNX's RNN node is not; [`Error::Shape`] if the tensors do not fit
-/// together, or take more than the 2 GiB that ONNX files may have.
+/// [`elman::Error::Unsupported`] for a Jordan network, which no node of ONNX is; [`elman::Error::Shape`] if it takes more
+/// than the 2 GiB that ONNX files may have.
 pub fn to_bytes(
     params: &Params<f32>,
     nonlinearity: Nonlinearity,
@@ -60,12 +61,20 @@ pub fn write(
 }
 
 fn graph(params: &Params<f32>, nonlinearity: Nonlinearity) -> Result<Graph, Error> {
-    let shape = params.shape()?;
-    shape.feedback.only_elman("ONNX's RNN node")?;
-    let params = nonlinearity.encode(params.map(f64::from)).map(|entry| entry as f32);
-    let activation = match nonlinearity {
-        Nonlinearity::Sigmoid => "Sigmoid",
-        Nonlinearity::Tanh => "Tanh",
+    let shape = params.shape();
+    shape.only("ONNX's RNN and GRU nodes", &Cell::ALL)?;
+    let sigmoid = Cell::default();
+    let params = if shape.cell == sigmoid {
+        nonlinearity.encode(params.map(f64::from)).map(|entry| entry as f32)
+    } else {
+        params.clone()
+    };
+    let (op, activations): (_, &[&str]) = match shape.cell {
+        Cell::Elman(Activation::Tanh) => ("RNN", &["Tanh"]),
+        Cell::Elman(Activation::Relu) => ("RNN", &["Relu"]),
+        Cell::Gru => ("GRU", &["Sigmoid", "Tanh"]),
+        _ if nonlinearity == Nonlinearity::Tanh => ("RNN", &["Tanh"]),
+        _ => ("RNN", &["Sigmoid"]),
     };
     let dims = |sizes: &[usize]| sizes.iter().map(|size| *size as i64).collect::<Vec<_>>();
     let (input, hidden) = (shape.input(), shape.hidden);
@@ -95,29 +104,39 @@ fn graph(params: &Params<f32>, nonlinearity: Nonlinearity) -> Result<Graph, Erro
     g.node("Concat", &columns, "windows", vec![Attribute::int("axis", 1)]);
 
     // x, [words, 1 sequence, input].
-    g.tensor("emb", dims(params.emb.shape()), &params.emb);
+    g.tensor("emb", dims(params.emb().shape()), &params.emb());
     g.node("Gather", &["emb", "windows"], "embedded", vec![Attribute::int("axis", 0)]);
     g.ids("x_shape", &[-1, 1, input as i64]);
     g.node("Reshape", &["embedded", "x_shape"], "x", vec![]);
 
-    // h, [words, 1 direction, 1 sequence, hidden]. ONNX has two biases, for x and for h; the second is 0.
-    g.tensor("wx", dims(&[1, hidden, input]), &params.wx.t());
-    g.tensor("wh", dims(&[1, hidden, hidden]), &params.wh.t());
-    let mut biases = params.bh.to_vec();
-    biases.resize(2 * hidden, 0.0);
-    g.tensor("bh", dims(&[1, 2 * hidden]), &elman::ndarray::aview1(&biases));
-    g.tensor("h0", dims(&[1, 1, hidden]), &params.h0);
+    // h, [words, 1 direction, 1 sequence, hidden]. ONNX has two biases, for x and for h; the second is 0 but for bhn. A
+    // GRU's gates are in the order z, r, n there.
+    let gates: &[usize] = if op == "GRU" { &[1, 0, 2] } else { &[0] };
+    let columns: Vec<usize> = gates.iter().flat_map(|gate| gate * hidden..(gate + 1) * hidden).collect();
+    let width = columns.len();
+    g.tensor("wx", dims(&[1, width, input]), &params.wx().select(Axis(1), &columns).t());
+    g.tensor("wh", dims(&[1, width, hidden]), &params.wh().select(Axis(1), &columns).t());
+    let mut biases = params.bh().select(Axis(0), &columns).to_vec();
+    biases.resize(2 * width, 0.0);
+    if let Some(bhn) = params.bhn() {
+        biases[2 * width - hidden..].iter_mut().zip(bhn).for_each(|(to, from)| *to = *from);
+    }
+    g.tensor("bh", dims(&[1, 2 * width]), &elman::ndarray::aview1(&biases));
+    g.tensor("h0", dims(&[1, 1, hidden]), &params.h0());
+    let mut attributes =
+        vec![Attribute::strings("activations", activations), Attribute::int("hidden_size", hidden as i64)];
+    if op == "GRU" {
+        attributes.push(Attribute::int("linear_before_reset", 1));
+    }
     // The empty name leaves out the lengths of the sequences.
-    let attributes =
-        vec![Attribute::strings("activations", &[activation]), Attribute::int("hidden_size", hidden as i64)];
-    g.node("RNN", &["x", "wx", "wh", "bh", "", "h0"], "h", attributes);
+    g.node(op, &["x", "wx", "wh", "bh", "", "h0"], "h", attributes);
 
     // s, [words, classes].
     g.ids("rows_shape", &[-1, hidden as i64]);
     g.node("Reshape", &["h", "rows_shape"], "rows", vec![]);
-    g.tensor("w", dims(params.w.shape()), &params.w);
+    g.tensor("w", dims(params.w().shape()), &params.w());
     g.node("MatMul", &["rows", "w"], "products", vec![]);
-    g.tensor("b", dims(&[shape.classes]), &params.b);
+    g.tensor("b", dims(&[shape.classes]), &params.b());
     g.node("Add", &["products", "b"], "scores", vec![]);
     g.node("Softmax", &["scores"], "probabilities", vec![Attribute::int("axis", 1)]);
 
@@ -170,18 +189,17 @@ mod tests {
 
     #[test]
     fn a_jordan_network_is_refused() {
-        let shape =
-            Shape { vocab: 6, embed: 2, window: 3, hidden: 3, classes: 3, feedback: Feedback::Output };
+        let shape = Shape { vocab: 6, embed: 2, window: 3, hidden: 3, classes: 3, ..Shape::ELMAN };
+        let shape = Shape { feedback: Feedback::Output, ..shape };
         let params = Params::init(shape, 3).unwrap();
         let refused = to_bytes(&params, Nonlinearity::Sigmoid, []).unwrap_err().to_string();
-        assert_eq!(refused, "ONNX's RNN node: expected an Elman network, found a Jordan network");
+        assert!(refused.starts_with("ONNX's RNN and GRU nodes: expected a network of elman"), "{refused}");
     }
 
     #[test]
     fn the_file_has_one_rnn_and_every_name_is_made_before_it_is_used() {
         for window in [1, 3, 7] {
-            let feedback = Feedback::Hidden;
-            let shape = Shape { vocab: 6, embed: 2, window, hidden: 3, classes: 4, feedback };
+            let shape = Shape { vocab: 6, embed: 2, window, hidden: 3, classes: 4, ..Shape::ELMAN };
             let params = Params::init(shape, 3).unwrap();
             let bytes =
                 to_bytes(&params, Nonlinearity::Sigmoid, [("labels".to_owned(), "[]".to_owned())]).unwrap();
@@ -204,7 +222,7 @@ mod tests {
             }
             // The transposed wx: its second entry is the second input of the first unit.
             let wx = graph.initializer.iter().find(|tensor| tensor.name == "wx").unwrap();
-            assert_eq!(wx.raw_data[4..8], params.wx[[1, 0]].to_le_bytes());
+            assert_eq!(wx.raw_data[4..8], params.wx()[[1, 0]].to_le_bytes());
         }
     }
 }

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use elman::ndarray::{Axis, concatenate};
-use elman::{Error, Feedback, Params};
-use elman_tagger::{Labels, Model, Normalization, UNKNOWN, Vocabulary, read_lines};
+use elman::ndarray::Axis;
+use elman::{Cell, Feedback, Params};
+use elman_tagger::{Error, Labels, Model, Normalization, UNKNOWN, Vocabulary, read_lines};
 
 use crate::files::input;
 use crate::torch::Naming;
@@ -47,7 +47,7 @@ impl Names {
     /// `normalization`, a JSON object; `unknown`, the id of the word that stands for all others.
     ///
     /// # Errors
-    /// [`Error::Shape`] if they cannot be written as JSON.
+    /// [`elman::Error::Shape`] if they cannot be written as JSON.
     pub fn to_metadata(&self) -> Result<Vec<(String, String)>, Error> {
         let refused = |error: serde_json::Error| Error::shape("names", "text that JSON can hold", error);
         Ok(vec![
@@ -67,7 +67,7 @@ impl Names {
     /// From the metadata that [`Names::to_metadata`] makes; `None` if it has neither words nor tags.
     ///
     /// # Errors
-    /// [`Error::Shape`] names the entry that is missing or not as it must be.
+    /// [`elman::Error::Shape`] names the entry that is missing or not as it must be.
     pub fn from_metadata(metadata: &HashMap<String, String>) -> Result<Option<Self>, Error> {
         if !metadata.contains_key(VOCABULARY) && !metadata.contains_key(LABELS) {
             return Ok(None);
@@ -140,17 +140,18 @@ impl Import {
         self.assemble(params, words, labels, Normalization::default(), "imported from npy")
     }
 
-    /// Reads a file of `nn.RNN`.
+    /// Reads a file of `nn.RNN` or `nn.GRU`; see [`torch::from_bytes_named`].
     ///
     /// # Errors
     /// As [`Import::npy`].
     pub fn torch(
         &self,
         path: &Path,
+        cell: Option<Cell>,
         nonlinearity: Option<Nonlinearity>,
         naming: &Naming,
     ) -> Result<Model, Error> {
-        let (params, metadata) = torch::read_named(path, nonlinearity, naming)?;
+        let (params, metadata) = torch::read_named(path, cell, nonlinearity, naming)?;
         let in_file = |error| in_file(path, error);
         let stored = Names::from_metadata(&metadata).map_err(in_file)?;
         if stored.is_none() && (self.words.is_none() || self.labels.is_none()) {
@@ -217,7 +218,7 @@ impl Import {
         stored: Normalization,
         source: &str,
     ) -> Result<Model, Error> {
-        let shape = params.shape()?;
+        let shape = params.shape();
         let refuse = |path: &Path, problem: String, expected: String| Err(input(path, problem, expected));
         if words.len() != shape.vocab {
             let expected = format!(
@@ -253,7 +254,9 @@ impl Import {
 /// The message of a check that knows of no file, with the file.
 fn in_file(path: &Path, error: Error) -> Error {
     match error {
-        Error::Shape { what, expected, found } => input(path, format!("{what} is {found}"), expected),
+        Error::Network(elman::Error::Shape { what, expected, found }) => {
+            input(path, format!("{what} is {found}"), expected)
+        }
         other => other,
     }
 }
@@ -263,14 +266,14 @@ fn in_file(path: &Path, error: Error) -> Error {
 /// embeddings, move up by one. The probabilities stay the same.
 ///
 /// # Errors
-/// [`Error::Shape`] if `unknown` is not among the words, or as [`Model::from_elsewhere`].
+/// [`elman::Error::Shape`] if `unknown` is not among the words, or as [`Model::from_elsewhere`].
 pub fn assemble(
     mut params: Params<f32>,
     mut names: Names,
     unknown: &str,
     source: impl Into<String>,
 ) -> Result<Model, Error> {
-    let shape = params.shape()?;
+    let shape = params.shape();
     if names.words.len() != shape.vocab {
         let expected = format!("{}, one for each row of the embeddings but the last", shape.vocab);
         return Err(Error::shape("number of words", expected, names.words.len()));
@@ -285,10 +288,10 @@ pub fn assemble(
     names.words[..=id].rotate_right(1);
     names.words[0] = UNKNOWN.to_owned();
     if id > 0 {
-        let rows = |range: std::ops::Range<usize>| params.emb.slice_axis(Axis(0), range.into());
-        let parts = [rows(id..id + 1), rows(0..id), rows(id + 1..shape.vocab + 1)];
-        params.emb = concatenate(Axis(0), &parts)
-            .map_err(|error| Error::shape("emb", "rows that can be moved", error))?;
+        let mut order: Vec<usize> = (0..=shape.vocab).collect();
+        order[..=id].rotate_right(1);
+        let moved = params.emb().select(Axis(0), &order);
+        params.emb_mut().assign(&moved);
     }
     let vocabulary = Vocabulary::from_words(names.words, names.normalization)?;
     Model::from_elsewhere(params, vocabulary, Labels::from_tags(names.tags)?, source)
@@ -312,8 +315,7 @@ mod tests {
 
     #[test]
     fn the_unknown_word_moves_to_the_front_and_nothing_else_changes() {
-        let feedback = Feedback::Hidden;
-        let shape = Shape { vocab: 4, embed: 3, window: 3, hidden: 5, classes: 2, feedback };
+        let shape = Shape { vocab: 4, embed: 3, window: 3, hidden: 5, classes: 2, ..Shape::ELMAN };
         let params = Params::<f32>::init(shape, 7).unwrap();
         let network = Reference::new();
         let probabilities = |params: &Params<f32>, words: [usize; 5]| {

@@ -1,4 +1,4 @@
-//! PyTorch: a safetensors file of `nn.Embedding`, `nn.RNN`, `nn.Linear` and the first state.
+//! PyTorch: a safetensors file of `nn.Embedding`, `nn.RNN` or `nn.GRU`, `nn.Linear` and the first state.
 //!
 //! The layouts, and why a sigmoid network is an exact `nn.RNN` with tanh, are in the [crate]'s
 //! documentation. Sums for the conversion are made in `f64` and rounded once.
@@ -6,8 +6,9 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use elman::ndarray::{Array1, Array2};
-use elman::{Error, Feedback, Params};
+use elman::ndarray::{Array1, Array2, ArrayD};
+use elman::{Activation, Cell, Feedback, Name, Params};
+use elman_tagger::Error;
 use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::{SafeTensors, TensorView};
@@ -26,8 +27,10 @@ const OUT_BIAS: &str = "out.bias";
 const H0: &str = "h0";
 const TENSORS: [&str; 8] = [EMB, WEIGHT_IH, WEIGHT_HH, BIAS_IH, BIAS_HH, OUT_WEIGHT, OUT_BIAS, H0];
 
-/// The metadata's entry for [`Nonlinearity`].
+/// The metadata's entry for [`Nonlinearity`], `tanh` or `sigmoid`; of another cell `relu`, as in `nn.RNN`.
 const NONLINEARITY: &str = "nonlinearity";
+/// The metadata's entry for the [`Cell`] of the network here.
+const CELL: &str = "cell";
 
 /// How a file's tensors are called, where that is not as in the [crate]'s documentation.
 ///
@@ -84,21 +87,14 @@ impl Naming {
     fn written(&self) -> Result<[String; 8], Error> {
         for (from, _) in &self.renames {
             if !TENSORS.iter().any(|name| is_or_is_in(name, from)) {
-                return Err(Error::Unsupported {
-                    what: "tensor to be renamed".into(),
-                    expected: TENSORS.join(", "),
-                    found: from.clone(),
-                });
+                return Err(Error::unsupported("tensor to be renamed", TENSORS.join(", "), from));
             }
         }
         let names = TENSORS.map(|name| format!("{}{}", self.prefix, self.renamed(name)));
         for (i, name) in names.iter().enumerate() {
             if let Some(other) = names[..i].iter().position(|other| other == name) {
-                return Err(Error::Unsupported {
-                    what: "names of tensors".into(),
-                    expected: "another one for each".into(),
-                    found: format!("{name} for {} and {}", TENSORS[other], TENSORS[i]),
-                });
+                let found = format!("{name} for {} and {}", TENSORS[other], TENSORS[i]);
+                return Err(Error::unsupported("names of tensors", "another one for each", found));
             }
         }
         Ok(names)
@@ -113,7 +109,7 @@ fn is_or_is_in(name: &str, whole: &str) -> bool {
 /// The content of a file, with `more` entries in its metadata.
 ///
 /// # Errors
-/// [`Error::Shape`] if the tensors do not fit together; [`Error::Unsupported`] for a Jordan network, which no `nn.RNN` is.
+/// [`elman::Error::Unsupported`] for a Jordan network, which no `nn.RNN` is.
 pub fn to_bytes<T: Number>(
     params: &Params<T>,
     nonlinearity: Nonlinearity,
@@ -125,7 +121,7 @@ pub fn to_bytes<T: Number>(
 /// As [`to_bytes`], with other names of the tensors.
 ///
 /// # Errors
-/// Those of [`to_bytes`]; [`Error::Unsupported`] if a tensor to be renamed is not there, or two would have one name.
+/// Those of [`to_bytes`]; [`elman::Error::Unsupported`] if a tensor to be renamed is not there, or two would have one name.
 pub fn to_bytes_named<T: Number>(
     params: &Params<T>,
     nonlinearity: Nonlinearity,
@@ -133,18 +129,27 @@ pub fn to_bytes_named<T: Number>(
     naming: &Naming,
 ) -> Result<Vec<u8>, Error> {
     let names = naming.written()?;
-    let shape = params.shape()?;
-    shape.feedback.only_elman("nn.RNN")?;
-    let Params { emb, wx, wh, w, bh, b, h0, feedback: _ } = nonlinearity.encode(params.map(T::to_f64));
+    let shape = params.shape();
+    shape.only("nn.RNN and nn.GRU", &Cell::ALL)?;
+    let mut exact = params.map(T::to_f64);
+    if shape.cell == Cell::default() {
+        exact = nonlinearity.encode(exact);
+    }
+    // The second bias is 0 but inside the product with the reset gate.
+    let mut bias_hh = Array1::zeros(exact.bh().len());
+    if let Some(bhn) = exact.bhn() {
+        let from = bias_hh.len() - bhn.len();
+        bias_hh.iter_mut().skip(from).zip(bhn).for_each(|(to, from)| *to = *from);
+    }
     let tensors = [
-        (EMB, emb.into_dyn()),
-        (WEIGHT_IH, wx.reversed_axes().into_dyn()),
-        (WEIGHT_HH, wh.reversed_axes().into_dyn()),
-        (BIAS_IH, bh.into_dyn()),
-        (BIAS_HH, Array1::zeros(shape.hidden).into_dyn()),
-        (OUT_WEIGHT, w.reversed_axes().into_dyn()),
-        (OUT_BIAS, b.into_dyn()),
-        (H0, h0.into_dyn()),
+        (EMB, exact.emb().into_dyn()),
+        (WEIGHT_IH, exact.wx().reversed_axes().into_dyn()),
+        (WEIGHT_HH, exact.wh().reversed_axes().into_dyn()),
+        (BIAS_IH, exact.bh().into_dyn()),
+        (BIAS_HH, bias_hh.view().into_dyn()),
+        (OUT_WEIGHT, exact.w().reversed_axes().into_dyn()),
+        (OUT_BIAS, exact.b().into_dyn()),
+        (H0, exact.h0().into_dyn()),
     ];
     let tensors = tensors.map(|(name, tensor)| {
         let mut bytes = Vec::new();
@@ -153,7 +158,11 @@ pub fn to_bytes_named<T: Number>(
     });
     let mut metadata: HashMap<String, String> = more.into_iter().collect();
     metadata.insert("format".into(), "pt".into());
-    metadata.insert(NONLINEARITY.into(), nonlinearity.name().into());
+    metadata.insert(CELL.into(), shape.cell.to_string());
+    match shape.cell {
+        Cell::Elman(Activation::Sigmoid) => metadata.insert(NONLINEARITY.into(), nonlinearity.name().into()),
+        cell => cell.activation().and_then(|f| metadata.insert(NONLINEARITY.into(), f.name().into())),
+    };
     let refused = |error| Error::shape("weights", "tensors that safetensors can hold", error);
     let views = TENSORS
         .iter()
@@ -200,7 +209,7 @@ pub fn read<T: Number>(
     path: impl AsRef<Path>,
     nonlinearity: Option<Nonlinearity>,
 ) -> Result<(Params<T>, HashMap<String, String>), Error> {
-    read_named(path, nonlinearity, &Naming::default())
+    read_named(path, None, nonlinearity, &Naming::default())
 }
 
 /// As [`read`], with other names of the tensors.
@@ -209,10 +218,11 @@ pub fn read<T: Number>(
 /// Those of [`from_bytes_named`]; [`Error::Io`] if the file cannot be read.
 pub fn read_named<T: Number>(
     path: impl AsRef<Path>,
+    cell: Option<Cell>,
     nonlinearity: Option<Nonlinearity>,
     naming: &Naming,
 ) -> Result<(Params<T>, HashMap<String, String>), Error> {
-    from_bytes_named(&files::read(path.as_ref())?, path.as_ref(), nonlinearity, naming)
+    from_bytes_named(&files::read(path.as_ref())?, path.as_ref(), cell, nonlinearity, naming)
 }
 
 /// The parameters and the metadata in the content of a file; `path` is for the messages. Numbers of another type (F16,
@@ -225,16 +235,20 @@ pub fn from_bytes<T: Number>(
     path: &Path,
     nonlinearity: Option<Nonlinearity>,
 ) -> Result<(Params<T>, HashMap<String, String>), Error> {
-    from_bytes_named(bytes, path, nonlinearity, &Naming::default())
+    from_bytes_named(bytes, path, None, nonlinearity, &Naming::default())
 }
 
-/// As [`from_bytes`], with other names of the tensors.
+/// As [`from_bytes`], with other names of the tensors, and for a given cell: an `nn.RNN` with tanh is either an
+/// `elman-tanh` network as it is, or becomes the sigmoid network of the same probabilities. If the cell is not given, the
+/// metadata says it; if that does not, an `nn.GRU` and an `nn.RNN` with relu are what they are, and one with tanh becomes
+/// a sigmoid network.
 ///
 /// # Errors
 /// Those of [`from_bytes`]; [`Error::Input`] also names the tensor that is to be renamed and is not there.
 pub fn from_bytes_named<T: Number>(
     bytes: &[u8],
     path: &Path,
+    cell: Option<Cell>,
     nonlinearity: Option<Nonlinearity>,
     naming: &Naming,
 ) -> Result<(Params<T>, HashMap<String, String>), Error> {
@@ -243,12 +257,29 @@ pub fn from_bytes_named<T: Number>(
     let file = SafeTensors::deserialize(bytes).map_err(not_safetensors)?;
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(not_safetensors)?;
     let metadata = header.metadata().clone().unwrap_or_default();
-    let nonlinearity = match (nonlinearity, metadata.get(NONLINEARITY).map(String::as_str)) {
+    let said = |name: &str| metadata.get(name).map(String::as_str);
+    let cell = match (cell, said(CELL)) {
+        (Some(cell), _) => Some(cell),
+        (None, None) if said(NONLINEARITY) == Some("relu") => Some(Cell::Elman(Activation::Relu)),
+        (None, None) => None,
+        (None, Some(name)) => match name.parse() {
+            Ok(cell) => Some(cell),
+            Err(_) => {
+                let names = Cell::ALL.map(|cell| cell.to_string()).join(", ");
+                return Err(input(path, format!("cell {name:?} in the metadata"), names));
+            }
+        },
+    };
+    let nonlinearity = match (nonlinearity, said(NONLINEARITY)) {
         (Some(nonlinearity), _) => nonlinearity,
-        (None, None | Some("tanh")) => Nonlinearity::Tanh,
+        (None, None | Some("tanh" | "relu")) => Nonlinearity::Tanh,
         (None, Some("sigmoid")) => Nonlinearity::Sigmoid,
         (None, Some(other)) => {
-            return Err(input(path, format!("nonlinearity {other:?} in the metadata"), "tanh or sigmoid"));
+            return Err(input(
+                path,
+                format!("nonlinearity {other:?} in the metadata"),
+                "tanh, sigmoid or relu",
+            ));
         }
     };
     let mut all: Vec<&str> = file.names().into_iter().collect();
@@ -266,46 +297,43 @@ pub fn from_bytes_named<T: Number>(
     let wx = tensors.matrix(WEIGHT_IH)?.reversed_axes();
     let wh = tensors.matrix(WEIGHT_HH)?.reversed_axes();
     let w = tensors.matrix(OUT_WEIGHT)?.reversed_axes();
-    let hidden = wx.ncols();
+    let (columns, hidden) = (wx.ncols(), wh.nrows());
+    let is_gru = Some(columns) == hidden.checked_mul(Cell::Gru.gates());
+    let cell = cell.unwrap_or(if is_gru { Cell::Gru } else { Cell::default() });
     let bias = |name, length| match tensors.vector(name)? {
         None => Ok(Array1::zeros(length)),
         Some(found) if found.len() == length => Ok(found),
         Some(found) => Err(input(path, format!("{name} has shape [{}]", found.len()), format!("[{length}]"))),
     };
-    let bh = bias(BIAS_IH, hidden)? + bias(BIAS_HH, hidden)?;
-    let b = bias(OUT_BIAS, w.ncols())?;
-    let h0 = bias(H0, hidden)?;
-    let file = Params { emb, wx, wh, w, bh, b, h0, feedback: Feedback::Hidden };
-    // Before the sums of the conversion, which are over the rows of tensors that must fit.
-    check(&file, path)?;
-    let exact = nonlinearity.decode(file);
-    // To row-major order.
-    let mut params = Params::zeros(standard(&exact).shape()?)?;
-    for ((_, mut to), (_, from)) in params.tensors_mut().into_iter().zip(exact.tensors()) {
-        to.zip_mut_with(&from, |to, from| *to = T::from_f64(*from));
-    }
-    Ok((params, metadata))
-}
-
-fn standard(params: &Params<f64>) -> Params<f64> {
-    let matrix = |matrix: &Array2<f64>| matrix.as_standard_layout().into_owned();
-    Params {
-        emb: matrix(&params.emb),
-        wx: matrix(&params.wx),
-        wh: matrix(&params.wh),
-        w: matrix(&params.w),
-        ..params.clone()
-    }
-}
-
-fn check(params: &Params<f64>, path: &Path) -> Result<(), Error> {
-    standard(params).shape().map(drop).map_err(|error| match error {
+    let (bias_ih, mut bias_hh) = (bias(BIAS_IH, columns)?, bias(BIAS_HH, columns)?);
+    let bhn: Option<Array1<f64>> = cell.has_bhn().then(|| {
+        let last_gate = bias_hh.iter_mut().skip(columns.saturating_sub(hidden));
+        last_gate.map(|bias| std::mem::take(bias)).collect()
+    });
+    let (b, h0) = (bias(OUT_BIAS, w.ncols())?, bias(H0, hidden)?);
+    let tensors = [
+        (Name::Emb, Some(emb.into_dyn())),
+        (Name::Wx, Some(wx.into_dyn())),
+        (Name::Wh, Some(wh.into_dyn())),
+        (Name::W, Some(w.into_dyn())),
+        (Name::Bh, Some((bias_ih + bias_hh).into_dyn())),
+        (Name::Bhn, bhn.map(Array1::into_dyn)),
+        (Name::B, Some(b.into_dyn())),
+        (Name::H0, Some(h0.into_dyn())),
+    ];
+    let tensors: Vec<(Name, ArrayD<f64>)> = tensors.into_iter().filter_map(|(n, t)| Some((n, t?))).collect();
+    let views: Vec<_> = tensors.iter().map(|(name, tensor)| (*name, tensor.view())).collect();
+    let mut exact = Params::from_tensors(cell, Feedback::Hidden, &views).map_err(|error| match error {
         // Of the matrices the file has the transposed.
-        Error::Shape { what, expected, found } => {
-            input(path, format!("{what}, transposed where nn.RNN does, is {found}"), expected)
+        elman::Error::Shape { what, expected, found } => {
+            input(path, format!("{what}, transposed where PyTorch does, is {found}"), expected)
         }
-        other => other,
-    })
+        other => other.into(),
+    })?;
+    if cell == Cell::default() {
+        exact = nonlinearity.decode(exact);
+    }
+    Ok((exact.map(T::from_f64), metadata))
 }
 
 /// A tensor's shape, and its entries in the order of their indices.

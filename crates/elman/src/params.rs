@@ -9,7 +9,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::shape::Tensor;
-use crate::{Cell, Error, LayerShape, Layout, Name, Real, Shape};
+use crate::{Cell, Error, Feedback, LayerShape, Layout, Name, Real, Shape};
 
 /// The parameters of a network, or of the recurrence alone ([`Params<T, LayerShape>`](LayerShape)), or their gradient.
 ///
@@ -256,6 +256,58 @@ impl<T: Real> Params<T, Shape> {
     }
 }
 
+impl<T: Real> Params<T, Shape> {
+    /// Parameters from tensors of other hands, of any layout; their sizes are those of emb, wx and b.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] names the tensor that is missing, that the cell does not have, or that does not fit the
+    /// others; the errors of [`Params::zeros`].
+    pub fn from_tensors(
+        cell: Cell,
+        feedback: Feedback,
+        tensors: &[(Name, ArrayViewD<'_, T>)],
+    ) -> Result<Self, Error> {
+        let find = |name: Name| tensors.iter().find(|(found, _)| *found == name).map(|(_, tensor)| tensor);
+        let dims = |name: Name, expected: &str, rank: usize| match find(name) {
+            Some(tensor) if tensor.ndim() == rank => Ok(tensor.shape().to_vec()),
+            Some(tensor) => Err(Error::shape(name.as_str(), expected, format!("{:?}", tensor.shape()))),
+            None => Err(Error::shape(name.as_str(), expected, "no such tensor")),
+        };
+        let refuse = |name: Name, expected: String, found: &[usize]| {
+            Err(Error::shape(name.as_str(), expected, format!("{found:?}")))
+        };
+        let emb = dims(Name::Emb, "[vocab + 1, embed]", 2)?;
+        let wx = dims(Name::Wx, "[embed · window, gates · hidden]", 2)?;
+        let b = dims(Name::B, "[classes]", 1)?;
+        if emb[0] < 2 || emb[1] == 0 {
+            return refuse(Name::Emb, "[vocab + 1, embed] of at least [2, 1]".to_string(), &emb);
+        }
+        let (embed, gates) = (emb[1], cell.gates());
+        if wx[0] % embed != 0 || (wx[0] / embed) % 2 == 0 {
+            let expected = format!("[embed · window, gates · hidden] with embed = {embed} and an odd window");
+            return refuse(Name::Wx, expected, &wx);
+        }
+        if wx[1] % gates != 0 {
+            return refuse(Name::Wx, format!("a multiple of {gates} columns, the gates of {cell}"), &wx);
+        }
+        let (vocab, window, hidden) = (emb[0] - 1, wx[0] / embed, wx[1] / gates);
+        let shape = Shape { vocab, embed, window, hidden, classes: b[0], cell, feedback };
+        let mut params = Params::zeros(shape)?;
+        if let Some((name, _)) = tensors.iter().find(|(name, _)| params.place(*name).is_none()) {
+            return Err(Error::shape(name.as_str(), format!("no such tensor in {}", shape.name()), "one"));
+        }
+        for (name, mut to) in params.tensors_mut() {
+            let expected = format!("{:?}", to.shape());
+            let from = find(name).ok_or_else(|| Error::shape(name.as_str(), &expected, "no such tensor"))?;
+            if from.shape() != to.shape() {
+                return refuse(name, expected, from.shape());
+            }
+            to.assign(from);
+        }
+        Ok(params)
+    }
+}
+
 impl<T> Params<T, LayerShape> {
     /// No entries: a place for a gradient that is yet to be computed.
     pub(crate) fn empty() -> Self {
@@ -357,7 +409,6 @@ impl<'de, T: Real + Deserialize<'de>, S: Layout + Deserialize<'de>> Deserialize<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Feedback;
 
     const SHAPE: Shape = Shape { vocab: 6, embed: 3, window: 5, hidden: 4, classes: 2, ..Shape::ELMAN };
 
@@ -413,6 +464,41 @@ mod tests {
         let square = Shape { classes: 4, ..SHAPE };
         let elman = Params::<f64>::zeros(square).unwrap();
         assert!(elman.check(Shape { feedback: Feedback::Output, ..square }).is_err());
+    }
+
+    #[test]
+    fn tensors_of_other_hands_must_fit_together() {
+        for cell in Cell::ALL {
+            let params = Params::<f64>::init(Shape { cell, ..SHAPE }, 3).unwrap();
+            let tensors: Vec<_> = params.tensors().collect();
+            assert_eq!(Params::from_tensors(cell, Feedback::Hidden, &tensors).unwrap(), params);
+            for (i, (name, _)) in tensors.iter().enumerate() {
+                let mut missing = tensors.clone();
+                missing.remove(i);
+                let message = Params::from_tensors(cell, Feedback::Hidden, &missing).unwrap_err().to_string();
+                assert!(message.starts_with(&format!("{name}: expected ")), "{message}");
+                assert!(message.ends_with("found no such tensor"), "{message}");
+            }
+        }
+        let params = Params::<f64>::init(SHAPE, 3).unwrap();
+        let message = |name: Name, tensor: ArrayViewD<'_, f64>| {
+            let mut tensors: Vec<_> = params.tensors().collect();
+            tensors.retain(|(other, _)| *other != name);
+            tensors.push((name, tensor));
+            Params::from_tensors(SHAPE.cell, SHAPE.feedback, &tensors).unwrap_err().to_string()
+        };
+        let zeros = |dims: &[usize]| ndarray::ArrayD::<f64>::zeros(dims);
+        assert_eq!(message(Name::Wh, zeros(&[4, 5]).view()), "wh: expected [4, 4], found [4, 5]");
+        assert_eq!(
+            message(Name::Bhn, zeros(&[4]).view()),
+            "bhn: expected no such tensor in elman, found one"
+        );
+        assert_eq!(message(Name::B, zeros(&[2, 1]).view()), "b: expected [classes], found [2, 1]");
+        assert!(message(Name::Emb, zeros(&[1, 3]).view()).contains("at least [2, 1], found [1, 3]"));
+        assert!(message(Name::Wx, zeros(&[12, 4]).view()).contains("an odd window, found [12, 4]"));
+        let tensors: Vec<_> = params.tensors().collect();
+        let message = Params::from_tensors(Cell::Gru, Feedback::Hidden, &tensors).unwrap_err().to_string();
+        assert_eq!(message, "wx: expected a multiple of 3 columns, the gates of gru, found [15, 4]");
     }
 
     #[test]
