@@ -10,13 +10,22 @@ use elman::{Activation, Batch, Cell, Feedback, Layer, Params};
 
 use crate::strategies::Drawn;
 
-/// The sides of the kinks: one number for the signs of all arguments of a ReLU. The function is smooth where it stays.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Sides(u64);
+/// How smooth a function is where it was asked.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seen {
+    /// One number for the signs of all arguments of a ReLU. The function is smooth where it stays.
+    pub(crate) sides: u64,
+    /// The largest number that was added up: its last place is the noise of the function.
+    pub(crate) size: f64,
+}
 
-impl Sides {
-    fn see(&mut self, a: f64) {
-        self.0 = self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(if a > 0.0 { 2 } else { 1 });
+impl Seen {
+    fn side(&mut self, a: f64) {
+        self.sides = self.sides.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(if a > 0.0 { 2 } else { 1 });
+    }
+
+    fn sum(&mut self, numbers: ArrayView1<'_, f64>) {
+        self.size = numbers.fold(self.size, |size, number| size.max(number.abs()));
     }
 }
 
@@ -29,7 +38,7 @@ fn next(
     layer: &Layer<'_, f64>,
     x: ArrayView1<'_, f64>,
     fed_back: ArrayView1<'_, f64>,
-    sides: &mut Sides,
+    seen: &mut Seen,
 ) -> Array1<f64> {
     let (from_x, from_state) = (x.dot(&layer.wx()) + layer.bh(), fed_back.dot(&layer.wh()));
     match (layer.cell(), layer.bhn()) {
@@ -37,7 +46,7 @@ fn next(
             Activation::Sigmoid => sigmoid(a),
             Activation::Tanh => a.tanh(),
             Activation::Relu => {
-                sides.see(a);
+                seen.side(a);
                 a.max(0.0)
             }
             other => unimplemented!("the activation {other}"),
@@ -68,19 +77,20 @@ fn windows(emb: ArrayView2<'_, f64>, words: &[u32], window: usize) -> Array2<f64
 }
 
 /// `sum(dh ∘ h) + sum(dlast ∘ last)` of packed sequences.
-pub(crate) fn recurrence(drawn: &Drawn<f64>) -> (f64, Sides) {
-    let (layer, mut sides) = (drawn.layer.layer(), Sides::default());
+pub(crate) fn recurrence(drawn: &Drawn<f64>) -> (f64, Seen) {
+    let (layer, mut seen) = (drawn.layer.layer(), Seen::default());
     let (mut sum, mut t) = (0.0, 0);
     for (sequence, length) in drawn.lengths.iter().enumerate() {
         let mut h = drawn.initial.as_ref().map_or(layer.h0(), |initial| initial.row(sequence)).to_owned();
         for _ in 0..*length {
-            h = next(&layer, drawn.rows.row(t), h.view(), &mut sides);
+            h = next(&layer, drawn.rows.row(t), h.view(), &mut seen);
+            seen.sum((&h * &drawn.dh.row(t)).view());
             sum += h.dot(&drawn.dh.row(t));
             t += 1;
         }
         sum += drawn.dlast.as_ref().map_or(0.0, |dlast| h.dot(&dlast.row(sequence)));
     }
-    (sum, sides)
+    (sum, seen)
 }
 
 /// Some of the rows of a matrix.
@@ -95,8 +105,8 @@ fn log_sum_exp(z: ArrayView1<'_, f64>) -> f64 {
 }
 
 /// The loss of a batch: the mean over its sentences of the mean over their words of `-ln s[t][label[t]]`.
-pub(crate) fn loss(params: &Params<f64>, batch: Batch<'_>) -> (f64, Sides) {
-    let (shape, layer, mut sides) = (params.shape(), params.layer(), Sides::default());
+pub(crate) fn loss(params: &Params<f64>, batch: Batch<'_>) -> (f64, Seen) {
+    let (shape, layer, mut seen) = (params.shape(), params.layer(), Seen::default());
     let mut loss = 0.0;
     for sentence in batch.iter() {
         let mut of_sentence = 0.0;
@@ -104,8 +114,9 @@ pub(crate) fn loss(params: &Params<f64>, batch: Batch<'_>) -> (f64, Sides) {
         for (x, label) in
             windows(params.emb(), sentence.words, shape.window).rows().into_iter().zip(sentence.labels)
         {
-            let h = next(&layer, x, fed_back.view(), &mut sides);
+            let h = next(&layer, x, fed_back.view(), &mut seen);
             let z = h.dot(&params.w()) + params.b();
+            seen.sum(z.view());
             let log_sum = log_sum_exp(z.view());
             of_sentence += log_sum - z[*label as usize];
             fed_back = match shape.feedback {
@@ -115,5 +126,5 @@ pub(crate) fn loss(params: &Params<f64>, batch: Batch<'_>) -> (f64, Sides) {
         }
         loss += of_sentence / sentence.words.len() as f64;
     }
-    (loss / batch.len() as f64, sides)
+    (loss / batch.len() as f64, seen)
 }

@@ -3,8 +3,8 @@
 //! [`Rounded<T>`] is an [`elman::Real`], so that the reference itself runs on it: whatever cell the reference has, its
 //! rounding is known without a further derivation. A number is its value in `f64`, as the reference computes it, and 16
 //! *deviations*: the errors that 16 runs in the number type `T` would have made, each with roundings of its own (Monte
-//! Carlo arithmetic; Parker, *Monte Carlo arithmetic*, 1997). With `u = T::EPSILON / 2`, a rounding adds `+u·a` to eight
-//! or so of them and `-u·a` to the others, where `a` is
+//! Carlo arithmetic; Parker, *Monte Carlo arithmetic*, 1997). With `u = T::EPSILON / 2`, a rounding adds about
+//! `+u·a` to some of them and `-u·a` to the others, where `a` is
 //!
 //! | operation | `a` | because |
 //! |---|---|---|
@@ -88,17 +88,19 @@ pub(crate) fn floor<T: Float>() -> f64 {
     T::MIN_POSITIVE.max(1e-45)
 }
 
-/// Patterns of signs for the deviations.
-static SIGNS: [[[f32; 8]; LANES / 8]; 256] = {
-    let mut table = [[[1.0; 8]; LANES / 8]; 256];
+/// A vector of deviations of one rounding is a row of sizes, from 0.5 to 1.5, times a row of signs. Sizes differ so
+/// that two roundings never cancel in all runs.
+static ROWS: [[[f32; 8]; 256]; 2] = {
+    let mut rows = [[[1.0; 8]; 256]; 2];
     let mut i = 0;
-    while i < 256 * LANES {
-        if hash(i as u64) & 1 == 1 {
-            table[i / LANES][i % LANES / 8][i % 8] = -1.0;
-        }
+    while i < 256 * 8 {
+        let hash = hash(i as u64);
+        // Divided by the root of their mean square.
+        rows[0][i / 8][i % 8] = (0.5 + (hash >> 40) as f32 / (1 << 24) as f32) / 1.040_833;
+        rows[1][i / 8][i % 8] = if hash & 1 == 1 { 1.0 } else { -1.0 };
         i += 1;
     }
-    table
+    rows
 };
 
 /// The finalizer of SplitMix64.
@@ -109,13 +111,13 @@ const fn hash(key: u64) -> u64 {
     key ^ (key >> 31)
 }
 
-/// `deviations` with `+amplitude` or `-amplitude` added to each, as the key has it.
+/// `deviations` with a rounding of this size added to each, as the key has it.
 #[inline(always)]
 fn add_signed([a, b]: Deviations, amplitude: f64, key: u64) -> Deviations {
     let hash = hash(key);
-    let amplitude = f32x8::splat(if hash >> 63 == 1 { amplitude as f32 } else { -amplitude as f32 });
-    let [signs_a, signs_b] = SIGNS[hash as usize % 256];
-    [a + amplitude * f32x8::from(signs_a), b + amplitude * f32x8::from(signs_b)]
+    let amplitude = f32x8::splat(amplitude as f32);
+    let row = |kind: usize, byte: u32| f32x8::from(ROWS[kind][(hash >> (8 * byte)) as usize % 256]);
+    [a + amplitude * (row(0, 0) * row(1, 1)), b + amplitude * (row(0, 2) * row(1, 3))]
 }
 
 /// `f` of each deviation.
@@ -148,7 +150,8 @@ impl<T: Float> Rounded<T> {
     fn spread(self) -> f64 {
         let squares: f64 =
             self.deviations.iter().flat_map(|e| e.to_array()).map(|e| f64::from(e).powi(2)).sum();
-        unit::<T>() * (squares / LANES as f64).sqrt()
+        // The roundings of its own sum are known; the deviations may make less of them by chance.
+        unit::<T>() * (squares / LANES as f64).max(self.variance()).sqrt()
     }
 
     /// The same value, which may be off by as much more.

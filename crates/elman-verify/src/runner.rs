@@ -564,32 +564,25 @@ mod tests {
     }
 
     #[test]
-    fn options_are_what_they_were_set_to() {
+    fn only_the_case_and_the_networks_that_are_asked_for_are_run() {
         let options = Options::new().seed(1).cases(2).only("part/3").shrink(4).slack(5.0);
-        assert_eq!(options.feedbacks().collect::<Vec<_>>(), [Feedback::Hidden, Feedback::Output]);
-        for one in [Feedback::Hidden, Feedback::Output] {
-            let options = options.clone().feedback(one);
-            assert_eq!(options.feedbacks().collect::<Vec<_>>(), [one]);
-            let found = format!("{options:?}");
-            let expected = format!(
-                "Options {{ seed: 1, cases: 2, only: Some(\"part/3\"), shrink: 4, feedback: Some({one:?}), slack: 5.0, .. }}"
-            );
-            assert_eq!(found, expected);
-        }
+        assert_eq!(options.networks(), networks());
+        let jordan = options.cells(&[Cell::Gru, Cell::default()]).feedbacks(&[Feedback::Output]);
+        assert_eq!(jordan.networks(), [(Cell::default(), Feedback::Output)]);
         // The only case, though it is beyond the number of cases.
         let names = Arc::new(std::sync::Mutex::new(Vec::new()));
         let sink = names.clone();
-        let options = options.feedback(Feedback::Output).progress(move |case| {
-            sink.lock().unwrap().push(case.to_string());
-        });
+        let options = jordan.progress(move |case| sink.lock().unwrap().push(case.to_string()));
         let mut part = Part::new::<f64>("part", "made up".to_string(), &options);
-        part.random(options.cases, part.problems(Sizes::Small), |problem, trial| {
-            trial.require(problem.shape.feedback == Feedback::Output, || unreachable!());
+        part.problems(Sizes::Small, |problem, trial| {
+            trial.require(problem.shape.name() == "jordan", || unreachable!());
             Ok(())
         });
         part.fixed("other", (), |(), _| unreachable!());
         assert!(part.report.passed() && part.report.cases == 1 && part.report.requirements == 1);
         assert_eq!(*names.lock().unwrap(), ["part/3"]);
+        let restricted = part.report.restricted.unwrap();
+        assert_eq!(restricted, ".cells(&[Gru, Elman(Sigmoid)]).feedbacks(&[Output])");
     }
 
     #[test]
@@ -597,12 +590,15 @@ mod tests {
         let seen = std::sync::Mutex::new(Vec::new());
         let options = Options::new();
         let mut part = Part::new::<f64>("part", "made up".to_string(), &options);
-        part.tutorial("small", crate::checks::TUTORIAL, (&[2], 1), |problem, trial| {
-            seen.lock().unwrap().push((trial.case.to_string(), problem.shape.feedback));
+        let shape = Shape { vocab: 2, embed: 1, window: 1, hidden: 1, classes: 2, ..Shape::ELMAN };
+        part.tutorial("small", shape, (&[2], 1), |problem, trial| {
+            seen.lock().unwrap().push(format!("{} {}", trial.case, problem.shape.name()));
             Ok(())
         });
-        let expected = [("part/small", Feedback::Hidden), ("part/small-jordan", Feedback::Output)];
-        assert_eq!(*seen.lock().unwrap(), expected.map(|(case, feedback)| (case.to_string(), feedback)));
+        let seen = seen.into_inner().unwrap();
+        assert_eq!(seen.len(), networks().len());
+        assert_eq!(seen[..2], ["part/small elman", "part/small-jordan jordan"]);
+        assert!(seen.contains(&"part/small-gru gru".to_string()));
     }
 
     #[test]
@@ -658,7 +654,7 @@ mod tests {
         };
         assert_eq!((blind(2.0, 1.999), blind(2.0, 2.0), blind(2.0, f64::NAN)), (0, 1, 1));
         // What is that small is compared with what may be lost below the smallest normal number.
-        assert_eq!((blind(900.0 * f32::FLOOR, 1.0), blind(1100.0 * f32::FLOOR, 1.0)), (0, 1));
+        assert_eq!((blind(900.0 * floor::<f32>(), 1.0), blind(1100.0 * floor::<f32>(), 1.0)), (0, 1));
     }
 
     #[test]
@@ -707,7 +703,7 @@ mod tests {
         part.fixed("not run any more", (), |(), _| unreachable!());
         assert_eq!(part.report.failures[0].message, "made up: panicked: too much, seed 42");
         let mut part = Part::new::<f64>("part", "made up".to_string(), &options);
-        part.random(3, problems(Sizes::Small), |_, _| Err(refusal()));
+        part.random(3, 0..9u32, |_, _| Err(refusal()));
         let failure = &part.report.failures[0];
         assert!(failure.message.starts_with("made up: refused what it should accept: "), "{failure}");
         assert!(failure.case == "part/0" && failure.smallest.is_some() && part.report.cases == 1);

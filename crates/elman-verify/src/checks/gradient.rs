@@ -7,7 +7,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::{TUTORIAL, both, gradient_of};
 use crate::differences::{Difference, derivative};
-use crate::equations::Sides;
+use crate::equations::Seen;
 use crate::report::Against;
 use crate::runner::{Part, Trial};
 use crate::strategies::{Problem, Sizes};
@@ -54,13 +54,13 @@ fn every_entry<T: Float>(
         grad.tensors().zip(duals.tensors().zip(judged.allowed.tensors()))
     {
         let differences = differences.by_ref().take(found.len()).collect();
-        trial.derivatives(name.as_str(), found, (duals, differences), allowed, expected_loss);
+        trial.derivatives(name.as_str(), found, (duals, differences), allowed);
     }
     Ok(())
 }
 
 /// The derivatives by every number, one after the other. `f(entry, value)` is the function with one of them changed.
-pub(super) fn differences(values: &[f64], mut f: impl FnMut(usize, f64) -> (f64, Sides)) -> Vec<Difference> {
+pub(super) fn differences(values: &[f64], mut f: impl FnMut(usize, f64) -> (f64, Seen)) -> Vec<Difference> {
     let by = |(entry, value): (usize, &f64)| {
         let found = derivative(|step| f(entry, value + step));
         f(entry, *value);
@@ -70,21 +70,20 @@ pub(super) fn differences(values: &[f64], mut f: impl FnMut(usize, f64) -> (f64,
 }
 
 impl Trial<'_> {
-    /// Compares a tensor with both derivations. `size` is that of the function.
+    /// Compares a tensor with both derivations.
     pub(super) fn derivatives<T: Float>(
         &mut self,
         name: &'static str,
         found: ArrayViewD<'_, T>,
         (duals, differences): (ArrayViewD<'_, f64>, Vec<Difference>),
         allowed: ArrayViewD<'_, f64>,
-        size: f64,
     ) {
         self.compare(Against::Duals, name, found.view(), duals.view(), allowed.view());
         let differences =
             ArrayD::from_shape_vec(found.raw_dim(), differences).expect("a difference for each entry");
         let scale = duals.fold(0.0, |scale: f64, v| scale.max(v.abs()));
         let expected = differences.mapv(|difference| difference.value);
-        let allowed = &allowed + &differences.mapv(|difference| difference.allowed(scale, size));
+        let allowed = &allowed + &differences.mapv(|difference| difference.allowed(scale));
         self.compare(Against::Differences, name, found, expected.view(), allowed.view());
     }
 }
@@ -98,7 +97,6 @@ fn directions<T: Float>(
     let batch = problem.batch.batch();
     let (_, grad) = gradient_of(network, &params, batch)?;
     let (_, judged) = tolerance::gradient::<T>(&exact, batch, None)?;
-    let (loss, _) = equations::loss(&exact, batch);
     let mut rng = ChaCha8Rng::seed_from_u64(problem.seed);
     let names = grad.tensors().map(|(name, _)| Some(name));
     for name in names.chain([None; 2]) {
@@ -129,7 +127,7 @@ fn directions<T: Float>(
             }
             equations::loss(&moved, batch)
         });
-        let noise = difference.allowed(by_duals.abs(), loss);
+        let noise = difference.allowed(by_duals.abs());
         trial.compare_number(Against::Directions, label, found, difference.value, bound + noise);
     }
     Ok(())

@@ -203,7 +203,6 @@ fn every_entry<T: Float>(
     let judged = tolerance::recurrence(&drawn)?;
     let found = gradient_of(recurrence, &drawn)?;
     let (by_xs, by_initial, by_layer) = duals::recurrence(&exact)?;
-    let size: f64 = exact.dh.iter().chain(exact.dlast.iter().flatten()).map(|v| v.abs()).sum();
     let mut compare = |name,
                        found: ArrayView2<'_, T>,
                        duals: &Array2<f64>,
@@ -221,7 +220,6 @@ fn every_entry<T: Float>(
             found.into_dyn(),
             (duals.view().into_dyn(), differences),
             allowed.view().into_dyn(),
-            size,
         );
     };
     compare("xs", found.xs.view(), &by_xs, &judged.xs.allowed, exact.clone(), |at| {
@@ -245,7 +243,7 @@ fn every_entry<T: Float>(
         found.layer.tensors().zip(by_layer.tensors().zip(judged.layer.allowed.tensors()))
     {
         let differences = differences.by_ref().take(found.len()).collect();
-        trial.derivatives(name.as_str(), found, (duals, differences), allowed, size);
+        trial.derivatives(name.as_str(), found, (duals, differences), allowed);
     }
     agrees(recurrence, problem, trial)
 }

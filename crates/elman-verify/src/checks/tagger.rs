@@ -96,9 +96,9 @@ fn refusals<T: Float>(
     trial.refused("scores of the padding", tagger.scores(&[padding]));
     trial.refused("scores of no word", tagger.scores(&[]));
     trial.refused("labels of no word", tagger.label(&[], &mut []));
-    for places in [words - 1, words + 1] {
-        let batch = problem.batch.batch();
-        trial.refused("too few or too many places", tagger.label_all(batch, &mut vec![7; places - 1]));
+    for places in [words - 3, words - 1] {
+        let result = tagger.label_all(problem.batch.batch(), &mut vec![7; places]);
+        trial.refused(&format!("{places} places for {} words", words - 2), result);
     }
     trial.require(kept.iter().all(|label| *label == 7), || {
         format!("a refused sentence left the labels {kept:?}")
