@@ -1,3 +1,5 @@
+//! The checks, a file for each, and the suite that they make.
+
 mod agreement;
 mod doors;
 mod goldens;
@@ -7,13 +9,11 @@ mod learner;
 mod recurrence;
 mod same_bits;
 mod tagger;
-#[cfg(test)]
-mod tests;
 
-use elman::{Feedback, Labelled, Network, Params, Shape};
+use elman::{Batch, Error, Float, Network, Params, Shape};
 
 use crate::strategies::Problem;
-use crate::{Number, Options, Report};
+use crate::{Options, Report};
 
 pub use agreement::check_agreement;
 pub use doors::check_doors;
@@ -26,8 +26,10 @@ pub use same_bits::{check_same_bits, check_same_bits_recurrence};
 pub use tagger::check_tagger;
 
 /// The tutorial's shape, with a smaller vocabulary: the rows of the embeddings do not interact.
-pub(crate) const TUTORIAL: Shape =
-    Shape { vocab: 60, embed: 50, window: 7, hidden: 200, classes: 127, feedback: Feedback::Hidden };
+const TUTORIAL: Shape = Shape { vocab: 60, embed: 50, window: 7, hidden: 200, classes: 127, ..Shape::ELMAN };
+
+/// A shape for cases that are about many words, sentences or calls.
+const LITTLE: Shape = Shape { vocab: 11, embed: 3, window: 3, hidden: 9, classes: 5, ..Shape::ELMAN };
 
 /// Puts an implementation of [`Network`] through the whole suite: [`check_gradient`], [`check_agreement`],
 /// [`check_learner`], [`check_tagger`], [`check_invariance`] and [`check_doors`].
@@ -36,7 +38,7 @@ pub(crate) const TUTORIAL: Shape =
 /// offered, since `f64` sees an error of 0.1% in one entry where the noise of `f32` may hide it. The
 /// recurrence alone is checked by [`check_recurrence`], and several forms of one implementation that promise
 /// the same bits by [`check_same_bits`].
-pub fn check<T: Number>(network: &dyn Network<T>, options: &Options) -> Report {
+pub fn check<T: Float>(network: &dyn Network<T>, options: &Options) -> Report {
     // The door checks have no random cases.
     let parts = [check_gradient, check_agreement, check_learner, check_tagger, check_invariance];
     let share = options.clone().cases(options.cases.div_ceil(parts.len()));
@@ -48,24 +50,31 @@ pub fn check<T: Number>(network: &dyn Network<T>, options: &Options) -> Report {
 }
 
 /// The parameters of a problem in the number type of the implementation, and the same numbers in `f64`.
-fn both<T: Number>(problem: &Problem) -> Result<(Params<T>, Params<f64>), elman::Error> {
+fn both<T: Float>(problem: &Problem) -> Result<(Params<T>, Params<f64>), Error> {
     let params = problem.params::<T>()?;
     let exact = params.map(|v| v.to_f64());
     Ok((params, exact))
 }
 
-/// A gradient to be overwritten, full of what must not be read.
-fn garbage<T: Number>(shape: Shape) -> Result<Params<T>, elman::Error> {
+/// A gradient to be overwritten, full of numbers that must not be read.
+fn garbage<T: Float>(shape: Shape) -> Result<Params<T>, Error> {
     Ok(Params::<T>::zeros(shape)?.map(|_| T::from_f64(f64::NAN)))
 }
 
 /// The gradient and the loss of a batch, written over garbage.
-fn gradient_of<T: Number>(
+fn gradient_of<T: Float>(
     network: &dyn Network<T>,
     params: &Params<T>,
-    batch: &[Labelled],
-) -> Result<(T, Params<T>), elman::Error> {
-    let mut grad = garbage(params.shape()?)?;
+    batch: Batch<'_>,
+) -> Result<(T, Params<T>), Error> {
+    let mut grad = garbage(params.shape())?;
     let loss = network.gradient(params, batch, &mut grad)?;
     Ok((loss, grad))
+}
+
+/// The labels of a batch, written over garbage.
+fn labels_of<T: elman::Real>(tagger: &mut dyn elman::Tagger<T>, batch: Batch<'_>) -> Result<Vec<u32>, Error> {
+    let mut labels = vec![u32::MAX; batch.words().len()];
+    tagger.label_all(batch, &mut labels)?;
+    Ok(labels)
 }

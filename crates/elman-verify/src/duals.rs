@@ -4,105 +4,79 @@
 //! step size. No line of backpropagation takes part: the reference computes the loss and is told to go back
 //! over zero steps.
 
-use elman::ndarray::{Array2, ArrayView2, ArrayViewD, ArrayViewMutD};
-use elman::{Cell, Error, Labelled, Network, Params, Recurrence, Sequences};
+use elman::ndarray::Array2;
+use elman::{Batch, Error, LayerParams, Network, Params, Recurrence};
 use elman_reference::Reference;
 use num_dual::Dual64;
 
+use crate::strategies::Drawn;
+
 /// The derivative of the loss with respect to every parameter.
-pub(crate) fn gradient(params: &Params<f64>, batch: &[Labelled]) -> Result<Params<f64>, Error> {
-    let shape = params.shape()?;
-    let mut result = Params::zeros(shape)?;
-    let mut duals = params.map(Dual64::from);
-    let mut scratch = Params::zeros(shape)?;
-    for ((tensor, _), (_, mut out)) in params.tensors().iter().enumerate().zip(result.tensors_mut()) {
-        for entry in 0..out.len() {
-            seed(&mut duals.tensors_mut()[tensor].1, entry, 1.0);
-            *slot(&mut out, entry) = loss(&duals, batch, &mut scratch)?.eps;
-            seed(&mut duals.tensors_mut()[tensor].1, entry, 0.0);
-        }
-    }
+pub(crate) fn gradient(params: &Params<f64>, batch: Batch<'_>) -> Result<Params<f64>, Error> {
+    let mut result = Params::zeros(params.shape())?;
+    by_each(params.map(Dual64::from), Params::as_mut_slice, result.as_mut_slice(), |duals| {
+        Ok(loss(duals, batch)?.eps)
+    })?;
     Ok(result)
 }
 
 /// The derivative of the loss when the parameters move along `direction`.
-pub(crate) fn along(params: &Params<f64>, batch: &[Labelled], direction: &Params<f64>) -> Result<f64, Error> {
+pub(crate) fn along(params: &Params<f64>, batch: Batch<'_>, direction: &Params<f64>) -> Result<f64, Error> {
     let mut duals = params.map(Dual64::from);
-    for ((_, mut dual), (_, direction)) in duals.tensors_mut().into_iter().zip(direction.tensors()) {
-        dual.zip_mut_with(&direction, |dual, direction| dual.eps = *direction);
+    for (dual, direction) in duals.as_mut_slice().iter_mut().zip(direction.as_slice()) {
+        dual.eps = *direction;
     }
-    let mut scratch = Params::zeros(params.shape()?)?;
-    Ok(loss(&duals, batch, &mut scratch)?.eps)
+    Ok(loss(&duals, batch)?.eps)
 }
 
-fn loss(params: &Params<Dual64>, batch: &[Labelled], scratch: &mut Params<Dual64>) -> Result<Dual64, Error> {
-    Reference::new().truncate_gradient(0).gradient(params, batch, scratch)
+fn loss(params: &Params<Dual64>, batch: Batch<'_>) -> Result<Dual64, Error> {
+    let mut scratch = Params::zeros(params.shape())?;
+    Reference::new().truncate_gradient(0).gradient(params, batch, &mut scratch)
 }
 
-/// The derivative of `sum(dh ∘ h)` with respect to every input and every entry of the cell.
-pub(crate) fn recurrence(
-    cell: &Cell<f64>,
-    xs: ArrayView2<'_, f64>,
-    lengths: &[usize],
-    dh: ArrayView2<'_, f64>,
-) -> Result<(Array2<f64>, Cell<f64>), Error> {
-    let (input, hidden) = cell.dim()?;
-    let mut duals = Cell {
-        wx: cell.wx.mapv(Dual64::from),
-        wh: cell.wh.mapv(Dual64::from),
-        bh: cell.bh.mapv(Dual64::from),
-        h0: cell.h0.mapv(Dual64::from),
-    };
-    let mut rows = xs.mapv(Dual64::from);
-    let derivative = |cell: &Cell<Dual64>, rows: &Array2<Dual64>| {
-        let h = Reference::new().forward(cell, &Sequences::new(rows.view(), lengths)?)?;
-        Ok::<f64, Error>(h.iter().zip(dh).map(|(h, dh)| h.eps * dh).sum())
-    };
-    let mut by_xs = Array2::zeros(xs.raw_dim());
-    for entry in 0..rows.len() {
-        seed(&mut rows.view_mut().into_dyn(), entry, 1.0);
-        *slot(&mut by_xs.view_mut().into_dyn(), entry) = derivative(&duals, &rows)?;
-        seed(&mut rows.view_mut().into_dyn(), entry, 0.0);
-    }
-    let mut by_cell = Cell::zeros(input, hidden);
-    for tensor in 0..4 {
-        for entry in 0..cell_tensors(cell)[tensor].1.len() {
-            seed(&mut cell_tensors_mut(&mut duals)[tensor], entry, 1.0);
-            *slot(&mut cell_tensors_mut(&mut by_cell)[tensor], entry) = derivative(&duals, &rows)?;
-            seed(&mut cell_tensors_mut(&mut duals)[tensor], entry, 0.0);
+/// The derivatives of `sum(dh ∘ h) + sum(dlast ∘ last)` with respect to every input, every entry of the initial states
+/// (that of each sequence, where all start from h0) and every entry of the layer.
+pub(crate) fn recurrence(drawn: &Drawn<f64>) -> Result<(Array2<f64>, Array2<f64>, LayerParams<f64>), Error> {
+    let value = |duals: &Drawn<Dual64>| {
+        let states = Reference::new().forward(duals.layer.layer(), &duals.xs()?)?;
+        let mut eps: f64 = states.h.iter().zip(&drawn.dh).map(|(h, dh)| h.eps * dh).sum();
+        if let Some(dlast) = &drawn.dlast {
+            eps += states.last.iter().zip(dlast).map(|(last, dlast)| last.eps * dlast).sum::<f64>();
         }
+        Ok(eps)
+    };
+    let duals = drawn.map(Dual64::from);
+    let mut by_xs = Array2::zeros(drawn.rows.raw_dim());
+    by_each(duals.clone(), |at| entries(&mut at.rows), entries(&mut by_xs), value)?;
+    let mut by_layer = LayerParams::zeros(drawn.layer.shape())?;
+    by_each(duals, |at| at.layer.as_mut_slice(), by_layer.as_mut_slice(), value)?;
+    let from = drawn.with_initial();
+    let mut by_initial = from.initial.clone().unwrap_or_default();
+    by_each(from.map(Dual64::from), initial_entries, entries(&mut by_initial), value)?;
+    Ok((by_xs, by_initial, by_layer))
+}
+
+/// The entries of a matrix in row-major order.
+pub(crate) fn entries<T>(matrix: &mut Array2<T>) -> &mut [T] {
+    matrix.as_slice_mut().expect("a new matrix is row-major")
+}
+
+/// The entries of the initial states, if there are any.
+pub(crate) fn initial_entries<T>(drawn: &mut Drawn<T>) -> &mut [T] {
+    drawn.initial.as_mut().map_or(&mut [], entries)
+}
+
+/// Writes the derivative of `f` by each number of `at`.
+fn by_each<A>(
+    mut at: A,
+    entries: impl Fn(&mut A) -> &mut [Dual64],
+    result: &mut [f64],
+    f: impl Fn(&A) -> Result<f64, Error>,
+) -> Result<(), Error> {
+    for (i, result) in result.iter_mut().enumerate() {
+        entries(&mut at)[i].eps = 1.0;
+        *result = f(&at)?;
+        entries(&mut at)[i].eps = 0.0;
     }
-    Ok((by_xs, by_cell))
-}
-
-/// The four tensors of a cell with their names.
-pub(crate) fn cell_tensors<T>(cell: &Cell<T>) -> [(&'static str, ArrayViewD<'_, T>); 4] {
-    [
-        ("wx", cell.wx.view().into_dyn()),
-        ("wh", cell.wh.view().into_dyn()),
-        ("bh", cell.bh.view().into_dyn()),
-        ("h0", cell.h0.view().into_dyn()),
-    ]
-}
-
-/// The four tensors of a cell, to be changed.
-pub(crate) fn cell_tensors_mut<T>(cell: &mut Cell<T>) -> [ArrayViewMutD<'_, T>; 4] {
-    [
-        cell.wx.view_mut().into_dyn(),
-        cell.wh.view_mut().into_dyn(),
-        cell.bh.view_mut().into_dyn(),
-        cell.h0.view_mut().into_dyn(),
-    ]
-}
-
-fn seed(tensor: &mut ArrayViewMutD<'_, Dual64>, entry: usize, eps: f64) {
-    slot(tensor, entry).eps = eps;
-}
-
-/// The entry with this number in row-major order.
-pub(crate) fn slot<'a, T>(tensor: &'a mut ArrayViewMutD<'_, T>, entry: usize) -> &'a mut T {
-    match tensor.as_slice_mut() {
-        Some(entries) => &mut entries[entry],
-        None => unreachable!("the tensors of Params and Cell are row-major"),
-    }
+    Ok(())
 }

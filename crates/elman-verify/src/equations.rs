@@ -1,74 +1,96 @@
-//! The network's equations once more, forward only and in `f64`: what the finite differences differentiate.
+//! The network's equations once more, forward only and in `f64`: the functions that the finite differences
+//! differentiate.
 //!
-//! Nothing here is taken from an implementation, nor from the reference, nor from `Sentence::context`.
+//! Nothing here is taken from an implementation, nor from the reference, nor from [`elman::context`].
 
 use std::ops::Range;
 
-use elman::ndarray::{Array2, ArrayView1, ArrayView2, Axis, Slice};
-use elman::{Cell, Feedback, Labelled, Params};
+use elman::ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, Slice};
+use elman::{Activation, Batch, Cell, Feedback, Layer, Params};
+
+use crate::strategies::Drawn;
+
+/// How smooth a function is where it was asked.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seen {
+    /// One number for the signs of all arguments of a ReLU. The function is smooth where it stays.
+    pub(crate) sides: u64,
+    /// The largest number that was added up: its last place is the noise of the function.
+    pub(crate) size: f64,
+}
+
+impl Seen {
+    fn side(&mut self, a: f64) {
+        self.sides = self.sides.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(if a > 0.0 { 2 } else { 1 });
+    }
+
+    fn sum(&mut self, numbers: ArrayView1<'_, f64>) {
+        self.size = numbers.fold(self.size, |size, number| size.max(number.abs()));
+    }
+}
+
+fn sigmoid(a: f64) -> f64 {
+    1.0 / (1.0 + (-a).exp())
+}
+
+/// The state after `before` (in a Jordan network after the output `fed_back`), for a row of inputs.
+fn next(
+    layer: &Layer<'_, f64>,
+    x: ArrayView1<'_, f64>,
+    fed_back: ArrayView1<'_, f64>,
+    seen: &mut Seen,
+) -> Array1<f64> {
+    let (from_x, from_state) = (x.dot(&layer.wx()) + layer.bh(), fed_back.dot(&layer.wh()));
+    match (layer.cell(), layer.bhn()) {
+        (Cell::Elman(activation), _) => (from_x + from_state).mapv(|a| match activation {
+            Activation::Sigmoid => sigmoid(a),
+            Activation::Tanh => a.tanh(),
+            Activation::Relu => {
+                seen.side(a);
+                a.max(0.0)
+            }
+            other => unimplemented!("the activation {other}"),
+        }),
+        (Cell::Gru, Some(bhn)) => {
+            let gate = |of: &Array1<f64>, i: usize| {
+                of.slice_axis(Axis(0), (i * bhn.len()..(i + 1) * bhn.len()).into()).to_owned()
+            };
+            let r = (gate(&from_x, 0) + gate(&from_state, 0)).mapv(sigmoid);
+            let z = (gate(&from_x, 1) + gate(&from_state, 1)).mapv(sigmoid);
+            let candidate = (gate(&from_x, 2) + r * (gate(&from_state, 2) + bhn)).mapv(f64::tanh);
+            &candidate + &z * (&fed_back - &candidate)
+        }
+        (other, _) => unimplemented!("the cell {other}"),
+    }
+}
 
 /// `x`, `[T, embed · window]`: the words with `window / 2` padding rows on either side, seen through a
 /// window that moves by one word a step.
-pub(crate) fn windows(emb: ArrayView2<'_, f64>, words: &[usize], window: usize) -> Array2<f64> {
+fn windows(emb: ArrayView2<'_, f64>, words: &[u32], window: usize) -> Array2<f64> {
     let padding = emb.nrows() - 1;
     let beyond = || std::iter::repeat_n(padding, window / 2);
-    let padded: Vec<usize> = beyond().chain(words.iter().copied()).chain(beyond()).collect();
+    let padded: Vec<usize> =
+        beyond().chain(words.iter().map(|word| *word as usize)).chain(beyond()).collect();
     let ids: Vec<usize> = padded.windows(window).flatten().copied().collect();
     let x = emb.select(Axis(0), &ids);
     x.into_shape_with_order((words.len(), window * emb.ncols())).unwrap_or_default()
 }
 
-/// `h[t] = sigmoid(x[t]·wx + h[t-1]·wh + bh)`, `[T, hidden]`, for one sequence.
-pub(crate) fn states(
-    x: ArrayView2<'_, f64>,
-    wx: ArrayView2<'_, f64>,
-    wh: ArrayView2<'_, f64>,
-    bh: ArrayView1<'_, f64>,
-    h0: ArrayView1<'_, f64>,
-) -> Array2<f64> {
-    let mut h = x.dot(&wx) + bh;
-    let mut previous = h0.to_owned();
-    for mut row in h.rows_mut() {
-        row += &previous.dot(&wh);
-        row.mapv_inplace(|a| 1.0 / (1.0 + (-a).exp()));
-        previous.assign(&row);
-    }
-    h
-}
-
-/// The scores `z[t] = h[t]·w + b` of a sentence, `[T, classes]`.
-fn scores(params: &Params<f64>, x: ArrayView2<'_, f64>) -> Array2<f64> {
-    let (wx, wh, bh, h0) = (params.wx.view(), params.wh.view(), params.bh.view(), params.h0.view());
-    match params.feedback {
-        Feedback::Hidden => states(x, wx, wh, bh, h0).dot(&params.w) + &params.b,
-        // h[t] = sigmoid(x[t]·wx + softmax(z[t-1])·wh + bh)
-        Feedback::Output => {
-            let from_x = x.dot(&wx) + bh;
-            let mut z = Array2::zeros((x.nrows(), params.b.len()));
-            let mut s = h0.to_owned();
-            for (from_x, mut z) in from_x.rows().into_iter().zip(z.rows_mut()) {
-                let h = (s.dot(&wh) + from_x).mapv(|a| 1.0 / (1.0 + (-a).exp()));
-                z.assign(&(h.dot(&params.w) + &params.b));
-                let log_sum = log_sum_exp(z.view());
-                s = z.mapv(|z| (z - log_sum).exp());
-            }
-            z
+/// `sum(dh ∘ h) + sum(dlast ∘ last)` of packed sequences.
+pub(crate) fn recurrence(drawn: &Drawn<f64>) -> (f64, Seen) {
+    let (layer, mut seen) = (drawn.layer.layer(), Seen::default());
+    let (mut sum, mut t) = (0.0, 0);
+    for (sequence, length) in drawn.lengths.iter().enumerate() {
+        let mut h = drawn.initial.as_ref().map_or(layer.h0(), |initial| initial.row(sequence)).to_owned();
+        for _ in 0..*length {
+            h = next(&layer, drawn.rows.row(t), h.view(), &mut seen);
+            seen.sum((&h * &drawn.dh.row(t)).view());
+            sum += h.dot(&drawn.dh.row(t));
+            t += 1;
         }
+        sum += drawn.dlast.as_ref().map_or(0.0, |dlast| h.dot(&dlast.row(sequence)));
     }
-}
-
-/// The states of packed sequences.
-pub(crate) fn packed_states(cell: &Cell<f64>, xs: ArrayView2<'_, f64>, lengths: &[usize]) -> Array2<f64> {
-    let mut h = Array2::zeros((xs.nrows(), cell.h0.len()));
-    let mut start = 0;
-    for length in lengths {
-        let range = start..start + length;
-        let x = rows(xs, range.clone());
-        let part = states(x, cell.wx.view(), cell.wh.view(), cell.bh.view(), cell.h0.view());
-        h.slice_axis_mut(Axis(0), Slice::from(range)).assign(&part);
-        start += length;
-    }
-    h
+    (sum, seen)
 }
 
 /// Some of the rows of a matrix.
@@ -77,19 +99,32 @@ pub(crate) fn rows<T>(matrix: ArrayView2<'_, T>, range: Range<usize>) -> ArrayVi
 }
 
 /// `ln sum_k e^z[k]`.
-pub(crate) fn log_sum_exp(z: ArrayView1<'_, f64>) -> f64 {
+fn log_sum_exp(z: ArrayView1<'_, f64>) -> f64 {
     let max = z.fold(f64::NEG_INFINITY, |max, z| max.max(*z));
     max + z.mapv(|z| (z - max).exp()).sum().ln()
 }
 
 /// The loss of a batch: the mean over its sentences of the mean over their words of `-ln s[t][label[t]]`.
-pub(crate) fn loss(params: &Params<f64>, batch: &[Labelled]) -> f64 {
-    let window = params.wx.nrows() / params.emb.ncols();
-    let sentence_loss = |labelled: &Labelled| {
-        let x = windows(params.emb.view(), labelled.sentence().words(), window);
-        let z = scores(params, x.view());
-        let words = z.rows().into_iter().zip(labelled.labels());
-        words.map(|(z, label)| log_sum_exp(z) - z[*label]).sum::<f64>() / labelled.labels().len() as f64
-    };
-    batch.iter().map(sentence_loss).sum::<f64>() / batch.len() as f64
+pub(crate) fn loss(params: &Params<f64>, batch: Batch<'_>) -> (f64, Seen) {
+    let (shape, layer, mut seen) = (params.shape(), params.layer(), Seen::default());
+    let mut loss = 0.0;
+    for sentence in batch.iter() {
+        let mut of_sentence = 0.0;
+        let mut fed_back = layer.h0().to_owned();
+        for (x, label) in
+            windows(params.emb(), sentence.words, shape.window).rows().into_iter().zip(sentence.labels)
+        {
+            let h = next(&layer, x, fed_back.view(), &mut seen);
+            let z = h.dot(&params.w()) + params.b();
+            seen.sum(z.view());
+            let log_sum = log_sum_exp(z.view());
+            of_sentence += log_sum - z[*label as usize];
+            fed_back = match shape.feedback {
+                Feedback::Hidden => h,
+                Feedback::Output => z.mapv(|z| (z - log_sum).exp()),
+            };
+        }
+        loss += of_sentence / sentence.words.len() as f64;
+    }
+    (loss / batch.len() as f64, seen)
 }

@@ -8,8 +8,8 @@ mod differences;
 mod duals;
 mod equations;
 mod html;
-mod number;
 mod report;
+mod rounded;
 mod runner;
 mod tolerance;
 
@@ -19,6 +19,5 @@ pub use checks::{
     check_tagger,
 };
 pub use html::html;
-pub use number::Number;
 pub use report::{Against, Entry, Failure, Histogram, Measurement, Report, Summary};
 pub use runner::Options;

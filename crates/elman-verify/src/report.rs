@@ -1,7 +1,8 @@
+//! The findings of the suite: failures, and the worst entry of each tensor.
+
 use std::collections::BTreeMap;
 use std::fmt;
 
-use elman::Feedback;
 use serde::Serialize;
 
 /// What the suite found.
@@ -16,9 +17,8 @@ pub struct Report {
     pub number: &'static str,
     /// The seed of all random cases.
     pub seed: u64,
-    /// The one network whose problems were taken, if not both.
-    #[serde(serialize_with = "network_name")]
-    pub feedback: Option<Feedback>,
+    /// The calls on [`Options`](crate::Options) that chose the networks whose problems were taken, if not all.
+    pub restricted: Option<String>,
     /// How many cases were run.
     pub cases: usize,
     /// How many requirements other than nearness were checked: equal bits, refusals, labels, order.
@@ -44,6 +44,8 @@ pub enum Against {
     Directions,
     /// The reference, in `f64`.
     Reference,
+    /// The parameters after a step of the reference from the same ones, in `f64`.
+    Step,
     /// The same implementation, asked in another way.
     Itself,
     /// Numbers from PyTensor, PyTorch and JAX.
@@ -57,6 +59,7 @@ impl fmt::Display for Against {
             Against::Differences => "differences",
             Against::Directions => "directions",
             Against::Reference => "reference",
+            Against::Step => "step",
             Against::Itself => "itself",
             Against::Golden => "golden",
         })
@@ -70,7 +73,7 @@ pub struct Measurement {
     pub case: String,
     /// What the tensor was compared with.
     pub against: Against,
-    /// The tensor: `s`, `loss`, `h`, `xs` or one of the seven parameters' gradients.
+    /// The tensor: `s`, `loss`, `h`, `xs`, or a parameter (its gradient, or itself after a step).
     pub tensor: &'static str,
     /// Number of entries compared.
     pub entries: usize,
@@ -175,12 +178,12 @@ pub struct Summary<'a> {
 }
 
 impl Report {
-    pub(crate) fn new(name: String, number: &'static str, seed: u64, feedback: Option<Feedback>) -> Self {
+    pub(crate) fn new(name: String, number: &'static str, seed: u64, restricted: Option<String>) -> Self {
         Report {
             name,
             number,
             seed,
-            feedback,
+            restricted,
             cases: 0,
             requirements: 0,
             measurements: Vec::new(),
@@ -277,9 +280,9 @@ impl fmt::Display for Report {
             write!(f, "FAILED {failure}")?;
             let (seed, case) = (self.seed, &failure.case);
             write!(f, "    again: Options::new().seed({seed})")?;
-            match self.feedback {
+            match &self.restricted {
                 None => writeln!(f, ".only(\"{case}\"), or elman verify --seed {seed} --case {case}\n")?,
-                Some(one) => writeln!(f, ".feedback(Feedback::{one:?}).only(\"{case}\")\n")?,
+                Some(calls) => writeln!(f, "{calls}.only(\"{case}\")\n")?,
             }
         }
         let entries: usize = self.measurements.iter().map(|m| m.entries).sum();
@@ -324,10 +327,6 @@ impl fmt::Display for Report {
         }
         Ok(())
     }
-}
-
-fn network_name<S: serde::Serializer>(feedback: &Option<Feedback>, serializer: S) -> Result<S::Ok, S::Error> {
-    feedback.map(Feedback::name).serialize(serializer)
 }
 
 fn as_list<S: serde::Serializer>(

@@ -1,15 +1,18 @@
+//! The cases: which are run, from which seed, what fails in them, and how a failure is made smaller.
+
 use std::fmt::{self, Debug};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use elman::ndarray::{ArrayView, Dimension};
-use elman::{Error, Feedback, Shape};
+use elman::ndarray::{Array, ArrayView, Dimension, arr0};
+use elman::{Cell, Error, Feedback, Float, Layout, Params, Shape};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use crate::Number;
 use crate::report::{Against, Entry, Failure, Histogram, Measurement, Report};
-use crate::strategies::{Problem, Sizes, problems};
+use crate::rounded::floor;
+use crate::strategies::{Problem, Sequenced, Sizes, networks, problems, sequenced};
+use crate::tolerance::{Gradient, Judged};
 
 /// What to run.
 ///
@@ -24,7 +27,8 @@ pub struct Options {
     pub(crate) cases: usize,
     pub(crate) only: Option<String>,
     pub(crate) shrink: usize,
-    feedback: Option<Feedback>,
+    cells: Vec<Cell>,
+    feedbacks: Vec<Feedback>,
     slack: f64,
     progress: Option<Progress>,
 }
@@ -39,22 +43,31 @@ impl Default for Options {
 
 impl Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Options { seed, cases, only, shrink, feedback, slack, progress: _ } = self;
+        let Options { seed, cases, only, shrink, slack, .. } = self;
         f.debug_struct("Options")
             .field("seed", seed)
             .field("cases", cases)
             .field("only", only)
             .field("shrink", shrink)
-            .field("feedback", feedback)
+            .field("networks", &self.networks())
             .field("slack", slack)
             .finish_non_exhaustive()
     }
 }
 
 impl Options {
-    /// Seed 42, 350 random cases of both networks, all of them, shrunk when they fail.
+    /// Seed 42, 350 random cases of all networks, all of them, shrunk when they fail.
     pub fn new() -> Self {
-        Options { seed: 42, cases: 350, only: None, shrink: 400, feedback: None, slack: 1.0, progress: None }
+        Options {
+            seed: 42,
+            cases: 350,
+            only: None,
+            shrink: 200,
+            cells: Cell::ALL.to_vec(),
+            feedbacks: Feedback::ALL.to_vec(),
+            slack: 1.0,
+            progress: None,
+        }
     }
 
     /// The seed of the random cases. The same seed gives the same cases on every machine.
@@ -78,22 +91,34 @@ impl Options {
         Options { shrink: tries, ..self }
     }
 
-    /// Takes the problems of one of the two networks alone, Elman's or Jordan's: for an implementation that has no
-    /// other.
-    pub fn feedback(self, feedback: Feedback) -> Self {
-        Options { feedback: Some(feedback), ..self }
+    /// Takes the problems of these cells alone, for an implementation that has no others.
+    pub fn cells(self, cells: &[Cell]) -> Self {
+        Options { cells: cells.to_vec(), ..self }
+    }
+
+    /// Takes the problems of networks with these feedbacks alone, for an implementation that has no Jordan network.
+    pub fn feedbacks(self, feedbacks: &[Feedback]) -> Self {
+        Options { feedbacks: feedbacks.to_vec(), ..self }
     }
 
     /// The networks whose problems are taken.
-    pub(crate) fn feedbacks(&self) -> impl Iterator<Item = Feedback> + use<> {
-        let only = self.feedback;
-        [Feedback::Hidden, Feedback::Output]
-            .into_iter()
-            .filter(move |feedback| only.is_none_or(|only| only == *feedback))
+    pub(crate) fn networks(&self) -> Vec<(Cell, Feedback)> {
+        let asked =
+            |(cell, feedback): &(_, _)| self.cells.contains(cell) && self.feedbacks.contains(feedback);
+        networks().into_iter().filter(asked).collect()
     }
 
-    /// Multiplies what the results may be off by; 1 by default. What is allowed is some four standard deviations
-    /// of the rounding: a search through millions of cases will find more, and needs slack.
+    /// Whether the tutorial's cell is among those that are asked for.
+    pub(crate) fn cells_include_the_tutorials(&self) -> bool {
+        self.cells.contains(&Cell::default())
+    }
+
+    fn restricted(&self) -> Option<String> {
+        let calls = format!(".cells(&{:?}).feedbacks(&{:?})", self.cells, self.feedbacks);
+        (self.networks() != networks()).then_some(calls)
+    }
+
+    /// Multiplies the allowance of every entry; 1 by default.
     pub fn slack(self, slack: f64) -> Self {
         Options { slack, ..self }
     }
@@ -113,7 +138,7 @@ pub(crate) struct Trial<'a> {
 
 impl Trial<'_> {
     /// Compares a tensor entry by entry.
-    pub(crate) fn compare<T: Number, D: Dimension>(
+    pub(crate) fn compare<T: Float, D: Dimension>(
         &mut self,
         against: Against,
         tensor: &'static str,
@@ -139,7 +164,7 @@ impl Trial<'_> {
             let ratio = entry.ratio();
             histogram.add(ratio);
             error = f64::max(error, (entry.found - entry.expected).abs());
-            blind += usize::from(allowed >= scale && scale > 1e3 * T::FLOOR);
+            blind += usize::from(allowed >= scale && scale > 1e3 * floor::<T>());
             if worst.as_ref().is_none_or(|(_, _, most)| ratio > *most) {
                 worst = Some((i, entry, ratio));
             }
@@ -164,21 +189,71 @@ impl Trial<'_> {
         });
     }
 
+    /// Compares a tensor with its judgement.
+    pub(crate) fn judge<T: Float, D: Dimension>(
+        &mut self,
+        tensor: &'static str,
+        found: ArrayView<'_, T, D>,
+        judged: &Judged<Array<f64, D>>,
+    ) {
+        self.compare(Against::Reference, tensor, found, judged.expected.view(), judged.allowed.view());
+    }
+
     /// Compares one number.
     pub(crate) fn compare_number(
         &mut self,
         against: Against,
         tensor: &'static str,
-        found: impl Number,
+        found: impl Float,
         expected: f64,
         allowed: f64,
     ) {
-        use elman::ndarray::arr0;
         self.compare(against, tensor, arr0(found).view(), arr0(expected).view(), arr0(allowed).view());
     }
 
+    /// Compares a loss and its gradient.
+    pub(crate) fn judge_gradient<T: Float>(
+        &mut self,
+        against: Against,
+        (loss, grad): (T, &Params<T>),
+        (expected_loss, expected): &Gradient,
+    ) {
+        self.compare_number(against, "loss", loss, expected_loss.expected, expected_loss.allowed);
+        self.judge_params(against, grad, expected);
+    }
+
+    /// Compares all tensors of parameters or of a gradient.
+    pub(crate) fn judge_params<T: Float, S: Layout>(
+        &mut self,
+        against: Against,
+        found: &Params<T, S>,
+        judged: &Judged<Params<f64, S>>,
+    ) {
+        let judged = judged.expected.tensors().zip(judged.allowed.tensors());
+        for ((name, found), ((_, expected), (_, allowed))) in found.tensors().zip(judged) {
+            self.compare(against, name.as_str(), found, expected, allowed);
+        }
+    }
+
+    /// Requires that parameters, or gradients, have the same bits.
+    pub(crate) fn same_params<T: Float, S: Layout>(
+        &mut self,
+        why: &str,
+        found: &Params<T, S>,
+        expected: &Params<T, S>,
+    ) {
+        for ((name, found), (_, expected)) in found.tensors().zip(expected.tensors()) {
+            self.same_bits(why, name.as_str(), found, expected);
+        }
+    }
+
+    /// Requires that two numbers have the same bits.
+    pub(crate) fn same_number<T: Float>(&mut self, why: &str, what: &str, found: T, expected: T) {
+        self.same_bits(why, what, arr0(found).view(), arr0(expected).view());
+    }
+
     /// Requires that two results have the same bits.
-    pub(crate) fn same_bits<T: Number, D: Dimension>(
+    pub(crate) fn same_bits<T: Float, D: Dimension>(
         &mut self,
         why: &str,
         tensor: &str,
@@ -256,17 +331,43 @@ pub(crate) struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    pub(crate) fn new<T: Number>(name: &'static str, implementation: String, options: &'a Options) -> Self {
-        Part { name, options, report: Report::new(implementation, T::NAME, options.seed, options.feedback) }
+    pub(crate) fn new<T: Float>(name: &'static str, implementation: String, options: &'a Options) -> Self {
+        Part {
+            name,
+            options,
+            report: Report::new(implementation, T::NAME, options.seed, options.restricted()),
+        }
     }
 
-    /// The random problems of the networks that are asked for.
-    pub(crate) fn problems(&self, sizes: Sizes) -> impl Strategy<Value = Problem> + use<> {
-        let only = self.options.feedback;
-        problems(sizes).prop_map(move |problem| {
-            let feedback = only.unwrap_or(problem.shape.feedback);
-            Problem { shape: Shape { feedback, ..problem.shape }, ..problem }
-        })
+    /// Random problems of the networks that are asked for.
+    pub(crate) fn problems(
+        &mut self,
+        sizes: Sizes,
+        test: impl Fn(&Problem, &mut Trial<'_>) -> Result<(), Error>,
+    ) {
+        if !self.options.networks().is_empty() {
+            self.random(self.options.cases, problems(sizes, self.options.networks()), test);
+        }
+    }
+
+    /// So many random packs of sequences for the cells that are asked for.
+    pub(crate) fn packs(
+        &mut self,
+        cases: usize,
+        sizes: Sizes,
+        test: impl Fn(&Sequenced, &mut Trial<'_>) -> Result<(), Error>,
+    ) {
+        if !self.options.cells.is_empty() {
+            self.random(cases, sequenced(sizes, self.options.cells.clone()), test);
+        }
+    }
+
+    /// [`Part::fixed`] for each cell that is asked for.
+    pub(crate) fn each_cell(&mut self, id: &str, test: impl Fn(&Cell, &mut Trial<'_>) -> Result<(), Error>) {
+        for cell in self.options.cells.clone() {
+            let id = if cell == Cell::default() { id.to_string() } else { format!("{id}-{cell}") };
+            self.fixed(&id, cell, &test);
+        }
     }
 
     /// [`Part::fixed`] for a problem of [`Problem::tutorial`], of each network that is asked for.
@@ -277,12 +378,13 @@ impl<'a> Part<'a> {
         (lengths, seed): (&[usize], u64),
         test: impl Fn(&Problem, &mut Trial<'_>) -> Result<(), Error>,
     ) {
-        for feedback in self.options.feedbacks() {
-            let id = match feedback {
-                Feedback::Hidden => id.to_string(),
-                Feedback::Output => format!("{id}-{feedback}"),
+        for (cell, feedback) in self.options.networks() {
+            let shape = Shape { cell, feedback, ..shape };
+            let id = match (cell == Cell::default(), feedback) {
+                (true, Feedback::Hidden) => id.to_string(),
+                _ => format!("{id}-{}", shape.name()),
             };
-            match Problem::tutorial(Shape { feedback, ..shape }, lengths, seed) {
+            match Problem::tutorial(shape, lengths, seed) {
                 Ok(problem) => self.fixed(&id, problem, &test),
                 Err(error) => unreachable!("{error}"),
             }
@@ -357,8 +459,8 @@ impl<'a> Part<'a> {
     }
 
     fn trial<'c>(&self, case: &'c str) -> Trial<'c> {
-        let Report { name, number, seed, feedback, .. } = &self.report;
-        let report = Report::new(name.clone(), number, *seed, *feedback);
+        let Report { name, number, seed, restricted, .. } = &self.report;
+        let report = Report::new(name.clone(), number, *seed, restricted.clone());
         Trial { case, slack: self.options.slack, report }
     }
 
@@ -442,7 +544,7 @@ mod tests {
     use super::*;
 
     /// What one case finds that runs `test`.
-    fn report_of<T: Number>(options: Options, test: impl Fn(&mut Trial<'_>)) -> Report {
+    fn report_of<T: Float>(options: Options, test: impl Fn(&mut Trial<'_>)) -> Report {
         let mut part = Part::new::<T>("part", "made up".to_string(), &options);
         part.fixed("one", (), |(), trial| {
             test(trial);
@@ -455,39 +557,32 @@ mod tests {
         Error::OutOfRange { what: "label", position: 0, limit: 1, found: 1 }
     }
 
-    fn compare_one<T: Number>(options: Options, found: f64, expected: f64, allowed: f64) -> Report {
+    fn compare_one<T: Float>(options: Options, found: f64, expected: f64, allowed: f64) -> Report {
         report_of::<T>(options, |trial| {
             trial.compare_number(Against::Reference, "loss", T::from_f64(found), expected, allowed);
         })
     }
 
     #[test]
-    fn options_are_what_they_were_set_to() {
+    fn only_the_case_and_the_networks_that_are_asked_for_are_run() {
         let options = Options::new().seed(1).cases(2).only("part/3").shrink(4).slack(5.0);
-        assert_eq!(options.feedbacks().collect::<Vec<_>>(), [Feedback::Hidden, Feedback::Output]);
-        for one in [Feedback::Hidden, Feedback::Output] {
-            let options = options.clone().feedback(one);
-            assert_eq!(options.feedbacks().collect::<Vec<_>>(), [one]);
-            let found = format!("{options:?}");
-            let expected = format!(
-                "Options {{ seed: 1, cases: 2, only: Some(\"part/3\"), shrink: 4, feedback: Some({one:?}), slack: 5.0, .. }}"
-            );
-            assert_eq!(found, expected);
-        }
+        assert_eq!(options.networks(), networks());
+        let jordan = options.cells(&[Cell::Gru, Cell::default()]).feedbacks(&[Feedback::Output]);
+        assert_eq!(jordan.networks(), [(Cell::default(), Feedback::Output)]);
         // The only case, though it is beyond the number of cases.
         let names = Arc::new(std::sync::Mutex::new(Vec::new()));
         let sink = names.clone();
-        let options = options.feedback(Feedback::Output).progress(move |case| {
-            sink.lock().unwrap().push(case.to_string());
-        });
+        let options = jordan.progress(move |case| sink.lock().unwrap().push(case.to_string()));
         let mut part = Part::new::<f64>("part", "made up".to_string(), &options);
-        part.random(options.cases, part.problems(Sizes::Small), |problem, trial| {
-            trial.require(problem.shape.feedback == Feedback::Output, || unreachable!());
+        part.problems(Sizes::Small, |problem, trial| {
+            trial.require(problem.shape.name() == "jordan", || unreachable!());
             Ok(())
         });
         part.fixed("other", (), |(), _| unreachable!());
         assert!(part.report.passed() && part.report.cases == 1 && part.report.requirements == 1);
         assert_eq!(*names.lock().unwrap(), ["part/3"]);
+        let restricted = part.report.restricted.unwrap();
+        assert_eq!(restricted, ".cells(&[Gru, Elman(Sigmoid)]).feedbacks(&[Output])");
     }
 
     #[test]
@@ -495,12 +590,15 @@ mod tests {
         let seen = std::sync::Mutex::new(Vec::new());
         let options = Options::new();
         let mut part = Part::new::<f64>("part", "made up".to_string(), &options);
-        part.tutorial("small", crate::checks::TUTORIAL, (&[2], 1), |problem, trial| {
-            seen.lock().unwrap().push((trial.case.to_string(), problem.shape.feedback));
+        let shape = Shape { vocab: 2, embed: 1, window: 1, hidden: 1, classes: 2, ..Shape::ELMAN };
+        part.tutorial("small", shape, (&[2], 1), |problem, trial| {
+            seen.lock().unwrap().push(format!("{} {}", trial.case, problem.shape.name()));
             Ok(())
         });
-        let expected = [("part/small", Feedback::Hidden), ("part/small-jordan", Feedback::Output)];
-        assert_eq!(*seen.lock().unwrap(), expected.map(|(case, feedback)| (case.to_string(), feedback)));
+        let seen = seen.into_inner().unwrap();
+        assert_eq!(seen.len(), networks().len());
+        assert_eq!(seen[..2], ["part/small elman", "part/small-jordan jordan"]);
+        assert!(seen.contains(&"part/small-gru gru".to_string()));
     }
 
     #[test]
@@ -556,7 +654,7 @@ mod tests {
         };
         assert_eq!((blind(2.0, 1.999), blind(2.0, 2.0), blind(2.0, f64::NAN)), (0, 1, 1));
         // What is that small is compared with what may be lost below the smallest normal number.
-        assert_eq!((blind(900.0 * f32::FLOOR, 1.0), blind(1100.0 * f32::FLOOR, 1.0)), (0, 1));
+        assert_eq!((blind(900.0 * floor::<f32>(), 1.0), blind(1100.0 * floor::<f32>(), 1.0)), (0, 1));
     }
 
     #[test]
@@ -605,7 +703,7 @@ mod tests {
         part.fixed("not run any more", (), |(), _| unreachable!());
         assert_eq!(part.report.failures[0].message, "made up: panicked: too much, seed 42");
         let mut part = Part::new::<f64>("part", "made up".to_string(), &options);
-        part.random(3, problems(Sizes::Small), |_, _| Err(refusal()));
+        part.random(3, 0..9u32, |_, _| Err(refusal()));
         let failure = &part.report.failures[0];
         assert!(failure.message.starts_with("made up: refused what it should accept: "), "{failure}");
         assert!(failure.case == "part/0" && failure.smallest.is_some() && part.report.cases == 1);

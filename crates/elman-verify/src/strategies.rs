@@ -4,30 +4,31 @@
 //! prints in one line, and it shrinks by its sizes, its words and its fills.
 //!
 //! ```
-//! use elman_verify::strategies::{Sizes, problems};
+//! use elman_verify::strategies::{Sizes, networks, problems};
 //! use proptest::prelude::*;
 //!
-//! proptest!(|(problem in problems(Sizes::Small))| {
+//! proptest!(|(problem in problems(Sizes::Small, networks()))| {
 //!     let params = problem.params::<f32>().unwrap();
-//!     prop_assert_eq!(params.shape().unwrap(), problem.shape);
-//!     for labelled in &problem.batch {
-//!         prop_assert!(labelled.check(&problem.shape).is_ok());
-//!     }
+//!     prop_assert_eq!(params.shape(), problem.shape);
+//!     prop_assert!(problem.batch.batch().check(&problem.shape).is_ok());
 //! });
 //! ```
 
-use elman::ndarray::Array2;
-use elman::{Cell, Error, Feedback, Labelled, Params, Sentence, Shape};
+use elman::ndarray::{Array1, Array2, ArrayView2, ArrayViewMut, Axis, Dimension};
+use elman::{
+    Activation, Cell, Error, Feedback, Float, LayerParams, LayerShape, Layout, Name, Params, Real, Sentences,
+    Sequences, Shape,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use crate::Number;
+use crate::equations::rows;
 
 /// Sizes on both sides of every width that vectors and tiles have.
-pub const BOUNDARIES: [usize; 10] = [1, 15, 16, 17, 31, 33, 63, 65, 127, 200];
+pub const BOUNDARIES: [usize; 17] = [1, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 200, 255, 256, 257];
 
 /// How the entries of a tensor are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +52,7 @@ pub enum Fill {
 }
 
 impl Fill {
-    fn draw<T: Number>(self, rng: &mut ChaCha8Rng) -> T {
+    fn draw<T: Float>(self, rng: &mut ChaCha8Rng) -> T {
         let mut unit = || (rng.next_u64() >> 11) as f64 / (1u64 << 52) as f64 - 1.0;
         let value = unit();
         T::from_f64(match self {
@@ -66,10 +67,55 @@ impl Fill {
                     0.0
                 }
             }
-            Fill::Subnormal => value * T::SUBNORMAL,
+            Fill::Subnormal => value * subnormal::<T>(),
             Fill::Large => 20.0 * value,
             Fill::Huge => 1000.0 * value,
         })
+    }
+
+    fn fill<T: Float, D: Dimension>(self, mut tensor: ArrayViewMut<'_, T, D>, rng: &mut ChaCha8Rng) {
+        tensor.iter_mut().for_each(|entry| *entry = self.draw(rng));
+    }
+}
+
+/// A number well inside the subnormal range.
+pub(crate) fn subnormal<T: Float>() -> f64 {
+    T::MIN_POSITIVE * T::EPSILON.sqrt()
+}
+
+/// The combinations of a cell and a feedback that there are.
+pub fn networks() -> Vec<(Cell, Feedback)> {
+    let all = Cell::ALL.into_iter().flat_map(|cell| Feedback::ALL.map(|feedback| (cell, feedback)));
+    let one = Shape { vocab: 1, embed: 1, window: 1, hidden: 1, classes: 1, ..Shape::ELMAN };
+    all.filter(|(cell, feedback)| Shape { cell: *cell, feedback: *feedback, ..one }.check().is_ok()).collect()
+}
+
+/// Halves wh until it does not enlarge a vector any more, where nothing else bounds the states or their gradients: with
+/// a ReLU always, with other cells in long sequences, whose results would depend on nothing but rounding.
+fn tame<T: Float, S: Layout>(params: &mut Params<T, S>, longest: usize) {
+    let cell = params.shape().cell();
+    if cell == Cell::default() && longest <= 24 || params.wh().nrows() * cell.gates() != params.wh().ncols() {
+        return;
+    }
+    let n = params.wh().nrows();
+    let wh = params.wh().mapv(|w| w.to_f64());
+    let mut growth = 0.0;
+    for gate in 0..cell.gates() {
+        let mut v = Array1::from_elem(n, 1.0 / (n as f64).sqrt());
+        let part = wh.slice_axis(Axis(1), (gate * n..(gate + 1) * n).into());
+        for _ in 0..8 {
+            v = v.dot(&part);
+            if cell == Cell::Elman(Activation::Relu) {
+                v.mapv_inplace(|v| v.max(0.0));
+            }
+            let norm = v.dot(&v).sqrt();
+            growth = f64::max(growth, norm);
+            v.mapv_inplace(|entry| if norm > 0.0 { entry / norm } else { 0.0 });
+        }
+    }
+    if growth > 1.0 {
+        let factor = T::from_f64((-growth.log2().ceil()).exp2());
+        params.wh_mut().mapv_inplace(|w| w * factor);
     }
 }
 
@@ -78,12 +124,12 @@ impl Fill {
 pub struct Problem {
     /// The sizes.
     pub shape: Shape,
-    /// How emb, wx, wh, w, bh, b and h0 are filled.
-    pub fills: [Fill; 7],
+    /// How the tensors are filled, in the order of their table; there may be more of these.
+    pub fills: [Fill; 8],
     /// The seed that the entries are drawn from.
     pub seed: u64,
     /// At least one sentence.
-    pub batch: Vec<Labelled>,
+    pub batch: Sentences,
 }
 
 impl Problem {
@@ -91,110 +137,215 @@ impl Problem {
     ///
     /// # Errors
     /// [`Error::Shape`] if the shape is one that cannot be.
-    pub fn params<T: Number>(&self) -> Result<Params<T>, Error> {
+    pub fn params<T: Float>(&self) -> Result<Params<T>, Error> {
         let mut params = Params::zeros(self.shape)?;
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-        for ((_, mut tensor), fill) in params.tensors_mut().into_iter().zip(self.fills) {
-            tensor.iter_mut().for_each(|entry| *entry = fill.draw(&mut rng));
+        for ((_, tensor), fill) in params.tensors_mut().zip(self.fills) {
+            fill.fill(tensor, &mut rng);
         }
+        tame(&mut params, self.batch.batch().iter().map(|sentence| sentence.words.len()).max().unwrap_or(0));
         Ok(params)
     }
 
-    /// A network of this shape filled as the tutorial starts (but for bh, b and h0, which are not zero),
+    /// The same problem with one tensor filled otherwise, if the shape has it.
+    pub fn fill(mut self, name: Name, fill: Fill) -> Self {
+        if let Some(place) = self.shape.table().position(|tensor| tensor.name == name) {
+            self.fills[place] = fill;
+        }
+        self
+    }
+
+    /// A network of this shape filled as the tutorial starts (but for the biases and h0, which are not zero),
     /// and sentences of these lengths, drawn from a seed.
     ///
     /// # Errors
     /// A length is 0.
     pub fn tutorial(shape: Shape, lengths: &[usize], seed: u64) -> Result<Self, Error> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut below = |limit: usize| (rng.next_u64() % limit as u64) as usize;
-        let batch = lengths
-            .iter()
-            .map(|length| {
-                let words = (0..*length).map(|_| below(shape.vocab)).collect();
-                let labels = (0..*length).map(|_| below(shape.classes)).collect();
-                Labelled::new(Sentence::new(words)?, labels)
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Problem { shape, fills: [Fill::Small; 7], seed, batch })
+        let mut ids = |length: usize, limit: usize| {
+            (0..length).map(|_| (rng.next_u64() % limit as u64) as u32).collect::<Vec<_>>()
+        };
+        let mut batch = Sentences::new();
+        for length in lengths {
+            batch.push(&ids(*length, shape.vocab), &ids(*length, shape.classes))?;
+        }
+        Ok(Problem { shape, fills: [Fill::Small; 8], seed, batch })
     }
 }
 
-/// A cell, packed sequences for it, and a gradient that reaches its states.
+/// A layer, packed sequences for it, and gradients that reach its states.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sequenced {
-    /// Width of an input.
-    pub input: usize,
-    /// Width of a state.
-    pub hidden: usize,
+    /// The sizes.
+    pub shape: LayerShape,
     /// The number of steps of each sequence.
     pub lengths: Vec<usize>,
-    /// How wx, wh, bh, h0, the inputs and `dh` are filled.
-    pub fills: [Fill; 6],
+    /// Whether each sequence has an initial state of its own, and whether a gradient reaches its last state.
+    pub ends: (bool, bool),
+    /// How the tensors of the layer are filled, in the order of their table; there may be more of these.
+    pub fills: [Fill; 5],
+    /// How the inputs, the initial states and the gradients are filled.
+    pub data: [Fill; 3],
     /// The seed that the entries are drawn from.
     pub seed: u64,
 }
 
+/// The numbers of a [`Sequenced`].
+#[derive(Clone, Debug)]
+pub struct Drawn<T> {
+    /// The layer.
+    pub layer: LayerParams<T>,
+    /// The number of steps of each sequence.
+    pub lengths: Vec<usize>,
+    /// The packed inputs, `[steps, input]`.
+    pub rows: Array2<T>,
+    /// The initial states, `[sequences, hidden]`, if not h0.
+    pub initial: Option<Array2<T>>,
+    /// The gradient of the states, `[steps, hidden]`.
+    pub dh: Array2<T>,
+    /// The gradient of the last states, `[sequences, hidden]`.
+    pub dlast: Option<Array2<T>>,
+}
+
+impl<T: Real> Drawn<T> {
+    /// The sequences.
+    ///
+    /// # Errors
+    /// Those of [`Sequences::new`].
+    pub fn xs(&self) -> Result<Sequences<'_, T>, Error> {
+        let xs = Sequences::new(self.rows.view(), &self.lengths)?;
+        self.initial.as_ref().map_or(Ok(xs), |initial| xs.starting_from(initial.view()))
+    }
+
+    /// The gradient of the last states.
+    pub fn dlast(&self) -> Option<ArrayView2<'_, T>> {
+        self.dlast.as_ref().map(|dlast| dlast.view())
+    }
+
+    /// The same numbers in another type.
+    pub fn map<U: Real>(&self, f: impl Fn(T) -> U) -> Drawn<U> {
+        Drawn {
+            layer: self.layer.map(&f),
+            lengths: self.lengths.clone(),
+            rows: self.rows.mapv(&f),
+            initial: self.initial.as_ref().map(|initial| initial.mapv(&f)),
+            dh: self.dh.mapv(&f),
+            dlast: self.dlast.as_ref().map(|dlast| dlast.mapv(&f)),
+        }
+    }
+
+    /// The same sequences with initial states of their own in any case: copies of h0, if they had none.
+    pub(crate) fn with_initial(&self) -> Drawn<T> {
+        let h0 = self.layer.h0();
+        let copies = || Array2::from_shape_fn((self.lengths.len(), h0.len()), |(_, i)| h0[i]);
+        Drawn { initial: Some(self.initial.clone().unwrap_or_else(copies)), ..self.clone() }
+    }
+
+    /// One of the sequences alone.
+    pub(crate) fn sequence(&self, i: usize) -> Drawn<T> {
+        let start: usize = self.lengths[..i].iter().sum();
+        let steps = start..start + self.lengths[i];
+        let end = |ends: &Option<Array2<T>>| ends.as_ref().map(|ends| rows(ends.view(), i..i + 1).to_owned());
+        Drawn {
+            layer: self.layer.clone(),
+            lengths: vec![self.lengths[i]],
+            rows: rows(self.rows.view(), steps.clone()).to_owned(),
+            initial: end(&self.initial),
+            dh: rows(self.dh.view(), steps).to_owned(),
+            dlast: end(&self.dlast),
+        }
+    }
+}
+
 impl Sequenced {
-    /// The cell, the packed inputs `[steps, input]`, and `dh` `[steps, hidden]`.
-    pub fn draw<T: Number>(&self) -> (Cell<T>, Array2<T>, Array2<T>) {
+    /// The numbers.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the shape is one that cannot be.
+    pub fn draw<T: Float>(&self) -> Result<Drawn<T>, Error> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-        let mut cell = Cell::zeros(self.input, self.hidden);
-        let [wx, wh, bh, h0, xs, dh] = self.fills;
-        cell.wx.iter_mut().for_each(|entry| *entry = wx.draw(&mut rng));
-        cell.wh.iter_mut().for_each(|entry| *entry = wh.draw(&mut rng));
-        cell.bh.iter_mut().for_each(|entry| *entry = bh.draw(&mut rng));
-        cell.h0.iter_mut().for_each(|entry| *entry = h0.draw(&mut rng));
-        let steps = self.lengths.iter().sum();
-        let xs = Array2::from_shape_simple_fn((steps, self.input), || xs.draw(&mut rng));
-        let dh = Array2::from_shape_simple_fn((steps, self.hidden), || dh.draw(&mut rng));
-        (cell, xs, dh)
+        let mut layer = LayerParams::zeros(self.shape)?;
+        for ((_, tensor), fill) in layer.tensors_mut().zip(self.fills) {
+            fill.fill(tensor, &mut rng);
+        }
+        tame(&mut layer, self.lengths.iter().copied().max().unwrap_or(0));
+        let (steps, sequences) = (self.lengths.iter().sum(), self.lengths.len());
+        let mut matrix = |rows: usize, cols: usize, fill: Fill| {
+            let mut matrix = Array2::zeros((rows, cols));
+            fill.fill(matrix.view_mut(), &mut rng);
+            matrix
+        };
+        let ([xs, initial, dh], LayerShape { input, hidden, .. }) = (self.data, self.shape);
+        Ok(Drawn {
+            layer,
+            lengths: self.lengths.clone(),
+            rows: matrix(steps, input, xs),
+            initial: self.ends.0.then(|| matrix(sequences, hidden, initial)),
+            dh: matrix(steps, hidden, dh),
+            dlast: self.ends.1.then(|| matrix(sequences, hidden, dh)),
+        })
     }
 }
 
 /// How large problems get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sizes {
-    /// Small enough for the derivative by every single parameter: at most 900 of them, 6 words.
+    /// Small enough for the derivative by every single parameter: at most 700 of them, 6 words.
     Small,
-    /// Every boundary up to 200, windows up to 19, 24 words.
+    /// Every boundary up to 257, windows up to 41, 300 words, batches of 70 sentences, packs of 70 sequences; as many of
+    /// these at once as some hundred thousand multiplications allow.
     Full,
 }
 
-/// Shapes of Elman and of Jordan networks, whose every size may be a [boundary](BOUNDARIES). One in eight has as many
-/// labels as hidden units: the tensors of either network would then fit the other.
-pub fn shapes(sizes: Sizes) -> impl Strategy<Value = Shape> {
-    let (most, vocab, parameters) = match sizes {
-        Sizes::Small => (17usize, 6usize, 900usize),
-        Sizes::Full => (200, 60, 150_000),
+/// The multiplications of a forward pass that a full problem may take.
+const WORK: usize = 250_000;
+
+fn size(most: usize) -> impl Strategy<Value = usize> {
+    let boundaries: Vec<usize> = BOUNDARIES.into_iter().filter(|b| *b <= most).collect();
+    prop_oneof![3 => 1..=9usize.min(most), 2 => select(boundaries)]
+}
+
+/// Shapes of these networks, whose every size may be a [boundary](BOUNDARIES). One in eight has as many
+/// labels as hidden units: the tensors of an Elman and of a Jordan network would then fit each other. Each has room for
+/// so many words.
+fn shapes(sizes: Sizes, networks: Vec<(Cell, Feedback)>, words: usize) -> impl Strategy<Value = Shape> {
+    let (most, vocab) = match sizes {
+        Sizes::Small => (17, 6usize),
+        Sizes::Full => (257, 300),
     };
-    let size = move || {
-        let boundaries: Vec<usize> = BOUNDARIES.into_iter().filter(|b| *b <= most).collect();
-        prop_oneof![3 => 1..=9usize.min(most), 2 => select(boundaries)]
+    let windows = match sizes {
+        Sizes::Small => 1..=9usize,
+        Sizes::Full => 1..=20,
     };
     let window =
-        prop_oneof![2 => select(vec![1usize, 3, 5, 7]), 1 => (0usize..10).prop_map(|half| 2 * half + 1)];
-    let feedback = select(vec![Feedback::Hidden, Feedback::Output]);
+        prop_oneof![2 => select(vec![1usize, 3, 5, 7]), 1 => windows.prop_map(|half: usize| 2 * half + 1)];
+    let vocab = prop_oneof![1 => 1..=6usize, 1 => 1usize..=vocab];
     let square = proptest::bool::weighted(0.125);
-    (1..=vocab, size(), window, size(), size(), 0..3usize, feedback, square).prop_map(
-        move |(vocab, embed, window, hidden, classes, keep, feedback, square)| {
+    (vocab, size(most), window, size(most), size(most), 0..3usize, select(networks), square).prop_map(
+        move |(vocab, embed, window, hidden, classes, keep, (cell, feedback), square)| {
             let classes = if square { hidden } else { classes };
-            let mut shape = Shape { vocab, embed, window, hidden, classes, feedback };
-            // Too many parameters: halve the sizes in turn, one of them last.
-            let mut turn = 0;
-            while shape.parameters() > parameters {
-                match (turn + keep) % 3 {
+            let mut shape = Shape { vocab, embed, window, hidden, classes, cell, feedback };
+            let too_large = |shape: Shape| match sizes {
+                Sizes::Small => shape.parameters() > 700,
+                Sizes::Full => {
+                    let tables = shape.vocab * shape.embed;
+                    shape.parameters() > 150_000 || (shape.parameters() - tables) * words > WORK
+                }
+            };
+            // Too large: halve the sizes in turn, one of them last.
+            for turn in 0..40 {
+                if !too_large(shape) {
+                    break;
+                }
+                match (turn + keep) % 4 {
                     0 => shape.embed = shape.embed.div_ceil(2),
                     1 => shape.window = (shape.window / 2) | 1,
-                    _ => shape.hidden = shape.hidden.div_ceil(2),
+                    2 => shape.hidden = shape.hidden.div_ceil(2),
+                    _ => shape.classes = shape.classes.div_ceil(2),
                 }
-                turn += 1;
-                if turn > 30 {
-                    shape = Shape { embed: 1, window: 1, hidden: 1, ..shape };
+                if square {
+                    shape.classes = shape.hidden;
                 }
-            }
-            if square {
-                shape.classes = shape.hidden;
             }
             shape
         },
@@ -215,135 +366,106 @@ pub fn fills() -> impl Strategy<Value = Fill> {
     ]
 }
 
-/// A sentence and its labels before the network is known, so that both shrink by themselves.
+/// Sentences and their labels before the network is known, so that both shrink by themselves.
 #[derive(Clone, Debug)]
 struct Raw {
     /// Numbers for a word and its label.
-    words: Vec<(u16, u16)>,
+    sentences: Vec<Vec<(u16, u16)>>,
     /// How many distinct words there are, if not any number; and the first of them.
     distinct: Option<usize>,
     first: u16,
+    /// Whether the first sentence comes again at the end.
+    again: bool,
 }
 
 impl Raw {
-    fn labelled(&self, shape: &Shape) -> Option<Labelled> {
+    fn words(&self) -> usize {
+        self.sentences.iter().map(Vec::len).sum()
+    }
+
+    fn batch(&self, shape: &Shape) -> Sentences {
         let distinct = self.distinct.unwrap_or(shape.vocab);
-        let id = |word: u16| (usize::from(word) % distinct + usize::from(self.first)) % shape.vocab;
-        let words = self.words.iter().map(|(word, _)| id(*word)).collect();
-        let labels = self.words.iter().map(|(_, label)| usize::from(*label) % shape.classes).collect();
-        Labelled::new(Sentence::new(words).ok()?, labels).ok()
+        let word =
+            |word: u16| ((usize::from(word) % distinct + usize::from(self.first)) % shape.vocab) as u32;
+        let label = |label: u16| (usize::from(label) % shape.classes) as u32;
+        let mut batch = Sentences::new();
+        for raw in self.sentences.iter().chain(self.sentences.iter().take(usize::from(self.again))) {
+            let (words, labels): (Vec<u32>, Vec<u32>) =
+                raw.iter().map(|(w, l)| (word(*w), label(*l))).unzip();
+            batch
+                .push(&words, &labels)
+                .expect("a sentence with as many labels as words, of which there are some");
+        }
+        batch
     }
 }
 
-fn raw(most: usize) -> impl Strategy<Value = Raw> {
-    let distinct = prop_oneof![4 => Just(None), 1 => Just(Some(1)), 1 => Just(Some(2))];
-    (vec(any::<(u16, u16)>(), 1..=most), distinct, any::<u16>()).prop_map(|(words, distinct, first)| Raw {
-        words,
-        distinct,
-        first,
-    })
-}
-
-/// Labelled sentences of up to `most` words: any words, one word over and over, or two in turns.
-pub fn labelled(shape: Shape, most: usize) -> impl Strategy<Value = Labelled> {
-    raw(most).prop_filter_map("a sentence has a word", move |raw| raw.labelled(&shape))
-}
-
-/// Sentences of up to `most` words, as [`labelled`] makes them.
-pub fn sentences(shape: Shape, most: usize) -> impl Strategy<Value = Sentence> {
-    labelled(shape, most).prop_map(|labelled| labelled.sentence().clone())
-}
-
-/// Networks with batches of 1 to 4 sentences.
-pub fn problems(sizes: Sizes) -> impl Strategy<Value = Problem> {
-    let most = match sizes {
-        Sizes::Small => 6,
-        Sizes::Full => 24,
+/// Sentences of any words, of one word over and over, or of two in turns.
+fn raw(sizes: Sizes) -> impl Strategy<Value = Raw> {
+    let ids = any::<(u16, u16)>;
+    let sentences = match sizes {
+        Sizes::Small => {
+            prop_oneof![2 => vec(vec(ids(), 1..=6), 1..=1), 1 => vec(vec(ids(), 1..=6), 1..=4)].boxed()
+        }
+        Sizes::Full => prop_oneof![
+            6 => vec(vec(ids(), 1..=24), 1..=1),
+            4 => vec(vec(ids(), 1..=24), 1..=4),
+            1 => vec(vec(ids(), 25..=300), 1..=1),
+            1 => vec(vec(ids(), 1..=4), 5..=70),
+        ]
+        .boxed(),
     };
-    let all = [fills(), fills(), fills(), fills(), fills(), fills(), fills()].map(Strategy::boxed);
+    let distinct = prop_oneof![4 => Just(None), 1 => Just(Some(1)), 1 => Just(Some(2))];
+    (sentences, distinct, any::<u16>(), proptest::bool::weighted(0.2))
+        .prop_map(|(sentences, distinct, first, again)| Raw { sentences, distinct, first, again })
+}
+
+/// Networks with batches of sentences.
+pub fn problems(sizes: Sizes, networks: Vec<(Cell, Feedback)>) -> impl Strategy<Value = Problem> {
+    let all = std::array::from_fn::<_, 8, _>(|_| fills().boxed());
     // The tutorial's own fills, any fills, or any fills with huge scores.
     let fills = prop_oneof![
-        4 => Just([Fill::Small; 7]),
-        5 => all.clone(),
-        1 => all.prop_map(|mut fills| { fills[5] = Fill::Huge; fills }),
+        4 => Just(([Fill::Small; 8], false)),
+        5 => all.clone().prop_map(|fills| (fills, false)),
+        1 => all.prop_map(|fills| (fills, true)),
     ];
-    let batch = prop_oneof![2 => vec(raw(most), 1..=1usize), 1 => vec(raw(most), 1..=4usize)];
-    (shapes(sizes), fills, any::<u64>().no_shrink(), batch).prop_map(|(shape, fills, seed, batch)| {
-        let batch = batch.iter().filter_map(|raw| raw.labelled(&shape)).collect();
-        Problem { shape, fills, seed, batch }
+    (raw(sizes), fills, any::<u64>().no_shrink()).prop_flat_map(move |(raw, (fills, huge), seed)| {
+        shapes(sizes, networks.clone(), raw.words()).prop_map(move |shape| {
+            let problem = Problem { shape, fills, seed, batch: raw.batch(&shape) };
+            if huge { problem.fill(Name::B, Fill::Huge) } else { problem }
+        })
     })
 }
 
-/// Cells with 1 to 4 sequences.
-pub fn sequenced(sizes: Sizes) -> impl Strategy<Value = Sequenced> {
-    let (most, steps, input) = match sizes {
-        Sizes::Small => (17, 5usize, 17),
-        Sizes::Full => (200, 20, 200),
+/// Layers of these cells with packs of sequences.
+pub fn sequenced(sizes: Sizes, cells: Vec<Cell>) -> impl Strategy<Value = Sequenced> {
+    let lengths = match sizes {
+        Sizes::Small => prop_oneof![1 => vec(1..=5usize, 1..=1), 2 => vec(1..=5usize, 1..=4)].boxed(),
+        Sizes::Full => prop_oneof![
+            2 => vec(1..=20usize, 1..=1),
+            4 => vec(1..=20usize, 1..=4),
+            2 => (1..=6usize, 3..=40usize).prop_map(|(steps, sequences)| vec![steps; sequences]),
+            1 => vec(1..=6usize, 5..=70),
+            1 => vec(25..=300usize, 1..=1),
+        ]
+        .boxed(),
     };
-    let size = move |most: usize| {
-        let boundaries: Vec<usize> = BOUNDARIES.into_iter().filter(|b| *b <= most).collect();
-        prop_oneof![3 => 1..=9usize, 2 => select(boundaries)]
-    };
-    let all = [fills(), fills(), fills(), fills(), fills(), fills()].map(Strategy::boxed);
-    let fills = prop_oneof![2 => Just([Fill::Small; 6]), 3 => all];
-    let lengths = prop_oneof![1 => vec(1..=steps, 1..=1usize), 2 => vec(1..=steps, 1..=4usize)];
-    (size(input), size(most), lengths, fills, any::<u64>())
-        .prop_map(|(input, hidden, lengths, fills, seed)| Sequenced { input, hidden, lengths, fills, seed })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::RefCell;
-    use std::fmt::Debug;
-
-    use super::*;
-    use crate::Options;
-    use crate::runner::Part;
-
-    /// The same seed gives the same cases on every machine: a case that a report of long ago names can still be run
-    /// alone. `UPDATE_EXPECT=1 cargo test` writes cases.txt anew, as a new version of proptest may need it.
-    #[test]
-    fn the_cases_of_a_seed_are_what_was_written_down() {
-        let found = RefCell::new(String::new());
-        let write = |what: &str, value: &dyn Debug| *found.borrow_mut() += &format!("{what}: {value:?}\n");
-        let options = Options::new().seed(7);
-        let mut part = Part::new::<f64>("written", "none".to_string(), &options);
-        for (sizes, cases) in [(Sizes::Small, 12), (Sizes::Full, 12)] {
-            part.random(cases, part.problems(sizes), |problem, _| {
-                let Problem { shape, fills, seed, batch } = problem;
-                let batch: Vec<_> =
-                    batch.iter().map(|labelled| (labelled.sentence().words(), labelled.labels())).collect();
-                write("problem", &(shape, fills, seed));
-                write("  words and labels", &batch);
-                Ok(())
-            });
-            part.random(cases, sequenced(sizes), |sequenced, _| {
-                write("sequences", sequenced);
-                Ok(())
-            });
-        }
-        let Part { report, .. } = part;
-        assert!(report.failures.is_empty(), "{:?}", report.failures);
-        write("tutorial", &Problem::tutorial(crate::checks::TUTORIAL, &[3, 1], 42).unwrap());
-        for fill in [
-            Fill::Small,
-            Fill::Zero,
-            Fill::Unit,
-            Fill::Positive,
-            Fill::Sparse,
-            Fill::Subnormal,
-            Fill::Large,
-            Fill::Huge,
-        ] {
-            let mut rng = ChaCha8Rng::seed_from_u64(7);
-            write(&format!("{fill:?}"), &[(); 8].map(|()| fill.draw::<f64>(&mut rng)));
-            write(&format!("{fill:?}"), &[(); 8].map(|()| fill.draw::<f32>(&mut rng)));
-        }
-        let sequenced =
-            Sequenced { input: 2, hidden: 1, lengths: vec![1, 2], fills: [Fill::Unit; 6], seed: 7 };
-        let (Cell { wx, wh, bh, h0 }, xs, dh) = sequenced.draw::<f64>();
-        write("drawn", &[wx, wh, xs, dh].map(|tensor| tensor.into_iter().collect::<Vec<_>>()));
-        write("drawn", &[bh, h0].map(|tensor| tensor.into_iter().collect::<Vec<_>>()));
-        expect_test::expect_file!["cases.txt"].assert_eq(&found.borrow());
-    }
+    let fills = prop_oneof![
+        2 => Just([Fill::Small; 8]),
+        3 => std::array::from_fn::<_, 8, _>(|_| fills().boxed()),
+    ];
+    let most = if sizes == Sizes::Small { 17 } else { 257 };
+    let ends = any::<(bool, bool)>();
+    (size(most), size(most), select(cells), lengths, ends, fills, any::<u64>().no_shrink()).prop_map(
+        move |(input, hidden, cell, lengths, ends, [a, b, c, d, e, data @ ..], seed)| {
+            let mut shape = LayerShape { input, hidden, cell };
+            let steps: usize = lengths.iter().sum();
+            let most = if sizes == Sizes::Small { 3_000 } else { WORK };
+            while shape.parameters() * steps > most && shape.parameters() > 20 {
+                shape.input = shape.input.div_ceil(2);
+                shape.hidden = shape.hidden.div_ceil(2);
+            }
+            Sequenced { shape, lengths, ends, fills: [a, b, c, d, e], data, seed }
+        },
+    )
 }

@@ -1,5 +1,8 @@
-use elman::ndarray::{ArrayD, Ix1, Ix2, IxDyn};
-use elman::{Error, Feedback, Labelled, Network, Params, Sentence};
+//! Numbers from other systems.
+
+use elman::ndarray::{ArrayD, ArrayViewD, IxDyn};
+use elman::{Cell, Error, Feedback, Network, Params, Sentences, Shape, Update};
+use include_dir::{Dir, include_dir};
 use safetensors::{Dtype, SafeTensors};
 
 use super::gradient_of;
@@ -7,33 +10,27 @@ use crate::report::Against;
 use crate::runner::{Part, Trial};
 use crate::{Options, Report};
 
-/// The files in `goldens/`, whose README says how they came about.
-const FILES: [(&str, &[u8]); 9] = [
-    ("tiny", include_bytes!("../../goldens/tiny.safetensors")),
-    ("window_1", include_bytes!("../../goldens/window_1.safetensors")),
-    ("window_9", include_bytes!("../../goldens/window_9.safetensors")),
-    ("repeated_words", include_bytes!("../../goldens/repeated_words.safetensors")),
-    ("one_word", include_bytes!("../../goldens/one_word.safetensors")),
-    ("medium", include_bytes!("../../goldens/medium.safetensors")),
-    ("jordan_tiny", include_bytes!("../../goldens/jordan_tiny.safetensors")),
-    ("jordan_square", include_bytes!("../../goldens/jordan_square.safetensors")),
-    ("jordan_medium", include_bytes!("../../goldens/jordan_medium.safetensors")),
-];
+/// The files, whose README says how they came about.
+static GOLDENS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/goldens");
 
 /// The agreement that the files promise, in units of a tensor's largest entry.
 const AGREEMENT: f64 = 1e-12;
 
-/// Numbers that PyTensor computed, and PyTorch and JAX confirmed: outputs, loss, all seven gradients, and the
-/// parameters after ten steps of gradient descent with normalised embeddings, for six small networks and three of
-/// Jordan's.
+/// Numbers that PyTensor computed, and PyTorch and JAX confirmed: outputs, loss, all gradients, and the
+/// parameters after ten steps of gradient descent with normalised embeddings, for some small networks of every cell.
 ///
 /// The numbers are in `f64`, and so is the implementation to be.
 pub fn check_goldens(network: &dyn Network<f64>, options: &Options) -> Report {
     let mut part = Part::new::<f64>("goldens", network.name(), options);
-    for (name, bytes) in FILES {
-        let feedback = if name.starts_with("jordan") { Feedback::Output } else { Feedback::Hidden };
-        if options.feedbacks().any(|asked| asked == feedback) {
-            part.fixed(name, name, |_, trial| compare(network, &Golden::read(bytes)?, trial));
+    let is_golden =
+        |file: &&include_dir::File<'_>| file.path().extension().is_some_and(|end| end == "safetensors");
+    for file in GOLDENS.files().filter(is_golden) {
+        let name = file.path().file_stem().map_or("", |name| name.to_str().unwrap_or(""));
+        match Golden::read(file.contents()) {
+            Ok(golden) if !options.networks().contains(&(golden.shape.cell, golden.shape.feedback)) => {}
+            golden => part.fixed(name, name, |_, trial| {
+                compare(network, golden.as_ref().map_err(Error::clone)?, trial)
+            }),
         }
     }
     part.report
@@ -42,51 +39,64 @@ pub fn check_goldens(network: &dyn Network<f64>, options: &Options) -> Report {
 fn compare(network: &dyn Network<f64>, golden: &Golden<'_>, trial: &mut Trial<'_>) -> Result<(), Error> {
     let params = golden.params("params")?;
     let sentences = golden.sentences()?;
-    let s = network.predict(&params, sentences[0].sentence())?;
-    near(trial, "s", &s.into_dyn(), &golden.tensor("s")?);
-    let (loss, grad) = gradient_of(network, &params, &sentences[..1])?;
-    let expected_loss = golden.tensor("loss")?;
-    near(trial, "loss", &ArrayD::from_elem(expected_loss.raw_dim(), loss), &expected_loss);
-    let expected = golden.params("grad")?;
-    for ((name, found), (_, expected)) in grad.tensors().into_iter().zip(expected.tensors()) {
-        near(trial, name, &found.to_owned(), &expected.to_owned());
-    }
+    let batch = sentences.batch();
+    let s = network.predict(&params, batch.sentence(0).words)?;
+    near(trial, "s", s.view().into_dyn(), &golden.tensor("s")?);
+    let (loss, grad) = gradient_of(network, &params, batch.slice(0..1))?;
+    near(trial, "loss", ArrayD::from_elem(vec![], loss).view(), &golden.tensor("loss")?);
+    let near_all = |trial: &mut Trial<'_>, found: &Params<f64>, group: &str| {
+        let expected = golden.params(group)?;
+        for ((name, found), (_, expected)) in found.tensors().zip(expected.tensors()) {
+            near(trial, name.as_str(), found, &expected.to_owned());
+        }
+        Ok::<_, Error>(())
+    };
+    near_all(trial, &grad, "grad")?;
 
-    let rate = golden.tensor("lr")?.sum();
+    let mut update = Update::sgd(golden.tensor("lr")?.sum());
     let mut learner = network.learner(params)?;
     let losses = golden.tensor("sgd.losses")?;
-    let mut found = Vec::with_capacity(losses.len());
-    for step in 0..losses.len() {
-        let sentence = &sentences[step % sentences.len()];
-        found.push(learner.step(std::slice::from_ref(sentence), rate)?);
+    let mut found = losses.clone();
+    for (step, loss) in found.iter_mut().enumerate() {
+        let i = step % batch.len();
+        *loss = learner.step(batch.slice(i..i + 1), &mut update)?;
     }
-    near(trial, "loss", &ArrayD::from_shape_fn(losses.raw_dim(), |i| found[i[0]]), &losses);
-    let expected = golden.params("sgd")?;
-    for ((name, found), (_, expected)) in learner.params().tensors().into_iter().zip(expected.tensors()) {
-        near(trial, name, &found.to_owned(), &expected.to_owned());
-    }
-    Ok(())
+    near(trial, "loss", found.view(), &losses);
+    near_all(trial, &learner.params(), "sgd")
 }
 
-fn near(trial: &mut Trial<'_>, tensor: &'static str, found: &ArrayD<f64>, expected: &ArrayD<f64>) {
+fn near(trial: &mut Trial<'_>, tensor: &'static str, found: ArrayViewD<'_, f64>, expected: &ArrayD<f64>) {
     let scale = expected.fold(0.0, |scale: f64, v| scale.max(v.abs()));
     let allowed = ArrayD::from_elem(expected.raw_dim(), AGREEMENT * scale);
-    trial.compare(Against::Golden, tensor, found.view(), expected.view(), allowed.view());
+    trial.compare(Against::Golden, tensor, found, expected.view(), allowed.view());
 }
 
 /// A file of tensors.
 struct Golden<'a> {
     tensors: SafeTensors<'a>,
-    feedback: Feedback,
+    shape: Shape,
 }
 
 impl<'a> Golden<'a> {
+    /// The metadata have the `cell` and the `feedback` (or the `network`) where it is not the tutorial's; the tensors
+    /// have the sizes.
     fn read(bytes: &'a [u8]) -> Result<Self, Error> {
         let no_file = |error| Error::shape("golden file", "the format of safetensors", error);
-        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(no_file)?;
-        let network = metadata.metadata().as_ref().and_then(|metadata| metadata.get("network"));
-        let feedback = network.map_or(Ok(Feedback::Hidden), |network| network.parse())?;
-        Ok(Golden { tensors: SafeTensors::deserialize(bytes).map_err(no_file)?, feedback })
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(no_file)?;
+        let metadata = |key| header.metadata().as_ref().and_then(|metadata| metadata.get(key));
+        let cell = metadata("cell").map_or(Ok(Cell::default()), |cell| cell.parse())?;
+        let feedback = metadata("feedback").or(metadata("network"));
+        let feedback = feedback.map_or(Ok(Feedback::Hidden), |feedback| feedback.parse())?;
+        let tensors = SafeTensors::deserialize(bytes).map_err(no_file)?;
+        let dims = |name: &str| {
+            let found = tensors.tensor(name).map_err(no_file)?.shape().to_vec();
+            <[usize; 2]>::try_from(found)
+                .map_err(|found| Error::shape(name, "a matrix", format!("{found:?}")))
+        };
+        let ([rows, embed], [input, _], [hidden, classes]) =
+            (dims("params.emb")?, dims("params.wx")?, dims("params.w")?);
+        let (vocab, window) = (rows.saturating_sub(1), input / embed.max(1));
+        Ok(Golden { tensors, shape: Shape { vocab, embed, window, hidden, classes, cell, feedback } })
     }
 
     fn bytes(&self, name: &str, dtype: Dtype) -> Result<(Vec<usize>, Vec<[u8; 8]>), Error> {
@@ -106,46 +116,35 @@ impl<'a> Golden<'a> {
             .map_err(|error| Error::shape(name, format!("entries for {shape:?}"), error))
     }
 
-    fn ids(&self, name: &str) -> Result<Vec<usize>, Error> {
+    fn ids(&self, name: &str) -> Result<Vec<u64>, Error> {
         let (_, entries) = self.bytes(name, Dtype::I64)?;
-        let id = |id: [u8; 8]| usize::try_from(i64::from_le_bytes(id));
-        let ids: Result<_, _> = entries.into_iter().map(id).collect();
-        ids.map_err(|error| Error::shape(name, "ids from 0", error))
+        Ok(entries.into_iter().map(u64::from_le_bytes).collect())
     }
 
     fn params(&self, group: &str) -> Result<Params<f64>, Error> {
-        let tensor = |name: &str| self.tensor(&format!("{group}.{name}"));
-        let matrix = |name: &str| {
-            let tensor = tensor(name)?;
-            let found = format!("{:?}", tensor.shape());
-            tensor.into_dimensionality::<Ix2>().map_err(|_| Error::shape(name, "a matrix", found))
-        };
-        let vector = |name: &str| {
-            let tensor = tensor(name)?;
-            let found = format!("{:?}", tensor.shape());
-            tensor.into_dimensionality::<Ix1>().map_err(|_| Error::shape(name, "a vector", found))
-        };
-        Ok(Params {
-            emb: matrix("emb")?,
-            wx: matrix("wx")?,
-            wh: matrix("wh")?,
-            w: matrix("w")?,
-            bh: vector("bh")?,
-            b: vector("b")?,
-            h0: vector("h0")?,
-            feedback: self.feedback,
-        })
+        let mut params = Params::zeros(self.shape)?;
+        for (name, mut tensor) in params.tensors_mut() {
+            let name = format!("{group}.{name}");
+            let values = self.tensor(&name)?;
+            if values.shape() != tensor.shape() {
+                let (expected, found) = (format!("{:?}", tensor.shape()), format!("{:?}", values.shape()));
+                return Err(Error::shape(name, expected, found));
+            }
+            tensor.assign(&values);
+        }
+        Ok(params)
     }
 
-    fn sentences(&self) -> Result<Vec<Labelled>, Error> {
-        let (words, labels) = (self.ids("words")?, self.ids("labels")?);
-        let mut start = 0;
-        let sentence = |length: usize| {
-            let range = start..start + length;
+    fn sentences(&self) -> Result<Sentences, Error> {
+        let ids = |name| Ok::<_, Error>(self.ids(name)?.into_iter().map(|id| id as u32).collect::<Vec<_>>());
+        let (words, labels) = (ids("words")?, ids("labels")?);
+        let (mut sentences, mut start) = (Sentences::new(), 0);
+        for length in self.ids("lengths")? {
+            let range = start..start + length as usize;
             start = range.end;
-            let of = |ids: &[usize]| ids.get(range.clone()).unwrap_or_default().to_vec();
-            Labelled::new(Sentence::new(of(&words))?, of(&labels))
-        };
-        self.ids("lengths")?.into_iter().map(sentence).collect()
+            let of = |ids: &'_ [u32]| ids.get(range.clone()).unwrap_or_default().to_vec();
+            sentences.push(&of(&words), &of(&labels))?;
+        }
+        Ok(sentences)
     }
 }

@@ -1,77 +1,108 @@
-use elman::ndarray::{ArrayView1, arr1};
-use elman::{Error, Labelled, Network, Sentence, Shape};
-use elman_reference::Reference;
+//! Labels and scores.
 
-use super::{TUTORIAL, both};
+use elman::ndarray::{ArrayView1, Axis};
+use elman::{Error, Float, Name, Network, Params, Sentences, Shape};
+
+use super::{LITTLE, TUTORIAL, both, labels_of};
 use crate::runner::{Part, Trial};
 use crate::strategies::{Fill, Problem, Sizes};
-use crate::tolerance::{self, Unit};
-use crate::{Number, Options, Report};
+use crate::tolerance::Judged;
+use crate::{Options, Report, tolerance};
 
 /// Labels: the most probable one for each word, of equally probable ones the first.
 ///
-/// A label is accepted if no other is more probable by more than what rounding may do to both, in the `f64`
-/// reference. Ties are made exact by `w = 0`, so that the scores are the entries of `b`. Many sentences at
-/// once get the labels they get one at a time, whatever was in the vector is replaced, and a refused
-/// sentence leaves it alone.
-pub fn check_tagger<T: Number>(network: &dyn Network<T>, options: &Options) -> Report {
+/// A label is accepted if no other is more probable by more than rounding may do to both, in the `f64`
+/// reference. Ties are made exact by `w = 0`, so that the scores are the entries of `b`; so are scores of 10^30. The
+/// labels are those of the tagger's own scores. Many sentences at once get the labels they get one at a time, a fork
+/// gives the same labels, and a refused batch leaves its places alone.
+pub fn check_tagger<T: Float>(network: &dyn Network<T>, options: &Options) -> Report {
     let mut part = Part::new::<T>("tagger", network.name(), options);
-    for classes in [1, 2, 3, 15, 16, 17, 33, 65, 127] {
-        for feedback in options.feedbacks().take(1) {
-            let shape = Shape { vocab: 4, embed: 3, window: 3, hidden: 17, classes, feedback };
+    if let Some((cell, feedback)) = options.networks().first() {
+        for classes in [1, 2, 3, 15, 16, 17, 33, 65, 127, 256] {
+            let shape = Shape { vocab: 4, hidden: 17, classes, cell: *cell, feedback: *feedback, ..LITTLE };
             part.fixed(&format!("ties-{classes}"), shape, |shape, trial| ties(network, *shape, trial));
         }
     }
-    part.tutorial("tutorial", TUTORIAL, (&[15, 1, 30], 7), |problem, trial| labels(network, problem, trial));
-    part.random(options.cases, part.problems(Sizes::Full), |problem, trial| labels(network, problem, trial));
+    let seventy: Vec<usize> = (0..70).map(|i| 1 + i % 7).collect();
+    for (id, shape, lengths) in
+        [("seventy", LITTLE, &seventy[..]), ("long", LITTLE, &[257]), ("tutorial", TUTORIAL, &[9, 1])]
+    {
+        part.tutorial(id, shape, (lengths, 7), |problem, trial| labels(network, problem, trial));
+    }
+    part.problems(Sizes::Full, |problem, trial| labels(network, problem, trial));
     part.report
 }
 
-fn labels<T: Number>(
+fn labels<T: Float>(network: &dyn Network<T>, problem: &Problem, trial: &mut Trial<'_>) -> Result<(), Error> {
+    let (params, exact) = both::<T>(problem)?;
+    let batch = problem.batch.batch();
+    let mut tagger = network.tagger(&params)?;
+    let mut one_at_a_time = Vec::new();
+    for (i, sentence) in batch.iter().enumerate() {
+        let mut found = vec![u32::MAX; sentence.words.len()];
+        tagger.label(sentence.words, &mut found)?;
+        let s = tagger.scores(sentence.words)?;
+        for (t, (s, label)) in s.rows().into_iter().zip(&found).enumerate() {
+            let s = s.mapv(|v| v.to_f64());
+            let sum = s.sum();
+            trial.require((sum - 1.0).abs() <= 4.0 * T::EPSILON * (s.len() as f64), || {
+                format!("the scores of word {t} have the sum {sum}, expected 1")
+            });
+            let best = best(s.view());
+            trial.require(*label as usize == best, || {
+                format!("word {t} has the label {label}, and {best} has the best of the tagger's own scores")
+            });
+        }
+        if i < 6 {
+            let judged = tolerance::predict::<T>(&exact, sentence.words)?;
+            trial.judge("s", s, &judged);
+            for (t, label) in found.iter().enumerate() {
+                trial.require(may_be_best(&judged, t, *label as usize), || {
+                    let s = judged.expected.row(t);
+                    format!("word {t} has the label {label}, expected {}", best(s))
+                });
+            }
+        }
+        one_at_a_time.extend(found);
+    }
+    let mut fork = tagger.fork();
+    for (what, tagger) in [("label_all", &mut tagger), ("label_all of a fork", &mut fork)] {
+        let found = labels_of(tagger.as_mut(), batch)?;
+        trial.require(found == one_at_a_time, || format!("{what} gives other labels than label"));
+    }
+    trial.require(labels_of(tagger.as_mut(), batch.slice(0..0)).is_ok(), || {
+        "no sentences were refused".to_string()
+    });
+    refusals(network, problem, trial)?;
+    drop(tagger);
+    let found = labels_of(fork.as_mut(), batch)?;
+    trial.require(found == one_at_a_time, || "a fork gives other labels without its origin".to_string());
+    Ok(())
+}
+
+fn refusals<T: Float>(
     network: &dyn Network<T>,
     problem: &Problem,
     trial: &mut Trial<'_>,
 ) -> Result<(), Error> {
-    let (params, exact) = both::<T>(problem)?;
-    let reference: &dyn Network<f64> = &Reference::new();
-    let mut tagger = network.tagger(&params)?;
-    let sentences: Vec<Sentence> = problem.batch.iter().map(Labelled::sentence).cloned().collect();
-    let mut one_at_a_time = Vec::new();
-    let mut found = vec![usize::MAX; 3];
-    for sentence in &sentences {
-        tagger.label(sentence, &mut found)?;
-        one_at_a_time.push(found.clone());
-        let s = reference.predict(&exact, sentence)?;
-        let allowed = tolerance::predict(Unit::of::<T>(), &exact, sentence)?;
-        trial.require(found.len() == sentence.words().len(), || {
-            format!("{} labels for {} words", found.len(), sentence.words().len())
-        });
-        for (t, ((s, allowed), label)) in s.rows().into_iter().zip(allowed.rows()).zip(&found).enumerate() {
-            trial.require(may_be_best(s, allowed, *label), || {
-                let best = best(s);
-                format!(
-                    "word {t} has the label {label} of probability {:?}, expected {best} of probability {}",
-                    s.get(*label),
-                    s[best]
-                )
-            });
-        }
+    let mut tagger = network.tagger(&problem.params()?)?;
+    let padding = problem.shape.padding();
+    let mut refused = problem.batch.clone();
+    refused.push(&[0, padding], &[0, 0])?;
+    let words = refused.batch().words().len();
+    let mut kept = vec![7; words];
+    trial.refused("the padding as a word", tagger.label(&[0, padding], &mut [0; 2]));
+    trial.refused("the padding as a word, among others,", tagger.label_all(refused.batch(), &mut kept));
+    trial.refused("scores of the padding", tagger.scores(&[padding]));
+    trial.refused("scores of no word", tagger.scores(&[]));
+    trial.refused("labels of no word", tagger.label(&[], &mut []));
+    for places in [words - 3, words - 1] {
+        let result = tagger.label_all(problem.batch.batch(), &mut vec![7; places]);
+        trial.refused(&format!("{places} places for {} words", words - 2), result);
     }
-    trial.require(tagger.label_all(&sentences)? == one_at_a_time, || {
-        "label_all gives other labels than label".to_string()
+    trial.require(kept.iter().all(|label| *label == 7), || {
+        format!("a refused sentence left the labels {kept:?}")
     });
-    trial.require(tagger.label_all(&[])?.is_empty(), || "label_all of nothing gives labels".to_string());
-
-    let refused = Sentence::new(vec![0, problem.shape.vocab])?;
-    let mut kept = vec![7, 7, 7];
-    trial.refused("the padding as a word", tagger.label(&refused, &mut kept));
-    trial.require(kept == [7, 7, 7], || format!("a refused sentence left the labels {kept:?}"));
-    let with_refused: Vec<Sentence> = sentences.iter().cloned().chain([refused]).collect();
-    trial.refused("the padding as a word, among others,", tagger.label_all(&with_refused));
-    if let (Some(sentence), Some(expected)) = (sentences.first(), one_at_a_time.first()) {
-        tagger.label(sentence, &mut found)?;
-        trial.require(found == *expected, || "the labels changed after a refusal".to_string());
-    }
     Ok(())
 }
 
@@ -80,40 +111,39 @@ fn best(s: ArrayView1<'_, f64>) -> usize {
     (1..s.len()).fold(0, |best, label| if s[label] > s[best] { label } else { best })
 }
 
-/// Whether no label is more probable by more than what both probabilities may be off by.
-fn may_be_best(s: ArrayView1<'_, f64>, allowed: ArrayView1<'_, f64>, label: usize) -> bool {
+/// Whether no label of word t is more probable by more than both probabilities may be off by.
+fn may_be_best(judged: &Judged<elman::ndarray::Array2<f64>>, t: usize, label: usize) -> bool {
+    let (s, allowed) = (judged.expected.index_axis(Axis(0), t), judged.allowed.index_axis(Axis(0), t));
     let best = best(s);
-    s.get(label).is_some_and(|p| p + allowed[label] >= s[best] - allowed[best])
+    s.get(label).is_some_and(|p| p + allowed[label] >= s[best] - allowed[best] || allowed[label].is_nan())
 }
 
-fn ties<T: Number>(network: &dyn Network<T>, shape: Shape, trial: &mut Trial<'_>) -> Result<(), Error> {
-    let problem = Problem::tutorial(shape, &[2], 8)?;
-    let [emb, wx, wh, _, bh, b, h0] = problem.fills;
-    let mut params = Problem { fills: [emb, wx, wh, Fill::Zero, bh, b, h0], ..problem }.params::<T>()?;
-    let sentence = Sentence::new(vec![1, 3, 0])?;
-    // Every pair of labels in turn, with all the others below them; and all labels alike.
-    let pairs = (0..shape.classes).flat_map(|i| [1, 7, 16].map(|gap| (i, (i + gap).min(shape.classes - 1))));
-    for (first, second) in pairs {
-        let mut b = arr1(&vec![T::from_f64(-0.25); shape.classes]);
-        b[first] = T::from_f64(0.5);
-        b[second] = T::from_f64(0.5);
-        params.b = b;
-        expect(network, &params, &sentence, first, trial)?;
+fn ties<T: Float>(network: &dyn Network<T>, shape: Shape, trial: &mut Trial<'_>) -> Result<(), Error> {
+    let mut params = Problem::tutorial(shape, &[2], 8)?.fill(Name::W, Fill::Zero).params::<T>()?;
+    let last = shape.classes - 1;
+    // Every pair of labels in turn, with all the others below them; scores without a limit; and all labels alike.
+    for first in 0..shape.classes {
+        for (gap, large, small) in [(1, 0.5, -0.25), (7, 1e30, -1e30), (16, 0.5, -1e3)] {
+            params.b_mut().fill(T::from_f64(small));
+            for label in [first, (first + gap).min(last)] {
+                params.b_mut()[label] = T::from_f64(large);
+            }
+            expect(network, &params, first as u32, trial)?;
+        }
     }
-    params.b.fill(T::from_f64(-1.0));
-    expect(network, &params, &sentence, 0, trial)
+    params.b_mut().fill(T::from_f64(-1.0));
+    expect(network, &params, 0, trial)
 }
 
-fn expect<T: Number>(
+fn expect<T: Float>(
     network: &dyn Network<T>,
-    params: &elman::Params<T>,
-    sentence: &Sentence,
-    label: usize,
+    params: &Params<T>,
+    label: u32,
     trial: &mut Trial<'_>,
 ) -> Result<(), Error> {
-    let mut found = Vec::new();
-    network.tagger(params)?.label(sentence, &mut found)?;
-    trial.require(found == vec![label; sentence.words().len()], || {
+    let sentences = Sentences::one(&[1, 3, 0], &[])?;
+    let found = labels_of(network.tagger(params)?.as_mut(), sentences.batch())?;
+    trial.require(found == [label; 3], || {
         format!("labels {found:?}, expected {label}, the first of the equally probable ones")
     });
     Ok(())
@@ -121,7 +151,7 @@ fn expect<T: Number>(
 
 #[cfg(test)]
 mod tests {
-    use elman::ndarray::aview1;
+    use elman::ndarray::{arr2, aview1};
 
     use super::*;
 
@@ -130,7 +160,8 @@ mod tests {
         assert_eq!(best(aview1(&[0.1, 0.4, 0.4, 0.1])), 1);
         assert_eq!(best(aview1(&[0.5, 0.2, 0.3])), 0);
         let labels = |s: [f64; 4], allowed: [f64; 4]| {
-            (0..5).filter(|label| may_be_best(aview1(&s), aview1(&allowed), *label)).collect::<Vec<_>>()
+            let judged = Judged { expected: arr2(&[s]), allowed: arr2(&[allowed]) };
+            (0..5).filter(|label| may_be_best(&judged, 0, *label)).collect::<Vec<_>>()
         };
         let s = [0.2, 0.375, 0.25, 0.175];
         assert_eq!(labels(s, [0.0; 4]), [1]);
