@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use elman::Error;
+use elman_tagger::Error;
 use elman_tagger::{CorpusCheck, Labels, Model, Normalization, Vocabulary, check_corpus, read_conll};
 use serde_json::json;
 

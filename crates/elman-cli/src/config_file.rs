@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use clap::{ArgAction, Command};
-use elman::Error;
+use elman_tagger::Error;
 use toml::{Table, Value};
 
 use crate::input::nearest;

@@ -2,7 +2,7 @@ use std::io::Write;
 use std::time::Instant;
 
 use anstyle::{AnsiColor, Style};
-use elman::Error;
+use elman_tagger::Error;
 use elman_tagger::{Pipeline, TrainConfig, Trainer, travel};
 
 use crate::kernels::KernelArgs;

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use elman::Error;
+use elman_tagger::Error;
 use elman_tagger::{
     ConllReader, ConllevalReader, Evaluation, Model, Pipeline, RawTags, ReportForm, TaggedSentence,
 };

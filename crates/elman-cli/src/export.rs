@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
-use elman::{Error, Params};
+use elman::Params;
+use elman_tagger::Error;
 use elman_formats::tagger::Names;
 use elman_formats::{Nonlinearity, Number, npy, onnx, torch};
 use elman_tagger::Model;
@@ -27,7 +28,7 @@ pub(crate) struct Args {
     /// What the file's recurrence computes; the probabilities are the same [default: tanh for torch, which nn.RNN
     /// does; sigmoid for onnx; tract wants tanh] [of torch and onnx]
     #[arg(long, value_enum)]
-    nonlinearity: Option<Cell>,
+    nonlinearity: Option<NonlinearityName>,
     #[command(flatten)]
     naming: NamingArgs,
 }
@@ -65,7 +66,7 @@ fn renaming(text: &str) -> Result<(String, String), String> {
 enum Format {
     /// The Theano tutorial's folder of seven .npy files, and vocab.txt and labels.txt beside them
     Npy,
-    /// A safetensors file of PyTorch's nn.Embedding, nn.RNN and nn.Linear
+    /// A safetensors file of PyTorch's nn.Embedding, nn.RNN or nn.GRU, and nn.Linear
     Torch,
     /// An ONNX file, with labels and vocabulary in its metadata
     Onnx,
@@ -90,16 +91,16 @@ enum Order {
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
-pub(crate) enum Cell {
+pub(crate) enum NonlinearityName {
     Tanh,
     Sigmoid,
 }
 
-impl From<Cell> for Nonlinearity {
-    fn from(cell: Cell) -> Self {
-        match cell {
-            Cell::Tanh => Nonlinearity::Tanh,
-            Cell::Sigmoid => Nonlinearity::Sigmoid,
+impl From<NonlinearityName> for Nonlinearity {
+    fn from(name: NonlinearityName) -> Self {
+        match name {
+            NonlinearityName::Tanh => Nonlinearity::Tanh,
+            NonlinearityName::Sigmoid => Nonlinearity::Sigmoid,
         }
     }
 }
@@ -107,11 +108,9 @@ impl From<Cell> for Nonlinearity {
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let refuse = |option: &str, given: bool, formats: &[Format]| {
         if given && !formats.contains(&args.to) {
-            return Err(Error::Unsupported {
-                what: format!("option {option}"),
-                expected: format!("--to {}", format!("{formats:?}").to_lowercase()),
-                found: format!("--to {}", format!("{:?}", args.to).to_lowercase()),
-            });
+            let to = |formats: String| format!("--to {}", formats.to_lowercase());
+            let (expected, found) = (to(format!("{formats:?}")), to(format!("{:?}", args.to)));
+            return Err(Error::unsupported(format!("option {option}"), expected, found));
         }
         Ok(())
     };
@@ -146,11 +145,11 @@ fn write<T: Number>(args: &Args, model: &Model, params: &Params<T>) -> Result<()
             npy::write(&args.out, params, &names.to_files(), options)
         }
         Format::Torch => {
-            let nonlinearity = args.nonlinearity.unwrap_or(Cell::Tanh).into();
+            let nonlinearity = args.nonlinearity.unwrap_or(NonlinearityName::Tanh).into();
             torch::write_named(&args.out, params, nonlinearity, names.to_metadata()?, &args.naming.naming())
         }
         Format::Onnx => {
-            let nonlinearity = args.nonlinearity.unwrap_or(Cell::Sigmoid).into();
+            let nonlinearity = args.nonlinearity.unwrap_or(NonlinearityName::Sigmoid).into();
             onnx::write(&args.out, model.params(), nonlinearity, names.to_metadata()?)
         }
     }

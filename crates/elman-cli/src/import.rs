@@ -1,10 +1,10 @@
 use std::path::PathBuf;
 
-use elman::Error;
+use elman::Cell;
 use elman_formats::tagger::Import;
-use elman_tagger::{Model, Normalization, UNKNOWN};
+use elman_tagger::{Error, Model, Normalization, UNKNOWN};
 
-use crate::export::{Cell, NamingArgs};
+use crate::export::{NamingArgs, NonlinearityName};
 use crate::train::NetworkName;
 
 #[derive(clap::Args)]
@@ -38,7 +38,11 @@ pub(crate) struct Args {
     network: Option<NetworkName>,
     /// What the file's recurrence computes [default: what its metadata says, or tanh] [of torch]
     #[arg(long, value_enum)]
-    nonlinearity: Option<Cell>,
+    nonlinearity: Option<NonlinearityName>,
+    /// The cell that the network becomes: elman, elman-tanh, elman-relu or gru; by default that of the file's metadata,
+    /// and without one an nn.RNN with tanh becomes the network of a sigmoid that gives the same probabilities
+    #[arg(long, value_name = "NAME", value_parser = cell)]
+    cell: Option<Cell>,
     #[command(flatten)]
     naming: NamingArgs,
 }
@@ -47,24 +51,25 @@ pub(crate) struct Args {
 enum Format {
     /// The Theano tutorial's folder of seven .npy files
     Npy,
-    /// A safetensors file of PyTorch's nn.Embedding, nn.RNN and nn.Linear
+    /// A safetensors file of PyTorch's nn.Embedding, nn.RNN or nn.GRU, and nn.Linear
     Torch,
+}
+
+fn cell(name: &str) -> Result<Cell, String> {
+    name.parse().map_err(|_| format!("expected {}", Cell::ALL.map(|cell| cell.to_string()).join(", ")))
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let refuse = |option: &str, given: bool, of: Format| {
         if given && args.from != of {
             let name = |format: Format| format!("--from {}", format!("{format:?}").to_lowercase());
-            return Err(Error::Unsupported {
-                what: format!("option {option}"),
-                expected: name(of),
-                found: name(args.from),
-            });
+            return Err(Error::unsupported(format!("option {option}"), name(of), name(args.from)));
         }
         Ok(())
     };
     refuse("--network", args.network.is_some(), Format::Npy)?;
     refuse("--nonlinearity", args.nonlinearity.is_some(), Format::Torch)?;
+    refuse("--cell", args.cell.is_some(), Format::Torch)?;
     refuse("--prefix", !args.naming.prefix.is_empty(), Format::Torch)?;
     refuse("--rename", !args.naming.rename.is_empty(), Format::Torch)?;
     Model::check_target(&args.model)?;
@@ -78,7 +83,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let model = match args.from {
         Format::Npy => import.npy(&args.source, args.network.map(Into::into))?,
         Format::Torch => {
-            import.torch(&args.source, args.nonlinearity.map(Into::into), &args.naming.naming())?
+            let (cell, nonlinearity) = (args.cell, args.nonlinearity.map(Into::into));
+            import.torch(&args.source, cell, nonlinearity, &args.naming.naming())?
         }
     };
     model.save(&args.model, &[])

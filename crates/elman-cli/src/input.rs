@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
-use elman::Error;
+use elman_tagger::Error;
 
 /// What stands for the standard input.
 const STANDARD_INPUT: &str = "-";
@@ -32,7 +32,7 @@ pub(crate) fn no_sentence(path: &Path) -> Error {
 /// The message of a check that knows of no file, with the file.
 pub(crate) fn in_file(path: &Path, error: Error) -> Error {
     match error {
-        Error::Shape { what, expected, found } => Error::Input {
+        Error::Network(elman::Error::Shape { what, expected, found }) => Error::Input {
             path: path.to_owned(),
             line: None,
             problem: format!("{what} is {found}"),

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
-use elman::{Error, Feedback};
+use elman::{Cell, Feedback};
+use elman_tagger::Error;
 use elman_tagger::Model;
 use serde_json::{Value, json};
 
@@ -80,6 +81,9 @@ fn to_text(model: &Model) -> String {
         Feedback::Hidden => String::new(),
         Feedback::Output => "a Jordan network: the output is fed back\n".to_owned(),
     };
+    if shape.cell != Cell::default() {
+        text += &format!("cell {}\n", shape.cell);
+    }
     text += &format!(
         "hidden {}, embed {}, window {}, {} labels, {} words: {} parameters\n\
          trained for {} epochs by {}; best epoch {}, dev F1 {:.2}\n\
@@ -131,6 +135,7 @@ fn to_json(model: &Model) -> Value {
             "hidden": shape.hidden,
             "classes": shape.classes,
             "network": shape.feedback.name(),
+            "cell": shape.cell.to_string(),
             "parameters": shape.parameters(),
         },
         "training": model.config(),

@@ -1,9 +1,9 @@
 //! The one place where an implementation of the network is chosen.
 
-use elman::{Error, Network, Recurrence};
+use elman::{Network, Recurrence};
+use elman_tagger::Error;
 use elman_fast::{Fast, Isa};
 use elman_reference::Reference;
-use elman_tagger::TrainConfig;
 
 /// The implementations by name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -16,10 +16,7 @@ pub(crate) enum Kernel {
 }
 
 /// What every implementation can do, in both number types.
-pub(crate) trait Implementation:
-    Network<f32> + Network<f64> + Recurrence<f32> + Recurrence<f64>
-{
-}
+pub(crate) trait Implementation: elman_tagger::Implementation + Network<f64> + Recurrence<f64> {}
 
 impl<I: Network<f32> + Network<f64> + Recurrence<f32> + Recurrence<f64>> Implementation for I {}
 
@@ -44,25 +41,14 @@ impl KernelArgs {
     ///
     /// # Errors
     /// As [`KernelArgs::implementation`].
-    pub(crate) fn network(&self) -> Result<Box<dyn Network<f32>>, Error> {
+    pub(crate) fn network(&self) -> Result<Box<dyn elman_tagger::Implementation>, Error> {
         Ok(self.implementation()?)
-    }
-
-    /// The network that was asked for, to train with.
-    ///
-    /// # Errors
-    /// As [`KernelArgs::implementation`].
-    pub(crate) fn training(&self, config: &TrainConfig) -> Result<Box<dyn Network<f32>>, Error> {
-        match self.kernel {
-            Kernel::Fast => config.network(self.fast()?),
-            Kernel::Reference => config.network(self.reference()?),
-        }
     }
 
     /// The implementation that was asked for.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] if it does not have what else was asked for.
+    /// [`elman::Error::Unsupported`] if it does not have what else was asked for.
     pub(crate) fn implementation(&self) -> Result<Box<dyn Implementation>, Error> {
         match self.kernel {
             Kernel::Fast => Ok(Box::new(self.fast()?)),
@@ -102,16 +88,12 @@ impl KernelArgs {
             Some(name) => Fast::with(name.parse::<Isa>()?)?,
             None => Fast::new(),
         };
-        fast.threads(self.threads.unwrap_or(1))
+        Ok(fast.threads(self.threads.unwrap_or(1))?)
     }
 }
 
 fn refuse(what: &str, expected: &str, found: Option<impl ToString>) -> Result<(), Error> {
     found.map_or(Ok(()), |found| {
-        Err(Error::Unsupported {
-            what: what.to_string(),
-            expected: expected.to_string(),
-            found: found.to_string(),
-        })
+        Err(Error::unsupported(what, expected, found.to_string()))
     })
 }

@@ -24,7 +24,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use elman::Error;
+use elman_tagger::Error;
 use elman_tagger::TrainConfig;
 
 const EXIT_CODES: &str = "\
@@ -137,14 +137,14 @@ fn run(command: Command) -> Result<ExitCode, Error> {
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<TrainConfig>, clap::Error> {
     let program = std::iter::once(OsString::from("elman"));
     match Cli::try_parse_from(program.chain(arguments))?.command {
-        Command::Train(args) => Ok(Some(args.config())),
+        Command::Train(args) => args.config().map(Some),
         _ => Ok(None),
     }
 }
 
 fn exit_code(error: &Error) -> u8 {
     match error {
-        Error::Unsupported { .. } => 2,
+        Error::Network(elman::Error::Unsupported { .. }) => 2,
         Error::Input { .. } => 65,
         Error::Io { .. } => 74,
         Error::Interrupted { .. } => 130,

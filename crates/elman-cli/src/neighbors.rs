@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use elman::Error;
+use elman_tagger::Error;
 use elman_tagger::{Metric, Model, Neighbor, neighbors};
 use serde_json::json;
 
@@ -45,10 +45,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
 /// The error, with the most similar word that the model knows.
 fn known_nearest(model: &Model, word: &str, error: Error) -> Error {
     match error {
-        Error::Unsupported { what, expected, found } => {
+        Error::Network(elman::Error::Unsupported { what, expected, found }) => {
             let near = nearest(word, model.vocabulary().words());
             let expected = near.map_or(expected.clone(), |near| format!("{expected}, for example {near:?}"));
-            Error::Unsupported { what, expected, found }
+            Error::unsupported(what, expected, found)
         }
         error => error,
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use elman::Error;
+use elman_tagger::Error;
 use elman_tagger::Evaluation;
 use serde_json::{Map, Value, json};
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use elman::Error;
+use elman_tagger::Error;
 use elman_tagger::{EpochRecord, Evaluation, Model, Pipeline, TaggedSentence};
 use plotters::prelude::*;
 
@@ -26,7 +26,7 @@ impl Page<'_> {
     /// The page as text.
     ///
     /// # Errors
-    /// The network's errors; [`Error::Unsupported`] if a figure cannot be drawn.
+    /// The network's errors; [`elman::Error::Unsupported`] if a figure cannot be drawn.
     pub(crate) fn html(&self, pipeline: &mut Pipeline) -> Result<String, Error> {
         let words: Vec<&[String]> = self.sentences.iter().map(TaggedSentence::words).collect();
         let predicted = pipeline.tag_all(&words)?;
@@ -40,11 +40,7 @@ impl Page<'_> {
         let _ = self.summary(&mut page, &evaluation);
         if !self.history.is_empty() {
             page += "<h2>Epochs</h2>\n<div class=\"figures\">\n";
-            page += &curves(self.history).map_err(|found| Error::Unsupported {
-                what: "figure".to_string(),
-                expected: "one that can be drawn".to_string(),
-                found,
-            })?;
+            page += &curves(self.history).map_err(|found| Error::unsupported("figure", "one that can be drawn", found))?;
             page += "</div>\n";
             let _ = epochs(&mut page, self.history);
         }

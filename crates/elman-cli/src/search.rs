@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Instant;
 
-use elman::Error;
+use elman_tagger::Error;
 use elman_tagger::{
     EpochRecord, Evaluation, Lines, Model, Pipeline, TaggedSentence, TrainConfig, Trainer, limits, read_conll,
 };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::Man;
-use elman::Error;
+use elman_tagger::Error;
 
 use crate::output::print;
 

@@ -1,8 +1,8 @@
 use std::io::{self, BufWriter, Read, StdoutLock, Write};
 use std::path::PathBuf;
 
-use elman::{Error, Network};
-use elman_tagger::{ConllWriter, Lines, Model, Pipeline, Scored, SentenceReader, best_tags};
+use elman_tagger::Error;
+use elman_tagger::{ConllWriter, Lines, Model, Pipeline, Scored, SentenceReader};
 use serde_json::{Map, Value, json};
 
 use crate::input;
@@ -146,11 +146,19 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         };
         // What came before an error is still answered.
         let words: Vec<&[String]> = requests.iter().map(|request| request.words.as_slice()).collect();
-        let tags = pipeline.tag_all(&words)?;
-        for (request, tags) in requests.iter().zip(tags) {
-            let words = &request.words;
-            let best = args.best_of(&model, network.as_ref(), words)?;
-            writer.write(Answer { words, tags, best }, &request.object)?;
+        if let Some(count) = args.best() {
+            // The most probable tag is the tag: one pass gives both.
+            for request in &requests {
+                let words = &request.words;
+                let best = pipeline.best_tags(words, count)?;
+                let tags = best.iter().map(|best| best[0].tag).collect();
+                writer.write(Answer { words, tags, best: Some(best) }, &request.object)?;
+            }
+        } else {
+            for (request, tags) in requests.iter().zip(pipeline.tag_all(&words)?) {
+                let words = &request.words;
+                writer.write(Answer { words, tags, best: None }, &request.object)?;
+            }
         }
         // Whoever waits for an answer before going on gets it; a file is read and written in large pieces.
         if end.is_some() || !source.is_ready() {
@@ -163,16 +171,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
 }
 
 impl Args {
-    fn best_of<'a>(
-        &self,
-        model: &'a Model,
-        network: &dyn Network<f32>,
-        words: &[String],
-    ) -> Result<Option<Vec<Vec<Scored<'a>>>>, Error> {
-        match (self.nbest, self.scores) {
-            (None, false) => Ok(None),
-            (count, _) => best_tags(model, network, words, count.unwrap_or(1)).map(Some),
-        }
+    /// How many tags of each word are asked for with their probabilities.
+    fn best(&self) -> Option<usize> {
+        self.nbest.or(self.scores.then_some(1))
     }
 }
 

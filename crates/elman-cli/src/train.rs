@@ -5,9 +5,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use clap::builder::RangedU64ValueParser;
-use elman::{Error, Feedback};
+use elman::{Activation, Cell, Feedback};
 use elman_tagger::{
-    Checkpoint, EpochRecord, Model, Normalization, Pipeline, Progress, Recipe, TrainConfig, Trainer, limits,
+    Checkpoint, EpochRecord, Error, Model, Normalization, Pipeline, Progress, Recipe, TrainConfig, Trainer, limits,
     read_conll,
 };
 use indicatif::{HumanDuration, ProgressBar, ProgressFinish, ProgressStyle};
@@ -59,6 +59,12 @@ struct RecipeArgs {
     /// What the next word sees of a word: the hidden state (Elman) or the probabilities of its labels (Jordan)
     #[arg(long, value_enum, default_value_t)]
     network: NetworkName,
+    /// The arithmetic of a hidden unit
+    #[arg(long, value_enum, default_value_t)]
+    cell: CellName,
+    /// The nonlinearity of the cell elman
+    #[arg(long, value_enum, default_value_t)]
+    activation: ActivationName,
     /// How the learning rate falls
     #[arg(long, value_enum, default_value_t)]
     recipe: RecipeName,
@@ -114,6 +120,43 @@ impl From<NetworkName> for Feedback {
     }
 }
 
+/// The cells by name.
+#[derive(Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+enum CellName {
+    /// One gate: h[t] = f(x[t]·wx + h[t-1]·wh + bh)
+    #[default]
+    Elman,
+    /// The gated recurrent unit, as PyTorch's nn.GRU
+    Gru,
+}
+
+/// The activations by name.
+#[derive(Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+enum ActivationName {
+    /// 1 / (1 + e^-a), the tutorial's
+    #[default]
+    Sigmoid,
+    /// The hyperbolic tangent
+    Tanh,
+    /// max(a, 0)
+    Relu,
+}
+
+impl RecipeArgs {
+    fn cell(&self) -> Result<Cell, Error> {
+        let activation = match self.activation {
+            ActivationName::Sigmoid => Activation::Sigmoid,
+            ActivationName::Tanh => Activation::Tanh,
+            ActivationName::Relu => Activation::Relu,
+        };
+        match self.cell {
+            CellName::Elman => Ok(Cell::Elman(activation)),
+            CellName::Gru if activation == Activation::Sigmoid => Ok(Cell::Gru),
+            CellName::Gru => Err(Error::unsupported("option --activation with --cell gru", "none", activation)),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Default, clap::ValueEnum)]
 enum RecipeName {
     /// As the tutorial's code: halved after EVERY epoch from the tenth without a better F1 on
@@ -143,15 +186,19 @@ fn positive(text: &str) -> Result<f64, String> {
 
 impl Args {
     /// How to train.
-    pub(crate) fn config(&self) -> TrainConfig {
+    ///
+    /// # Errors
+    /// A combination of options that does not exist.
+    pub(crate) fn config(&self) -> Result<TrainConfig, Error> {
         self.recipe.config()
     }
 }
 
 impl RecipeArgs {
-    fn config(&self) -> TrainConfig {
-        TrainConfig {
+    fn config(&self) -> Result<TrainConfig, Error> {
+        let config = TrainConfig {
             feedback: self.network.into(),
+            cell: self.cell()?,
             recipe: match self.recipe {
                 RecipeName::Tutorial => Recipe::Tutorial,
                 RecipeName::Standard => Recipe::Standard,
@@ -165,16 +212,16 @@ impl RecipeArgs {
             by_word: self.by_word,
             seed: self.seed,
             normalization: Normalization { lowercase: self.lowercase, digits: self.digits },
-        }
+        };
+        config.check()?;
+        Ok(config)
     }
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
     // Everything that can be refused is refused before the first epoch.
-    if args.recipe.by_word.is_some() {
-        Feedback::from(args.recipe.network).only_elman("option --by-word")?;
-    }
-    let network = args.kernel.training(&args.recipe.config())?;
+    let config = args.config()?;
+    let network = args.kernel.network()?;
     let train = read_conll(&args.train)?;
     let dev = read_conll(&args.dev)?;
     let test = args.test.as_ref().map(read_conll).transpose()?;
@@ -188,8 +235,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         note(&format!("{}: no checkpoint yet; training starts from the beginning", checkpoint.display()));
     }
     let mut trainer = match found {
-        Some(found) => Trainer::resume(network.as_ref(), args.config(), &train, &dev, found),
-        None => Trainer::new(network.as_ref(), args.config(), &train, &dev),
+        Some(found) => Trainer::resume(&*network, config, &train, &dev, found),
+        None => Trainer::new(&*network, config, &train, &dev),
     }
     .map_err(|error| input::in_file(&args.train, error))?;
     trainer.stop_when(interrupts()?);

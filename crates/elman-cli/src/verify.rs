@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
-use elman::{Error, Network, Recurrence};
+use elman::{Network, Recurrence};
+use elman_tagger::Error;
 use elman_verify::{
     Options, Report, check, check_goldens, check_recurrence, check_same_bits, check_same_bits_recurrence,
     html,
@@ -58,11 +59,8 @@ pub(crate) fn run(args: &Args) -> Result<bool, Error> {
         reports.retain(|report| report.cases > 0);
     }
     if reports.is_empty() {
-        return Err(Error::Unsupported {
-            what: "case".to_string(),
-            expected: "the name of one, for example gradient/17 or doors/batch".to_string(),
-            found: args.case.clone().unwrap_or_default(),
-        });
+        let expected = "the name of one, for example gradient/17 or doors/batch";
+        return Err(Error::unsupported("case", expected, args.case.clone().unwrap_or_default()));
     }
     if let Some(file) = &args.report {
         write_file(file, &html(&reports)?)?;

@@ -160,7 +160,7 @@ impl Import {
         }
         let stored = stored.unwrap_or_default();
         let of = |file: &Option<PathBuf>, stored: Vec<String>| match file {
-            None => Ok((path.to_owned(), stored)),
+            None => Ok::<_, Error>((path.to_owned(), stored)),
             Some(file) => Ok((file.clone(), read_lines(file)?)),
         };
         let words = of(&self.words, stored.words)?;
