@@ -1,9 +1,9 @@
 use std::path::PathBuf;
 
 use elman::Params;
-use elman_tagger::Error;
 use elman_formats::tagger::Names;
 use elman_formats::{Nonlinearity, Number, npy, onnx, torch};
+use elman_tagger::Error;
 use elman_tagger::Model;
 
 #[derive(clap::Args)]

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use elman::{Cell, Feedback};
+use elman::{Cell, Feedback, Name};
 use elman_tagger::Error;
 use elman_tagger::Model;
 use serde_json::{Value, json};
@@ -50,10 +50,10 @@ struct Summary {
 
 fn summaries(model: &Model) -> Vec<Summary> {
     let tensors = model.params().tensors();
-    let summary = |(name, tensor): (&'static str, elman::ndarray::ArrayViewD<'_, f32>)| {
+    let summary = |(name, tensor): (Name, elman::ndarray::ArrayViewD<'_, f32>)| {
         let values = || tensor.iter().map(|value| f64::from(*value));
         Summary {
-            name,
+            name: name.as_str(),
             shape: tensor.shape().to_vec(),
             norm: values().map(|value| value * value).sum::<f64>().sqrt(),
             mean: values().sum::<f64>() / tensor.len() as f64,
@@ -61,7 +61,7 @@ fn summaries(model: &Model) -> Vec<Summary> {
             max: values().fold(f64::NEG_INFINITY, f64::max),
         }
     };
-    tensors.into_iter().map(summary).collect()
+    tensors.map(summary).collect()
 }
 
 /// The types of the labels: what stands after the first hyphen.

@@ -1,9 +1,9 @@
 //! The one place where an implementation of the network is chosen.
 
 use elman::{Network, Recurrence};
-use elman_tagger::Error;
 use elman_fast::{Fast, Isa};
 use elman_reference::Reference;
+use elman_tagger::Error;
 
 /// The implementations by name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -16,7 +16,10 @@ pub(crate) enum Kernel {
 }
 
 /// What every implementation can do, in both number types.
-pub(crate) trait Implementation: elman_tagger::Implementation + Network<f64> + Recurrence<f64> {}
+pub(crate) trait Implementation:
+    elman_tagger::Implementation + Network<f64> + Recurrence<f64>
+{
+}
 
 impl<I: Network<f32> + Network<f64> + Recurrence<f32> + Recurrence<f64>> Implementation for I {}
 
@@ -93,7 +96,5 @@ impl KernelArgs {
 }
 
 fn refuse(what: &str, expected: &str, found: Option<impl ToString>) -> Result<(), Error> {
-    found.map_or(Ok(()), |found| {
-        Err(Error::unsupported(what, expected, found.to_string()))
-    })
+    found.map_or(Ok(()), |found| Err(Error::unsupported(what, expected, found.to_string())))
 }

@@ -137,7 +137,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<TrainConfig>, clap::Error> {
     let program = std::iter::once(OsString::from("elman"));
     match Cli::try_parse_from(program.chain(arguments))?.command {
-        Command::Train(args) => args.config().map(Some),
+        Command::Train(args) => Ok(args.config().ok()),
         _ => Ok(None),
     }
 }

@@ -40,7 +40,8 @@ impl Page<'_> {
         let _ = self.summary(&mut page, &evaluation);
         if !self.history.is_empty() {
             page += "<h2>Epochs</h2>\n<div class=\"figures\">\n";
-            page += &curves(self.history).map_err(|found| Error::unsupported("figure", "one that can be drawn", found))?;
+            page += &curves(self.history)
+                .map_err(|found| Error::unsupported("figure", "one that can be drawn", found))?;
             page += "</div>\n";
             let _ = epochs(&mut page, self.history);
         }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use clap::builder::RangedU64ValueParser;
 use elman::{Activation, Cell, Feedback};
 use elman_tagger::{
-    Checkpoint, EpochRecord, Error, Model, Normalization, Pipeline, Progress, Recipe, TrainConfig, Trainer, limits,
-    read_conll,
+    Checkpoint, EpochRecord, Error, Model, Normalization, Pipeline, Progress, Recipe, TrainConfig, Trainer,
+    limits, read_conll,
 };
 use indicatif::{HumanDuration, ProgressBar, ProgressFinish, ProgressStyle};
 use serde_json::json;
@@ -152,7 +152,9 @@ impl RecipeArgs {
         match self.cell {
             CellName::Elman => Ok(Cell::Elman(activation)),
             CellName::Gru if activation == Activation::Sigmoid => Ok(Cell::Gru),
-            CellName::Gru => Err(Error::unsupported("option --activation with --cell gru", "none", activation)),
+            CellName::Gru => {
+                Err(Error::unsupported("option --activation with --cell gru", "none", activation))
+            }
         }
     }
 }
@@ -196,7 +198,7 @@ impl Args {
 
 impl RecipeArgs {
     fn config(&self) -> Result<TrainConfig, Error> {
-        let config = TrainConfig {
+        Ok(TrainConfig {
             feedback: self.network.into(),
             cell: self.cell()?,
             recipe: match self.recipe {
@@ -212,15 +214,14 @@ impl RecipeArgs {
             by_word: self.by_word,
             seed: self.seed,
             normalization: Normalization { lowercase: self.lowercase, digits: self.digits },
-        };
-        config.check()?;
-        Ok(config)
+        })
     }
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
     // Everything that can be refused is refused before the first epoch.
     let config = args.config()?;
+    config.check()?;
     let network = args.kernel.network()?;
     let train = read_conll(&args.train)?;
     let dev = read_conll(&args.dev)?;
