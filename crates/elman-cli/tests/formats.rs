@@ -35,7 +35,7 @@ fn folder_of(feedback: Feedback) -> (tempfile::TempDir, Model) {
     let normalization = Normalization { lowercase: true, digits: false };
     let (vocabulary, labels) = (Vocabulary::new(&corpus, normalization), Labels::new(&corpus));
     let (vocab, classes) = (vocabulary.size(), labels.size());
-    let shape = Shape { vocab, embed: 6, window: 5, hidden: 8, classes, feedback };
+    let shape = Shape { vocab, embed: 6, window: 5, hidden: 8, classes, feedback, ..Shape::ELMAN };
     let model = Model::from_elsewhere(Params::init(shape, 5).unwrap(), vocabulary, labels, "a test").unwrap();
     let folder = tempfile::tempdir().unwrap();
     model.save(folder.path().join("model"), &[]).unwrap();
@@ -75,7 +75,7 @@ fn npy_goes_there_and_back() {
     done(folder, &[&import[..], &["--unknown", "oov"]].concat());
     assert_eq!(loaded(folder).vocabulary(), model.vocabulary());
     done(folder, &[&import[..], &["--unknown", words[2]]].concat());
-    assert_eq!(loaded(folder).params().emb.row(0), model.params().emb.row(2));
+    assert_eq!(loaded(folder).params().emb().row(0), model.params().emb().row(2));
 
     // A list that is missing or of another network is named, with the option that helps.
     for (option, name) in [("--words", "vocab.txt"), ("--labels", "labels.txt")] {
