@@ -8,7 +8,6 @@ use fearless_simd::Simd;
 use crate::batch;
 use crate::isa::{Cpu, Task};
 use crate::kernel::{self, Onto};
-use crate::matrix::{grow, row_stride};
 use crate::num::Num;
 use crate::pool::Pool;
 use crate::sentence;
@@ -23,14 +22,14 @@ pub(crate) struct FastLearner<T: Num> {
 
 struct State<T> {
     weights: Weights<T>,
-    /// Leaves of the tree that are not in use.
-    leaves: Mutex<Vec<Box<Leaf<T>>>>,
+    sentence: sentence::Scratch<T>,
+    /// Nodes of the tree that are not in use.
+    free: Mutex<Vec<Leaf<T>>>,
     seen: Places,
 }
 
 /// The memory of a node of the tree of chunks.
 struct Leaf<T> {
-    sentence: sentence::Scratch<T>,
     chunk: batch::Scratch<T>,
     /// The gradient of the node's sentences; made when it is first needed.
     sum: Option<Sum<T>>,
@@ -40,8 +39,12 @@ struct Leaf<T> {
 impl<T: Num> FastLearner<T> {
     pub(crate) fn new(cpu: Cpu, pool: Pool, params: &Params<T>) -> Result<Self, Error> {
         unit::check(params.shape().cell)?;
-        let state =
-            State { weights: Weights::new(params), leaves: Mutex::default(), seen: Places::default() };
+        let state = State {
+            weights: Weights::new(params),
+            sentence: sentence::Scratch::new(),
+            free: Mutex::default(),
+            seen: Places::default(),
+        };
         Ok(FastLearner { cpu, pool, state })
     }
 }
@@ -99,30 +102,29 @@ fn learning_rate<T: Num>(update: &Update<T>) -> Result<T, Error> {
 }
 
 impl<T: Num> State<T> {
-    fn take(&self) -> Box<Leaf<T>> {
-        let free = self.leaves.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        free.unwrap_or_else(|| {
-            Box::new(Leaf {
-                sentence: sentence::Scratch::new(),
-                chunk: batch::Scratch::new(),
-                sum: None,
-                places: Places::default(),
-            })
-        })
+    fn take(&self) -> Leaf<T> {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        free.unwrap_or_else(|| Leaf { chunk: batch::Scratch::new(), sum: None, places: Places::default() })
     }
 
-    fn put_back(&self, leaf: Box<Leaf<T>>) {
-        self.leaves.lock().unwrap_or_else(PoisonError::into_inner).push(leaf);
+    fn put_back(&self, leaf: Leaf<T>) {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).push(leaf);
     }
 
     /// `share` times the sum of the losses, and in the returned leaf that of the gradients: the tree of
     /// [`Batch::halves`].
-    fn tree<S: Simd>(&self, simd: S, batch: Batch<'_>, share: T, threads: usize) -> (T, Box<Leaf<T>>) {
+    fn tree<S: Simd>(&self, simd: S, batch: Batch<'_>, share: T, threads: usize) -> (T, Leaf<T>) {
         let Some((left, right)) = batch.halves() else {
             let mut leaf = self.take();
-            let loss = leaf.gradient(simd, &self.weights, batch, share, threads);
-            return (share * loss, leaf);
+            let loss = leaf.gradient(simd, &self.weights, batch, share, threads, Onto::Set);
+            return (loss, leaf);
         };
+        if threads <= 1 && right.halves().is_none() {
+            // A chunk on the right is added where the left is, to the same bits as from a place of its own.
+            let (left_loss, mut leaf) = self.tree(simd, left, share, threads);
+            let loss = leaf.gradient(simd, &self.weights, right, share, threads, Onto::AddScaled(T::one()));
+            return (left_loss + loss, leaf);
+        }
         let half = (threads / 2).max(1);
         let (left, right) = if threads > 1 {
             rayon::join(
@@ -133,7 +135,7 @@ impl<T: Num> State<T> {
             (self.tree(simd, left, share, 1), self.tree(simd, right, share, 1))
         };
         let ((left_loss, mut leaf), (right_loss, other)) = (left, right);
-        let Leaf { sum, places, .. } = &mut *leaf;
+        let Leaf { sum, places, .. } = &mut leaf;
         if let (Some(sum), Some(other)) = (sum, &other.sum) {
             simd.vectorize(
                 #[inline(always)]
@@ -146,7 +148,7 @@ impl<T: Num> State<T> {
 }
 
 impl<T: Num> Leaf<T> {
-    /// The sum of the losses of a chunk, and `share` times the sum of its gradients.
+    /// `share` times the sum of the losses of a chunk; that of its gradients is set or added in `sum`.
     fn gradient<S: Simd>(
         &mut self,
         simd: S,
@@ -154,45 +156,21 @@ impl<T: Num> Leaf<T> {
         batch: Batch<'_>,
         share: T,
         threads: usize,
+        onto: Onto<T>,
     ) -> T {
         let shape = *weights.shape();
-        let Leaf { sentence, chunk, sum, places } = self;
+        let Leaf { chunk, sum, places } = self;
         let sum = sum.get_or_insert_with(|| Sum::new(shape));
-        if batch.len() > 1 {
-            let loss = chunk.forward_backward(simd, threads, weights, batch, share);
-            chunk.apply(simd, threads, Onto::Set, &mut sum.dense);
+        let loss = chunk.forward_backward(simd, threads, weights, batch, share);
+        chunk.apply(simd, threads, onto, &mut sum.dense);
+        if let Onto::Set = onto {
             sum.words.clear();
-            let stride = row_stride::<T>(shape.embed);
-            for (i, (word, row)) in chunk.embeddings(&shape).enumerate() {
-                sum.words.push(word);
-                grow(&mut sum.emb, (i + 1) * stride)[i * stride..][..row.len()].copy_from_slice(row);
-            }
-            return loss;
         }
-        let one = batch.sentence(0);
-        let scale = share / T::from_f64(one.words.len() as f64);
-        sum.clear();
-        sentence.forward(simd, weights, one.words);
-        let loss = sentence.backward(simd, weights, one.labels, scale);
-        sentence.apply(simd, one.words.len(), &mut sum.dense);
-        places.begin(shape.vocab + 1);
-        let stride = row_stride::<T>(shape.embed);
         simd.vectorize(
             #[inline(always)]
-            || {
-                for (word, row) in sentence.rows(&shape, one.words) {
-                    let i = places.get(word).unwrap_or_else(|| {
-                        let i = sum.words.len();
-                        places.set(word, i);
-                        sum.words.push(word);
-                        grow(&mut sum.emb, (i + 1) * stride)[i * stride..].fill(T::zero());
-                        i
-                    });
-                    kernel::add(simd, row, &mut sum.emb[i * stride..][..row.len()]);
-                }
-            },
+            || sum.add_embeddings(simd, chunk.embeddings(&shape), places),
         );
-        loss
+        share * loss
     }
 }
 
@@ -226,7 +204,7 @@ struct Gradient<'a, T> {
 }
 
 impl<T: Num> Task for Gradient<'_, T> {
-    type Output = (T, Box<Leaf<T>>);
+    type Output = (T, Leaf<T>);
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Self::Output {
         self.state.tree(simd, self.batch, self.share, self.threads)
@@ -272,9 +250,8 @@ impl<T: Num> Task for SentenceStep<'_, T> {
     type Output = T;
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> T {
-        let mut leaf = self.state.take();
-        let State { weights, seen, .. } = self.state;
-        let (shape, scratch) = (*weights.shape(), &mut leaf.sentence);
+        let State { weights, sentence: scratch, seen, .. } = self.state;
+        let shape = *weights.shape();
         let one = self.batch.sentence(0);
         let scale = -self.learning_rate / T::from_f64(one.words.len() as f64);
         scratch.forward(simd, weights, one.words);
@@ -289,7 +266,6 @@ impl<T: Num> Task for SentenceStep<'_, T> {
             },
         );
         normalise(simd, one.words.iter().copied(), seen, weights);
-        self.state.put_back(leaf);
         loss
     }
 }

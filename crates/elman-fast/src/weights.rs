@@ -2,6 +2,7 @@
 
 use elman::ndarray::{Array1, ArrayView1, ArrayView2};
 use elman::{Cell, Layout, Params, Shape};
+use fearless_simd::Simd;
 
 use crate::kernel;
 use crate::matrix::{Buffer, Matrix, View, buffer, grow, padded, padded_vector, row_stride};
@@ -223,11 +224,6 @@ impl<T: Num> Sum<T> {
         Sum { dense: Dense::zeros(shape), words: Vec::new(), emb: buffer() }
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.dense.slices_mut().into_iter().for_each(|slice| slice.fill(T::zero()));
-        self.words.clear();
-    }
-
     /// Each word with its row of the embeddings, padded to whole vectors.
     pub(crate) fn rows(&self) -> impl Iterator<Item = (u32, &[T])> {
         let embed = self.dense.shape.embed;
@@ -235,17 +231,28 @@ impl<T: Num> Sum<T> {
         self.words.iter().copied().zip(rows)
     }
 
-    /// Adds another sum; `place` finds the place of a word in this one.
+    /// Adds another sum.
     #[inline(always)]
-    pub(crate) fn add<S: fearless_simd::Simd>(&mut self, simd: S, other: &Sum<T>, place: &mut Places) {
+    pub(crate) fn add<S: Simd>(&mut self, simd: S, other: &Sum<T>, places: &mut Places) {
         for (to, from) in self.dense.slices_mut().into_iter().zip(other.dense.slices()) {
             kernel::add(simd, from, to);
         }
+        self.add_embeddings(simd, other.rows(), places);
+    }
+
+    /// Adds rows of the embeddings, each word once.
+    #[inline(always)]
+    pub(crate) fn add_embeddings<'a, S: Simd>(
+        &mut self,
+        simd: S,
+        rows: impl Iterator<Item = (u32, &'a [T])>,
+        places: &mut Places,
+    ) {
         let stride = row_stride::<T>(self.dense.shape.embed);
-        place.begin(self.dense.shape.vocab + 1);
-        self.words.iter().enumerate().for_each(|(i, word)| place.set(*word, i));
-        for (word, row) in other.rows() {
-            match place.get(word) {
+        places.begin(self.dense.shape.vocab + 1);
+        self.words.iter().enumerate().for_each(|(i, word)| places.set(*word, i));
+        for (word, row) in rows {
+            match places.get(word) {
                 Some(i) => kernel::add(simd, row, &mut self.emb[i * stride..][..row.len()]),
                 None => {
                     let i = self.words.len();

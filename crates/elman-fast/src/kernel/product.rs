@@ -45,19 +45,35 @@ pub(crate) fn product_onto<S: Simd, T: Num>(
     c: ViewMut<'_, T>,
     onto: Onto<T>,
 ) {
-    simd.vectorize(
-        #[inline(always)]
-        || product_here(simd, a, b, c, onto),
-    );
+    // Each is compiled by itself, so that the tile has no branches.
+    match onto {
+        Onto::Add => simd.vectorize(
+            #[inline(always)]
+            || product_here::<S, T, ADD>(simd, a, b, c, T::one()),
+        ),
+        Onto::Set => simd.vectorize(
+            #[inline(always)]
+            || product_here::<S, T, SET>(simd, a, b, c, T::one()),
+        ),
+        Onto::AddScaled(factor) => simd.vectorize(
+            #[inline(always)]
+            || product_here::<S, T, ADD_SCALED>(simd, a, b, c, factor),
+        ),
+    }
 }
 
+// The variants of `Onto` as constants.
+const ADD: u8 = 0;
+const SET: u8 = 1;
+const ADD_SCALED: u8 = 2;
+
 #[inline(always)]
-fn product_here<S: Simd, T: Num>(
+fn product_here<S: Simd, T: Num, const ONTO: u8>(
     simd: S,
     a: View<'_, T>,
     b: View<'_, T>,
     mut c: ViewMut<'_, T>,
-    onto: Onto<T>,
+    factor: T,
 ) {
     let (rows, depth, cols) = (c.rows(), a.cols(), c.cols());
     assert_eq!((a.rows(), b.rows(), b.cols()), (rows, depth, cols), "shapes of a product");
@@ -72,14 +88,12 @@ fn product_here<S: Simd, T: Num>(
     let max_rows = if depth <= 64 { max_rows.min(6) } else { max_rows };
     // Blocks of depth and columns so small that B's block stays in the second-level cache while the rows
     // pass; a chain goes on from where it was stored.
-    let whole = matches!(onto, Onto::AddScaled(_));
-    let large = depth * cols * size_of::<T>() > 512 << 10 && rows > max_rows && !whole;
-    let block_depth = if large { 256 } else { depth };
+    let large = depth * cols * size_of::<T>() > 512 << 10 && rows > max_rows;
+    let block_depth = if large && ONTO != ADD_SCALED { 256 } else { depth };
     let tiles = rows.div_ceil(max_rows);
     let mut k = 0;
     loop {
         let block = block_depth.min(depth - k);
-        let onto = if k > 0 { Onto::Add } else { onto };
         for tile in 0..tiles {
             let (from, to) = (tile * rows / tiles, (tile + 1) * rows / tiles);
             let mut j = 0;
@@ -88,7 +102,11 @@ fn product_here<S: Simd, T: Num>(
                 let a = a.rows_from(from, to - from).cols_from(k, block);
                 let b = b.rows_from(k, block).cols_from(j, vectors * T::LANES);
                 let c = c.reborrow().rows_from(from, to - from).cols_from(j, vectors * T::LANES);
-                tile_rows(simd, a, b, c, onto);
+                if ONTO == SET && k > 0 {
+                    tile_rows::<S, T, ADD>(simd, a, b, c, factor);
+                } else {
+                    tile_rows::<S, T, ONTO>(simd, a, b, c, factor);
+                }
                 j += vectors * T::LANES;
             }
         }
@@ -101,11 +119,17 @@ fn product_here<S: Simd, T: Num>(
 
 /// Chooses the tile's size.
 #[inline(always)]
-fn tile_rows<S: Simd, T: Num>(simd: S, a: View<'_, T>, b: View<'_, T>, c: ViewMut<'_, T>, onto: Onto<T>) {
+fn tile_rows<S: Simd, T: Num, const ONTO: u8>(
+    simd: S,
+    a: View<'_, T>,
+    b: View<'_, T>,
+    c: ViewMut<'_, T>,
+    factor: T,
+) {
     macro_rules! by_rows {
         ($vectors:literal: $($rows:literal)*) => {
             match c.rows() {
-                $($rows => tile::<S, T, $rows, $vectors>(simd, a, b, c, onto),)*
+                $($rows => tile::<S, T, $rows, $vectors, ONTO>(simd, a, b, c, factor),)*
                 rows => unreachable!("a tile of {rows} rows"),
             }
         };
@@ -121,12 +145,12 @@ fn tile_rows<S: Simd, T: Num>(simd: S, a: View<'_, T>, b: View<'_, T>, c: ViewMu
 
 /// One tile of R rows and V vectors of columns.
 #[inline(always)]
-fn tile<S: Simd, T: Num, const R: usize, const V: usize>(
+fn tile<S: Simd, T: Num, const R: usize, const V: usize, const ONTO: u8>(
     simd: S,
     a: View<'_, T>,
     b: View<'_, T>,
     mut c: ViewMut<'_, T>,
-    onto: Onto<T>,
+    factor: T,
 ) {
     let depth = a.cols();
     assert_eq!((a.rows(), c.rows(), b.rows()), (R, R, depth));
@@ -138,7 +162,7 @@ fn tile<S: Simd, T: Num, const R: usize, const V: usize>(
     // sizes are those asserted above: r < R rows of A and C, k < depth columns of A and rows of B, and
     // V vectors of adjacent columns of B and C. C is borrowed mutably, so it overlaps neither.
     unsafe {
-        if let Onto::Add = onto {
+        if ONTO == ADD {
             for r in 0..R {
                 for v in 0..V {
                     sums[r][v] = load(simd, c.add(r * c_row + v * T::LANES));
@@ -160,11 +184,10 @@ fn tile<S: Simd, T: Num, const R: usize, const V: usize>(
         for r in 0..R {
             for v in 0..V {
                 let c = c.add(r * c_row + v * T::LANES);
-                let result = match onto {
-                    Onto::Add | Onto::Set => sums[r][v],
-                    Onto::AddScaled(factor) => {
-                        sums[r][v].mul_add(T::V::<S>::splat(simd, factor), load(simd, c))
-                    }
+                let result = if ONTO == ADD_SCALED {
+                    sums[r][v].mul_add(T::V::<S>::splat(simd, factor), load(simd, c))
+                } else {
+                    sums[r][v]
                 };
                 store(result, c);
             }
