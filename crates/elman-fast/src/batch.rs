@@ -1,14 +1,15 @@
-//! A chunk of a batch: some sentences, of which common work is done once.
+//! Some sentences of a batch, of which common work is done once.
 //!
 //! - The products with wx: once for each distinct word and position in the window; a word's input is then a
 //!   sum of `window` rows. Backwards likewise: da is summed by distinct word and position first.
-//! - The recurrence: the steps of GROUP sentences together, so that each weight that is read from the
-//!   second-level cache is used GROUP times.
-//! - The weights' gradients: one product over all words of the chunk.
+//! - The recurrence: the steps of GROUP sentences of about the same length together, so that each weight that is read
+//!   from the second-level cache is used GROUP times.
+//! - The weights' gradients: for each chunk one product over its words, in their order.
 //!
 //! Threads take groups of sentences, distinct words, or rows of a gradient; the sums are the same.
 
 use std::cmp::Reverse;
+use std::ops::Range;
 
 use elman::{Batch, Feedback, Shape};
 use fearless_simd::Simd;
@@ -62,23 +63,33 @@ impl Distinct {
     }
 }
 
-/// The memory of a chunk's steps; grows to the largest chunk and stays.
+/// The memory of some sentences; grows to the most and stays.
 pub(crate) struct Scratch<T> {
     /// Sentences by length, the longest first.
     order: Vec<usize>,
     groups: Vec<Group>,
+    /// The words of all sentences.
     distinct: Distinct,
-    /// `[distinct, embed]`: the embeddings.
+    /// `[distinct, embed]`: the embeddings, first of the words of all sentences, then of those of a chunk.
     e: Buffer<T>,
     /// `[distinct, window, gates]`: each embedding times each position's part of wx, in the order of the blocks.
     table: Buffer<T>,
-    /// `[distinct, window, gates]`: da summed by word and position, the last position first.
-    q: Buffer<T>,
-    /// `[distinct, embed]`: the gradients of the embeddings.
-    de: Buffer<T>,
+    /// Rows group by group.
+    packed: Rows<Buffer<T>>,
+    /// Rows sentence by sentence, in the order of the words.
     rows: Rows<Buffer<T>>,
+    /// The first row of each sentence.
+    starts: Vec<usize>,
     zeros: Buffer<T>,
     losses: Vec<T>,
+    /// The words of a chunk, and its rows and sentences.
+    chunk: Distinct,
+    chunk_rows: Range<usize>,
+    chunk_sentences: Range<usize>,
+    /// `[distinct, window, gates]`: da of a chunk summed by word and position, the last position first.
+    q: Buffer<T>,
+    /// `[distinct, embed]`: the gradients of the embeddings of a chunk.
+    de: Buffer<T>,
     /// Sums over rows: of the biases, of b and of h0.
     sums: [Buffer<T>; 3],
 }
@@ -91,7 +102,7 @@ struct Group {
     first_rank: usize,
 }
 
-/// Rows for the words of all groups, those of a group together; `carried`: rows for the sentences.
+/// Rows for words; `carried`: rows for sentences.
 struct Rows<B> {
     /// The pre-activations, then their gradients, `[words, blocks]`.
     a: B,
@@ -124,7 +135,20 @@ impl Widths {
     }
 }
 
-impl<'a, T> Rows<&'a mut [T]> {
+impl<T: Num> Rows<Buffer<T>> {
+    fn grow(&mut self, words: usize, sentences: usize, widths: Widths) -> Rows<&mut [T]> {
+        Rows {
+            a: grow(&mut self.a, words * widths.a.1),
+            h: grow(&mut self.h, words * widths.h.1),
+            fed_back: grow(&mut self.fed_back, words * widths.fed_back.1),
+            s: grow(&mut self.s, words * widths.s.1),
+            dh: grow(&mut self.dh, words * widths.h.1),
+            carried: grow(&mut self.carried, sentences * widths.fed_back.1),
+        }
+    }
+}
+
+impl<T> Rows<&mut [T]> {
     /// The rows of the first `words` words and `sentences` sentences, and the rest.
     fn cut(self, words: usize, sentences: usize, widths: Widths) -> (Self, Self) {
         let (a, a2) = self.a.split_at_mut(words * widths.a.1);
@@ -169,7 +193,7 @@ impl<T: Num> Split for Parts<'_, T> {
 
 impl<T: Num> Scratch<T> {
     pub(crate) fn new() -> Self {
-        let rows = Rows {
+        let rows = || Rows {
             a: buffer(),
             h: buffer(),
             fed_back: buffer(),
@@ -183,19 +207,18 @@ impl<T: Num> Scratch<T> {
             distinct: Distinct::default(),
             e: buffer(),
             table: buffer(),
-            q: buffer(),
-            de: buffer(),
-            rows,
+            packed: rows(),
+            rows: rows(),
+            starts: Vec::new(),
             zeros: buffer(),
             losses: Vec::new(),
+            chunk: Distinct::default(),
+            chunk_rows: 0..0,
+            chunk_sentences: 0..0,
+            q: buffer(),
+            de: buffer(),
             sums: [buffer(), buffer(), buffer()],
         }
-    }
-
-    /// The distinct words, and the gradients of their embeddings, padded to whole vectors.
-    pub(crate) fn embeddings(&self, shape: &Shape) -> impl Iterator<Item = (u32, &[T])> {
-        let (embed, stride) = (padded::<T>(shape.embed), row_stride::<T>(shape.embed));
-        self.distinct.words.iter().copied().zip(self.de.chunks_exact(stride).map(move |row| &row[..embed]))
     }
 
     /// Sorts the sentences into groups; returns the number of words.
@@ -211,11 +234,17 @@ impl<T: Num> Scratch<T> {
             group.first_rank = i * GROUP;
             row += group.pack.rows();
         }
+        self.starts.clear();
+        let mut start = 0;
+        self.starts.extend(batch.iter().map(|sentence| {
+            start += sentence.words.len();
+            start - sentence.words.len()
+        }));
         self.distinct.collect(batch, shape);
         row
     }
 
-    /// The sum of the sentences' losses, and the factors of `share ·` the sum of their gradients.
+    /// The steps of all sentences, forwards and backwards as far as da, for `share ·` their losses.
     pub(crate) fn forward_backward<S: Simd>(
         &mut self,
         simd: S,
@@ -223,57 +252,82 @@ impl<T: Num> Scratch<T> {
         weights: &Weights<T>,
         batch: Batch<'_>,
         share: T,
-    ) -> T {
+    ) {
         let shape = weights.shape();
         let layer = weights.dense.layer();
         let words = self.plan(batch, shape);
         let distinct = self.distinct.words.len();
         let widths = Widths::of::<T>(shape);
-        let (embed, e_stride) = (padded::<T>(shape.embed), row_stride::<T>(shape.embed));
-        let (gates, table_stride) = (layer.gates_width(), row_stride::<T>(layer.gates_width()));
-        let word_stride = shape.window * table_stride;
+        let e_stride = row_stride::<T>(shape.embed);
+        let word_stride = shape.window * row_stride::<T>(layer.gates_width());
 
-        let e = grow(&mut self.e, distinct * e_stride);
-        for (row, word) in e.chunks_exact_mut(e_stride).zip(&self.distinct.words) {
-            row[..embed].copy_from_slice(weights.emb.row(*word as usize));
-        }
-        let e = &*e;
+        let e = gather(&mut self.e, weights, &self.distinct.words);
         let table = grow(&mut self.table, distinct * word_stride);
         ViewMut::new(table, distinct, word_stride, word_stride).each(threads, &|from, table| {
             project_words(simd, shape, &layer, &e[from * e_stride..], e_stride, table);
         });
 
-        // Each group of sentences: forward, loss, backward as far as da.
         self.losses.clear();
         self.losses.resize(batch.len(), T::zero());
-        let rows = Rows {
-            a: grow(&mut self.rows.a, words * widths.a.1),
-            h: grow(&mut self.rows.h, words * widths.h.1),
-            fed_back: grow(&mut self.rows.fed_back, words * widths.fed_back.1),
-            s: grow(&mut self.rows.s, words * widths.s.1),
-            dh: grow(&mut self.rows.dh, words * widths.h.1),
-            carried: grow(&mut self.rows.carried, batch.len() * widths.fed_back.1),
-        };
+        let rows = self.packed.grow(words, batch.len(), widths);
         let chunk =
             Chunk { weights, batch, share, table, distinct: &self.distinct, order: &self.order, widths };
-        let parts_of = Parts { groups: &self.groups, rows, losses: &mut self.losses, widths };
-        // Zeros stay zeros, but each thread needs its own.
+        let parts = Parts { groups: &self.groups, rows, losses: &mut self.losses, widths };
         let hidden = layer.hidden();
-        let zeros = grow(&mut self.zeros, threads.max(1) * hidden);
+        // Zeros stay zeros, but each thread needs its own.
+        let zeros = grow(&mut self.zeros, hidden);
         zeros.fill(T::zero());
         if threads <= 1 {
-            chunk.groups(simd, parts_of, zeros);
+            chunk.groups(simd, parts, zeros);
         } else {
-            parts_of.each(threads, &|_, parts| {
+            parts.each(threads, &|_, parts| {
                 let mut zeros = buffer();
                 chunk.groups(simd, parts, grow(&mut zeros, hidden));
             });
         }
 
+        // To the order of the words.
+        let Rows { a, h, fed_back, s, carried, .. } = self.rows.grow(words, batch.len(), widths);
+        for Group { pack, first_row, first_rank } in &self.groups {
+            for (row, rank, t) in pack.each_row() {
+                let (from, to) = (first_row + row, self.starts[self.order[first_rank + rank]] + t);
+                copy_row(&self.packed.a, from, a, to, widths.a);
+                copy_row(&self.packed.h, from, h, to, widths.h);
+                copy_row(&self.packed.fed_back, from, fed_back, to, widths.fed_back);
+                copy_row(&self.packed.s, from, s, to, widths.s);
+            }
+            for (rank, sentence) in pack.order().iter().enumerate() {
+                let to = self.order[first_rank + sentence];
+                copy_row(&self.packed.carried, first_rank + rank, carried, to, widths.fed_back);
+            }
+        }
+    }
+
+    /// After [`Scratch::forward_backward`], for a chunk of those sentences, the first of which is number `first`: the
+    /// sum of the losses, and the factors of the gradients, of which those of the embeddings are
+    /// [`Scratch::embeddings`].
+    pub(crate) fn chunk<S: Simd>(
+        &mut self,
+        simd: S,
+        threads: usize,
+        weights: &Weights<T>,
+        batch: Batch<'_>,
+        first: usize,
+    ) -> T {
+        let shape = *weights.shape();
+        let widths = Widths::of::<T>(&shape);
+        let hidden = widths.h.0;
+        let gates = shape.cell.gates() * hidden;
+        let (e_stride, table_stride) = (row_stride::<T>(shape.embed), row_stride::<T>(gates));
+        let word_stride = shape.window * table_stride;
+        let (start, words) = (self.starts[first], batch.words().len());
+        self.chunk.collect(batch, &shape);
+        let distinct = self.chunk.words.len();
+        let chunk = &self.chunk;
+        let a = &self.rows.a[start * widths.a.1..][..words * widths.a.1];
+
         // da summed by distinct word and position in the window.
         let q = grow(&mut self.q, distinct * word_stride);
-        let a = &self.rows.a[..words * widths.a.1];
-        let (groups, order, distinct_words) = (&self.groups, &self.order, &self.distinct);
         ViewMut::new(q, distinct, word_stride, word_stride).each(threads, &|from, mut q| {
             let to = from + q.rows();
             let q = q.as_mut_slice();
@@ -281,14 +335,13 @@ impl<T: Num> Scratch<T> {
                 #[inline(always)]
                 || {
                     q.fill(T::zero());
-                    for group in groups {
-                        for (row, rank, t) in group.pack.each_row() {
-                            let da = &a[(group.first_row + row) * widths.a.1..][..gates];
-                            let ids = distinct_words.window(order[group.first_rank + rank], t, shape.window);
-                            for (o, id) in ids.iter().enumerate() {
+                    let mut rows = a.chunks_exact(widths.a.1);
+                    for (sentence, words) in batch.iter().enumerate() {
+                        for (t, da) in (0..words.words.len()).zip(rows.by_ref()) {
+                            for (o, id) in chunk.window(sentence, t, shape.window).iter().enumerate() {
                                 if (from..to).contains(id) {
                                     let block = (id - from) * shape.window + shape.window - 1 - o;
-                                    kernel::add(simd, da, &mut q[block * table_stride..][..gates]);
+                                    kernel::add(simd, &da[..gates], &mut q[block * table_stride..][..gates]);
                                 }
                             }
                         }
@@ -300,41 +353,48 @@ impl<T: Num> Scratch<T> {
 
         let de = grow(&mut self.de, distinct * e_stride);
         de.fill(T::zero());
+        let wx = weights.dense.wx.view();
         ViewMut::new(de, distinct, shape.embed, e_stride).each(threads, &|from, mut de| {
-            for part in parts(layer.cell) {
+            for part in parts(shape.cell) {
                 let (block, gates) = (part.block * hidden, part.gates * hidden);
                 let width = (shape.window - 1) * table_stride + gates;
                 kernel::dot_blocks(
                     simd,
                     #[inline(always)]
                     |d| &q[(from + d) * word_stride + block..][..width],
-                    layer.wx.cols_from(part.gate * hidden, gates),
+                    wx.cols_from(part.gate * hidden, gates),
                     Blocks { count: shape.window, a: table_stride, w: shape.embed },
                     de.reborrow(),
                 );
             }
         });
-        self.losses.iter().fold(T::zero(), |sum, loss| sum + *loss)
+
+        gather(&mut self.e, weights, &self.chunk.words);
+        self.chunk_rows = start..start + words;
+        self.chunk_sentences = first..first + batch.len();
+        self.losses[first..][..batch.len()].iter().fold(T::zero(), |sum, loss| sum + *loss)
     }
 
-    /// After [`Scratch::forward_backward`]: the gradient of all but the embeddings, onto `target`, which may be the
-    /// parameters themselves.
+    /// After [`Scratch::chunk`]: the gradient of all but the embeddings, onto `target`, which may be the parameters
+    /// themselves.
     pub(crate) fn apply<S: Simd>(&mut self, simd: S, threads: usize, onto: Onto<T>, target: &mut Dense<T>) {
         let shape = target.shape;
         let widths = Widths::of::<T>(&shape);
         let hidden = widths.h.0;
         let gates = shape.cell.gates() * hidden;
         let from = widths.a.0 - gates;
-        let e_stride = row_stride::<T>(shape.embed);
-        let table_stride = row_stride::<T>(gates);
+        let (e_stride, table_stride) = (row_stride::<T>(shape.embed), row_stride::<T>(gates));
         let word_stride = shape.window * table_stride;
-        let words = self.groups.iter().map(|group| group.pack.rows()).sum();
-        let distinct = self.distinct.words.len();
-        let Rows { a, h, fed_back, s, carried, .. } = &self.rows;
-
-        let h = View::new(h, words, shape.hidden, widths.h.1, 1).t();
-        let fed_back = View::new(fed_back, words, shape.fed_back(), widths.fed_back.1, 1).t();
-        let ds = View::new(s, words, widths.s.0, widths.s.1, 1);
+        let distinct = self.chunk.words.len();
+        let (start, words) = (self.chunk_rows.start, self.chunk_rows.len());
+        let (e, q) = (&self.e[..], &self.q[..]);
+        let a = &self.rows.a[start * widths.a.1..][..words * widths.a.1];
+        let (h, fed_back, s) = (&self.rows.h, &self.rows.fed_back, &self.rows.s);
+        let (h_stride, fed_back_stride, s_stride) = (widths.h.1, widths.fed_back.1, widths.s.1);
+        let h = View::new(&h[start * h_stride..], words, shape.hidden, h_stride, 1).t();
+        let fed_back = &fed_back[start * fed_back_stride..];
+        let fed_back = View::new(fed_back, words, shape.fed_back(), fed_back_stride, 1).t();
+        let ds = View::new(&s[start * s_stride..], words, widths.s.0, s_stride, 1);
         let da = View::new(a, words, widths.a.0, widths.a.1, 1);
         target.w.view_mut().each(threads, &|row, w| {
             kernel::product_onto(simd, h.rows_from(row, w.rows()), ds, w, onto);
@@ -343,8 +403,7 @@ impl<T: Num> Scratch<T> {
             let da = da.cols_from(from, gates);
             kernel::product_onto(simd, fed_back.rows_from(row, wh.rows()), da, wh, onto);
         });
-        let e = View::new(&self.e, distinct, shape.embed, e_stride, 1).t();
-        let q = &self.q;
+        let e = View::new(e, distinct, shape.embed, e_stride, 1).t();
         target.wx.view_mut().each(threads, &|row, wx| {
             // Rows of wx, position by position in the window.
             let (mut wx, mut row) = (wx, row);
@@ -362,11 +421,15 @@ impl<T: Num> Scratch<T> {
             }
         });
 
-        let sentences = self.order.len();
         let rows = [
-            (&a[..words * widths.a.1], widths.a, &mut target.bias),
-            (&s[..words * widths.s.1], widths.s, &mut target.b),
-            (&carried[..sentences * widths.fed_back.1], widths.fed_back, &mut target.h0),
+            (a, widths.a, &mut target.bias),
+            (&self.rows.s[start * s_stride..][..words * s_stride], widths.s, &mut target.b),
+            (
+                &self.rows.carried[self.chunk_sentences.start * fed_back_stride..]
+                    [..self.chunk_sentences.len() * fed_back_stride],
+                widths.fed_back,
+                &mut target.h0,
+            ),
         ];
         simd.vectorize(
             #[inline(always)]
@@ -386,6 +449,27 @@ impl<T: Num> Scratch<T> {
             },
         );
     }
+
+    /// The distinct words of the last chunk, and the gradients of their embeddings, padded to whole vectors.
+    pub(crate) fn embeddings(&self, shape: &Shape) -> impl Iterator<Item = (u32, &[T])> {
+        let (embed, stride) = (padded::<T>(shape.embed), row_stride::<T>(shape.embed));
+        self.chunk.words.iter().copied().zip(self.de.chunks_exact(stride).map(move |row| &row[..embed]))
+    }
+}
+
+/// The embeddings of some words, one after the other.
+fn gather<'a, T: Num>(e: &'a mut Buffer<T>, weights: &Weights<T>, words: &[u32]) -> &'a [T] {
+    let embed = weights.shape().embed;
+    let (width, stride) = (padded::<T>(embed), row_stride::<T>(embed));
+    let e = grow(e, words.len() * stride);
+    for (row, word) in e.chunks_exact_mut(stride).zip(words) {
+        row[..width].copy_from_slice(weights.emb.row(*word as usize));
+    }
+    e
+}
+
+fn copy_row<T: Num>(from: &[T], row: usize, to: &mut [T], place: usize, (width, stride): (usize, usize)) {
+    to[place * stride..][..width].copy_from_slice(&from[row * stride..][..width]);
 }
 
 /// `table[d, o] = e[d] · wx[o]` for every position o of the window, in the order of the blocks.
@@ -408,7 +492,7 @@ pub(crate) fn project_words<S: Simd, T: Num>(
     }
 }
 
-/// A chunk whose words are projected.
+/// Sentences whose words are projected.
 struct Chunk<'a, T> {
     weights: &'a Weights<T>,
     batch: Batch<'a>,

@@ -1,6 +1,6 @@
 //! Gradient descent on weights that stay in the kernels' layout.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use elman::{Batch, Error, Learner, Params, Shape, Update};
 use fearless_simd::Simd;
@@ -23,18 +23,14 @@ pub(crate) struct FastLearner<T: Num> {
 struct State<T> {
     weights: Weights<T>,
     sentence: sentence::Scratch<T>,
-    /// Nodes of the tree that are not in use.
-    free: Mutex<Vec<Leaf<T>>>,
+    /// Memory that is not in use.
+    free: Mutex<(Vec<batch::Scratch<T>>, Vec<Sum<T>>)>,
     seen: Places,
 }
 
-/// The memory of a node of the tree of chunks.
-struct Leaf<T> {
-    chunk: batch::Scratch<T>,
-    /// The gradient of the node's sentences; made when it is first needed.
-    sum: Option<Sum<T>>,
-    places: Places,
-}
+/// Sentences that one thread computes together, at most: so many that few are alone in their length, and that their
+/// states stay in the caches. No sum depends on it.
+const TOGETHER: usize = 8 * Batch::CHUNK;
 
 impl<T: Num> FastLearner<T> {
     pub(crate) fn new(cpu: Cpu, pool: Pool, params: &Params<T>) -> Result<Self, Error> {
@@ -55,16 +51,14 @@ impl<T: Num> Learner<T> for FastLearner<T> {
         grad.check(*shape)?;
         batch.check(shape)?;
         let (cpu, threads, state) = (self.cpu, self.pool.threads(), &self.state);
-        let (loss, leaf) = self.pool.run(|| cpu.run(Gradient { state, batch, share, threads }));
-        if let Some(sum) = &leaf.sum {
-            sum.dense.copy_to(grad);
-            let mut emb = grad.emb_mut();
-            emb.fill(T::zero());
-            for (word, row) in sum.rows() {
-                emb.row_mut(word as usize).iter_mut().zip(row).for_each(|(to, from)| *to = *from);
-            }
+        let (loss, sum) = self.pool.run(|| cpu.run(Gradient { state, batch, share, threads }));
+        sum.dense.copy_to(grad);
+        let mut emb = grad.emb_mut();
+        emb.fill(T::zero());
+        for (word, row) in sum.rows() {
+            emb.row_mut(word as usize).iter_mut().zip(row).for_each(|(to, from)| *to = *from);
         }
-        state.put_back(leaf);
+        state.free().1.push(sum);
         Ok(loss)
     }
 
@@ -102,75 +96,96 @@ fn learning_rate<T: Num>(update: &Update<T>) -> Result<T, Error> {
 }
 
 impl<T: Num> State<T> {
-    fn take(&self) -> Leaf<T> {
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        free.unwrap_or_else(|| Leaf { chunk: batch::Scratch::new(), sum: None, places: Places::default() })
+    fn free(&self) -> MutexGuard<'_, (Vec<batch::Scratch<T>>, Vec<Sum<T>>)> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put_back(&self, leaf: Leaf<T>) {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner).push(leaf);
+    fn take_scratch(&self) -> batch::Scratch<T> {
+        let free = self.free().0.pop();
+        free.unwrap_or_else(batch::Scratch::new)
     }
 
-    /// `share` times the sum of the losses, and in the returned leaf that of the gradients: the tree of
-    /// [`Batch::halves`].
-    fn tree<S: Simd>(&self, simd: S, batch: Batch<'_>, share: T, threads: usize) -> (T, Leaf<T>) {
-        let Some((left, right)) = batch.halves() else {
-            let mut leaf = self.take();
-            let loss = leaf.gradient(simd, &self.weights, batch, share, threads, Onto::Set);
-            return (loss, leaf);
-        };
-        if threads <= 1 && right.halves().is_none() {
-            // A chunk on the right is added where the left is, to the same bits as from a place of its own.
-            let (left_loss, mut leaf) = self.tree(simd, left, share, threads);
-            let loss = leaf.gradient(simd, &self.weights, right, share, threads, Onto::AddScaled(T::one()));
-            return (left_loss + loss, leaf);
+    fn take_sum(&self) -> Sum<T> {
+        let free = self.free().1.pop();
+        free.unwrap_or_else(|| Sum::new(*self.weights.shape()))
+    }
+
+    /// `share` times the sum of the losses and of the gradients: the tree of [`Batch::halves`].
+    fn tree<S: Simd>(&self, simd: S, batch: Batch<'_>, share: T, threads: usize) -> (T, Sum<T>) {
+        match batch.halves() {
+            Some((left, right)) if threads > 1 || batch.len() > TOGETHER => {
+                let half = (threads / 2).max(1);
+                let (left, right) = if threads > 1 {
+                    rayon::join(
+                        || self.tree(simd, left, share, threads - half),
+                        || self.tree(simd, right, share, half),
+                    )
+                } else {
+                    (self.tree(simd, left, share, 1), self.tree(simd, right, share, 1))
+                };
+                self.add(simd, left, right)
+            }
+            _ => {
+                let mut scratch = self.take_scratch();
+                scratch.forward_backward(simd, threads, &self.weights, batch, share);
+                let found = self.fold(simd, &mut scratch, batch, 0, share, threads);
+                self.free().0.push(scratch);
+                found
+            }
         }
-        let half = (threads / 2).max(1);
-        let (left, right) = if threads > 1 {
-            rayon::join(
-                || self.tree(simd, left, share, threads - half),
-                || self.tree(simd, right, share, half),
-            )
-        } else {
-            (self.tree(simd, left, share, 1), self.tree(simd, right, share, 1))
-        };
-        let ((left_loss, mut leaf), (right_loss, other)) = (left, right);
-        let Leaf { sum, places, .. } = &mut leaf;
-        if let (Some(sum), Some(other)) = (sum, &other.sum) {
-            simd.vectorize(
-                #[inline(always)]
-                || sum.add(simd, other, places),
-            );
-        }
-        self.put_back(other);
-        (left_loss + right_loss, leaf)
     }
-}
 
-impl<T: Num> Leaf<T> {
-    /// `share` times the sum of the losses of a chunk; that of its gradients is set or added in `sum`.
-    fn gradient<S: Simd>(
-        &mut self,
+    fn add<S: Simd>(
+        &self,
         simd: S,
-        weights: &Weights<T>,
-        batch: Batch<'_>,
-        share: T,
-        threads: usize,
-        onto: Onto<T>,
-    ) -> T {
-        let shape = *weights.shape();
-        let Leaf { chunk, sum, places } = self;
-        let sum = sum.get_or_insert_with(|| Sum::new(shape));
-        let loss = chunk.forward_backward(simd, threads, weights, batch, share);
-        chunk.apply(simd, threads, onto, &mut sum.dense);
-        if let Onto::Set = onto {
-            sum.words.clear();
-        }
+        (loss, mut sum): (T, Sum<T>),
+        (right, other): (T, Sum<T>),
+    ) -> (T, Sum<T>) {
         simd.vectorize(
             #[inline(always)]
-            || sum.add_embeddings(simd, chunk.embeddings(&shape), places),
+            || sum.add(simd, &other),
         );
-        share * loss
+        self.free().1.push(other);
+        (loss + right, sum)
+    }
+
+    /// [`State::tree`] of sentences whose steps are computed, the first of which is number `first`.
+    fn fold<S: Simd>(
+        &self,
+        simd: S,
+        scratch: &mut batch::Scratch<T>,
+        batch: Batch<'_>,
+        first: usize,
+        share: T,
+        threads: usize,
+    ) -> (T, Sum<T>) {
+        let chunk = |scratch: &mut batch::Scratch<T>, batch, first, onto, sum: &mut Sum<T>| {
+            let loss = scratch.chunk(simd, threads, &self.weights, batch, first);
+            scratch.apply(simd, threads, onto, &mut sum.dense);
+            if let Onto::Set = onto {
+                sum.words.clear();
+            }
+            simd.vectorize(
+                #[inline(always)]
+                || sum.add_embeddings(simd, scratch.embeddings(self.weights.shape())),
+            );
+            share * loss
+        };
+        let Some((left, right)) = batch.halves() else {
+            let mut sum = self.take_sum();
+            let loss = chunk(scratch, batch, first, Onto::Set, &mut sum);
+            return (loss, sum);
+        };
+        let middle = first + left.len();
+        if right.halves().is_none() {
+            // A chunk on the right is added where the left is, to the same bits as from a place of its own.
+            let (loss, mut sum) = self.fold(simd, scratch, left, first, share, threads);
+            let right = chunk(scratch, right, middle, Onto::AddScaled(T::one()), &mut sum);
+            return (loss + right, sum);
+        }
+        let left = self.fold(simd, scratch, left, first, share, threads);
+        let right = self.fold(simd, scratch, right, middle, share, threads);
+        self.add(simd, left, right)
     }
 }
 
@@ -204,7 +219,7 @@ struct Gradient<'a, T> {
 }
 
 impl<T: Num> Task for Gradient<'_, T> {
-    type Output = (T, Leaf<T>);
+    type Output = (T, Sum<T>);
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Self::Output {
         self.state.tree(simd, self.batch, self.share, self.threads)
@@ -286,42 +301,40 @@ impl<T: Num> Task for BatchStep<'_, T> {
         let share = T::one() / T::from_f64(batch.len() as f64);
         let factor = -learning_rate;
         if batch.halves().is_some() {
-            let (loss, leaf) = state.tree(simd, batch, share, threads);
+            let (loss, sum) = state.tree(simd, batch, share, threads);
             let State { weights, seen, .. } = &mut *state;
-            if let Some(sum) = &leaf.sum {
-                simd.vectorize(
-                    #[inline(always)]
-                    || {
-                        for (to, from) in weights.dense.slices_mut().into_iter().zip(sum.dense.slices()) {
-                            kernel::add_scaled(simd, factor, from, to);
-                        }
-                        for (word, row) in sum.rows() {
-                            kernel::add_scaled(simd, factor, row, weights.emb.row_mut(word as usize));
-                        }
-                    },
-                );
-                normalise(simd, sum.words.iter().copied(), seen, weights);
-            }
-            state.put_back(leaf);
+            simd.vectorize(
+                #[inline(always)]
+                || {
+                    for (to, from) in weights.dense.slices_mut().into_iter().zip(sum.dense.slices()) {
+                        kernel::add_scaled(simd, factor, from, to);
+                    }
+                    for (word, row) in sum.rows() {
+                        kernel::add_scaled(simd, factor, row, weights.emb.row_mut(word as usize));
+                    }
+                },
+            );
+            normalise(simd, sum.words.iter().copied(), seen, weights);
+            state.free().1.push(sum);
             return loss;
         }
         // One chunk: its gradient is applied to the same bits without being stored.
-        let mut leaf = state.take();
+        let mut scratch = state.take_scratch();
         let State { weights, seen, .. } = &mut *state;
-        let chunk = &mut leaf.chunk;
         let shape = *weights.shape();
-        let loss = chunk.forward_backward(simd, threads, weights, batch, share);
-        chunk.apply(simd, threads, Onto::AddScaled(factor), &mut weights.dense);
+        scratch.forward_backward(simd, threads, weights, batch, share);
+        let loss = scratch.chunk(simd, threads, weights, batch, 0);
+        scratch.apply(simd, threads, Onto::AddScaled(factor), &mut weights.dense);
         simd.vectorize(
             #[inline(always)]
             || {
-                for (word, row) in chunk.embeddings(&shape) {
+                for (word, row) in scratch.embeddings(&shape) {
                     kernel::add_scaled(simd, factor, row, weights.emb.row_mut(word as usize));
                 }
             },
         );
-        normalise(simd, chunk.embeddings(&shape).map(|(word, _)| word), seen, weights);
-        state.put_back(leaf);
+        normalise(simd, scratch.embeddings(&shape).map(|(word, _)| word), seen, weights);
+        state.free().0.push(scratch);
         share * loss
     }
 }

@@ -216,12 +216,13 @@ pub(crate) struct Sum<T> {
     /// The words, each once.
     pub(crate) words: Vec<u32>,
     /// `[words, embed]`.
-    pub(crate) emb: Buffer<T>,
+    emb: Buffer<T>,
+    places: Places,
 }
 
 impl<T: Num> Sum<T> {
     pub(crate) fn new(shape: Shape) -> Self {
-        Sum { dense: Dense::zeros(shape), words: Vec::new(), emb: buffer() }
+        Sum { dense: Dense::zeros(shape), words: Vec::new(), emb: buffer(), places: Places::default() }
     }
 
     /// Each word with its row of the embeddings, padded to whole vectors.
@@ -233,11 +234,11 @@ impl<T: Num> Sum<T> {
 
     /// Adds another sum.
     #[inline(always)]
-    pub(crate) fn add<S: Simd>(&mut self, simd: S, other: &Sum<T>, places: &mut Places) {
+    pub(crate) fn add<S: Simd>(&mut self, simd: S, other: &Sum<T>) {
         for (to, from) in self.dense.slices_mut().into_iter().zip(other.dense.slices()) {
             kernel::add(simd, from, to);
         }
-        self.add_embeddings(simd, other.rows(), places);
+        self.add_embeddings(simd, other.rows());
     }
 
     /// Adds rows of the embeddings, each word once.
@@ -246,8 +247,8 @@ impl<T: Num> Sum<T> {
         &mut self,
         simd: S,
         rows: impl Iterator<Item = (u32, &'a [T])>,
-        places: &mut Places,
     ) {
+        let places = &mut self.places;
         let stride = row_stride::<T>(self.dense.shape.embed);
         places.begin(self.dense.shape.vocab + 1);
         self.words.iter().enumerate().for_each(|(i, word)| places.set(*word, i));
