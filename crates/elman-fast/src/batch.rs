@@ -24,7 +24,7 @@ use crate::unit::{blocks, parts};
 use crate::weights::{Dense, LayerView, Places, Weights};
 
 /// Sentences whose steps are computed together.
-const GROUP: usize = 8;
+const GROUP: usize = 16;
 
 /// The words of a chunk, each once, and where each occurs.
 #[derive(Default)]
@@ -293,7 +293,14 @@ impl<T: Num> Scratch<T> {
                 let (from, to) = (first_row + row, self.starts[self.order[first_rank + rank]] + t);
                 copy_row(&self.packed.a, from, a, to, widths.a);
                 copy_row(&self.packed.h, from, h, to, widths.h);
-                copy_row(&self.packed.fed_back, from, fed_back, to, widths.fed_back);
+                if shape.feedback == Feedback::Output {
+                    copy_row(&self.packed.fed_back, from, fed_back, to, widths.fed_back);
+                } else if t == 0 {
+                    copy_row(&weights.dense.h0, 0, fed_back, to, widths.fed_back);
+                } else {
+                    let before = first_row + pack.offset(t - 1) + row - pack.offset(t);
+                    copy_row(&self.packed.h, before, fed_back, to, widths.fed_back);
+                }
                 copy_row(&self.packed.s, from, s, to, widths.s);
             }
             for (rank, sentence) in pack.order().iter().enumerate() {
@@ -549,9 +556,11 @@ impl<T: Num> Chunk<'_, T> {
         for row in s.chunks_exact_mut(s_stride) {
             row[..classes].copy_from_slice(&weights.dense.b);
         }
-        // The first steps get h0; in a Jordan network the loop goes on from there.
-        for row in fed_back.chunks_exact_mut(fed_back_stride).take(sentences) {
-            row[..fed_back_width].copy_from_slice(&weights.dense.h0);
+        if shape.feedback == Feedback::Output {
+            // The first steps get h0; the loop goes on from there.
+            for row in fed_back.chunks_exact_mut(fed_back_stride).take(sentences) {
+                row[..fed_back_width].copy_from_slice(&weights.dense.h0);
+            }
         }
         let (w, w_padded) = (weights.dense.w.view(), weights.dense.w.view_padded());
         let is_jordan = shape.feedback == Feedback::Output;
@@ -566,12 +575,6 @@ impl<T: Num> Chunk<'_, T> {
         let states = ViewMut::new(h, n, hidden, h_stride);
         layer::forward(simd, pack, &layer, first, ViewMut::new(a, n, width, stride), states, output);
         if !is_jordan {
-            for t in 1..pack.steps() {
-                for rank in 0..pack.active(t) {
-                    let from = &h[(pack.offset(t - 1) + rank) * h_stride..][..hidden];
-                    fed_back[(pack.offset(t) + rank) * h_stride..][..hidden].copy_from_slice(from);
-                }
-            }
             let states = View::new(h, n, shape.hidden, h_stride, 1);
             kernel::product(simd, states, w, ViewMut::new(s, n, classes, s_stride));
         }
