@@ -150,6 +150,9 @@ impl<T: Float> Rounded<T> {
     fn spread(self) -> f64 {
         let squares: f64 =
             self.deviations.iter().flat_map(|e| e.to_array()).map(|e| f64::from(e).powi(2)).sum();
+        if squares.is_nan() {
+            return f64::INFINITY;
+        }
         // The roundings of its own sum are known; the deviations may make less of them by chance.
         unit::<T>() * (squares / LANES as f64).max(self.variance()).sqrt()
     }

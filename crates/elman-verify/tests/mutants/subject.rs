@@ -1,0 +1,979 @@
+//! An implementation written for these tests, whose sums can be taken in many orders, with switches that break it.
+
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+
+use elman::ndarray::{Array2, ArrayView1, ArrayView2};
+use elman::{
+    Batch, Error, Feedback, Float, Layer, LayerParams, Layout, Learner, Network, Params, Recurrence,
+    RecurrenceGradient, Sentence, Sequences, Shape, States, Tagger, Trace, Update, check_backward,
+    check_places,
+};
+
+use super::mutation::{Mutation, Mutation::*, Object, Order, Size, Step};
+
+/// A sound implementation, or a broken one.
+#[derive(Clone)]
+pub(crate) struct Subject {
+    pub(crate) mutation: Mutation,
+    pub(crate) order: Order,
+    shared: Arc<Shared>,
+}
+
+/// The memory of broken objects: of a network, or of an object that should have its own.
+#[derive(Default)]
+struct Shared {
+    calls: AtomicUsize,
+    inside: AtomicUsize,
+    numbers: Mutex<Vec<f64>>,
+}
+
+/// A unit's next state, and its derivatives by the parts of its gates and by the state before.
+pub(crate) struct Local<T> {
+    pub(crate) h: T,
+    pub(crate) by_x: Vec<T>,
+    pub(crate) by_fed: Vec<T>,
+    pub(crate) by_before: T,
+}
+
+struct Run<T> {
+    /// The inputs, the values that are fed back (the initial one first), the units, the states and the outputs.
+    x: Vec<Vec<T>>,
+    fed: Vec<Vec<T>>,
+    units: Vec<Vec<Local<T>>>,
+    h: Vec<Vec<T>>,
+    z: Vec<Vec<T>>,
+    s: Vec<Vec<T>>,
+}
+
+fn real<T: Float>(value: f64) -> T {
+    T::from_f64(value)
+}
+
+pub(crate) fn sigmoid<T: Float>(a: T) -> T {
+    T::one() / (T::one() + (-a).exp())
+}
+
+/// 8 bits of significand.
+fn bfloat<T: Float>(value: T) -> T {
+    real(f64::from(f32::from_bits((value.to_f64() as f32).to_bits().wrapping_add(0x8000) & 0xffff_0000)))
+}
+
+fn fused<T: Float>(a: T, b: T, c: T) -> T {
+    let (a, b, c) = (a.to_f64(), b.to_f64(), c.to_f64());
+    real(if T::NAME == "f32" { a * b + c } else { a.mul_add(b, c) })
+}
+
+impl Order {
+    /// `start + sum of a·b`.
+    fn sum<T: Float>(self, pairs: &[(T, T)], start: T) -> T {
+        let add = |sum: T, (a, b): (T, T)| if self.fused { fused(a, b, sum) } else { sum + a * b };
+        let zero = T::zero();
+        let mut pairs = pairs.to_vec();
+        if self.reversed {
+            pairs.reverse();
+        }
+        let first = if self.bias_last { zero } else { start };
+        let sum = match self.lanes {
+            // Pairwise.
+            0 => pairwise(&pairs) + first,
+            // Blocks of 32, one sum after the other.
+            32 => pairs.chunks(32).fold(first, |sum, block| sum + block.iter().copied().fold(zero, add)),
+            1 if self.compensated => {
+                let (mut sum, mut lost) = (first, zero);
+                for (a, b) in pairs {
+                    let term = a * b - lost;
+                    let next = sum + term;
+                    lost = (next - sum) - term;
+                    sum = next;
+                }
+                sum
+            }
+            lanes => {
+                let mut sums = vec![zero; lanes];
+                sums[0] = first;
+                pairs
+                    .into_iter()
+                    .enumerate()
+                    .for_each(|(i, pair)| sums[i % lanes] = add(sums[i % lanes], pair));
+                // Folded in halves.
+                while sums.len() > 1 {
+                    let half = sums.split_off(sums.len() / 2);
+                    sums.iter_mut().zip(half).for_each(|(sum, other)| *sum += other);
+                }
+                sums[0]
+            }
+        };
+        if self.bias_last { sum + start } else { sum }
+    }
+}
+
+fn pairwise<T: Float>(pairs: &[(T, T)]) -> T {
+    match pairs {
+        [] => T::zero(),
+        [(a, b)] => *a * *b,
+        _ => {
+            let (left, right) = pairs.split_at(pairs.len() / 2);
+            pairwise(left) + pairwise(right)
+        }
+    }
+}
+
+impl Subject {
+    pub(crate) fn new(mutation: Mutation, order: Order) -> Self {
+        Subject { mutation, order, shared: Arc::default() }
+    }
+
+    /// The same with a memory of its own, unless objects are mixed up.
+    fn object(&self, kind: Object) -> Self {
+        let mixed = matches!(self.mutation, MixedUp(found) if found == kind);
+        if mixed { self.clone() } else { Subject::new(self.mutation, self.order) }
+    }
+
+    fn is(&self, mutation: Mutation) -> bool {
+        self.mutation == mutation
+    }
+
+    /// Whether the problem is of the size at which this breaks.
+    fn too_large(&self, sizes: &[(Size, usize)]) -> bool {
+        let Beyond(limited, limit) = self.mutation else { return false };
+        sizes.iter().any(|(size, found)| match limited {
+            Size::Multiple => *size == Size::Hidden && found % limit == 0,
+            _ => *size == limited && *found > limit,
+        })
+    }
+
+    fn weight<T: Float>(&self, w: T) -> T {
+        let small = w.to_f64().abs() < T::MIN_POSITIVE;
+        if small && self.is(SubnormalWeightsFlushed) { T::zero() } else { w }
+    }
+
+    /// One step: the units of the next state.
+    fn step<T: Float>(&self, t: usize, layer: &Layer<'_, T>, x: &[T], fed: &[T]) -> Vec<Local<T>> {
+        let (hidden, gates) = (layer.shape().hidden, layer.cell().gates());
+        let (wx, wh) = (layer.wx(), layer.wh());
+        let transposed =
+            |i: usize, j: usize| if i < wh.ncols() && j < wh.nrows() { wh[[j, i]] } else { wh[[i, j]] };
+        (0..hidden)
+            .map(|unit| {
+                let (mut zx, mut zh) = (Vec::new(), Vec::new());
+                for gate in 0..gates {
+                    let j = gate * hidden + unit;
+                    let mut of_x: Vec<(T, T)> =
+                        x.iter().zip(wx.column(j)).map(|(x, w)| (*x, self.weight(*w))).collect();
+                    let mut of_fed: Vec<(T, T)> = fed
+                        .iter()
+                        .enumerate()
+                        .map(|(i, fed)| {
+                            let w = if self.is(Sequence(Step::WhTransposed)) {
+                                transposed(i, j)
+                            } else {
+                                wh[[i, j]]
+                            };
+                            (*fed, self.weight(w))
+                        })
+                        .collect();
+                    if self.is(TailDropped) && of_x.len() > 16 {
+                        of_x.truncate(of_x.len() / 16 * 16);
+                    }
+                    let mut bias = layer.bh()[j];
+                    match self.mutation {
+                        Sequence(Step::BhMissing) => bias = T::zero(),
+                        Sequence(Step::BhTwice) => bias += bias,
+                        Sequence(Step::H0InEveryStep) if t > 0 && unit < layer.h0().len() => {
+                            bias += layer.h0()[unit]
+                        }
+                        _ => {}
+                    }
+                    let bhn = layer.bhn().filter(|_| gate + 1 == gates).map_or(T::zero(), |bhn| bhn[unit]);
+                    if gates == 1 && !self.order.apart {
+                        of_x.append(&mut of_fed);
+                    }
+                    zx.push(self.order.sum(&of_x, bias));
+                    zh.push(self.order.sum(&of_fed, bhn));
+                }
+                let before = fed.get(unit).copied().unwrap_or(T::zero());
+                let mut local = super::units::unit(self.mutation, layer.cell(), &zx, &zh, before);
+                if self.is(StatesInHalfPrecision) {
+                    local.h = bfloat(local.h);
+                }
+                local
+            })
+            .collect()
+    }
+
+    /// The states of one sequence; `output` makes of a state what is fed back.
+    fn states<T: Float>(
+        &self,
+        layer: &Layer<'_, T>,
+        x: Vec<Vec<T>>,
+        initial: Vec<T>,
+        mut output: impl FnMut(&[T]) -> Vec<T>,
+    ) -> Run<T> {
+        let mut run = Run { x, fed: vec![initial], units: vec![], h: vec![], z: vec![], s: vec![] };
+        match self.mutation {
+            Sequence(Step::H0Ignored) => run.fed[0].fill(T::zero()),
+            Sequence(Step::StateOfLastCall) => {
+                let numbers = self.shared.numbers.lock().unwrap();
+                if numbers.len() == run.fed[0].len() {
+                    run.fed[0] = numbers.iter().map(|v| real(*v)).collect();
+                }
+            }
+            _ => {}
+        }
+        for t in 0..run.x.len() {
+            let from = match self.mutation {
+                Sequence(Step::NotFedBack) => 0,
+                Sequence(Step::TwoStepsBefore) => t.saturating_sub(1),
+                Sequence(Step::ForgetsAfter(steps)) if t % steps == 0 => 0,
+                _ => t,
+            };
+            let units = self.step(t, layer, &run.x[t], &run.fed[from]);
+            let h: Vec<T> = units.iter().map(|unit| unit.h).collect();
+            run.fed.push(output(&h));
+            run.units.push(units);
+            run.h.push(h);
+        }
+        if self.is(Sequence(Step::StateOfLastCall)) {
+            *self.shared.numbers.lock().unwrap() = run.fed[run.x.len()].iter().map(|v| v.to_f64()).collect();
+        }
+        run
+    }
+
+    /// Back through one sequence: adds to the gradients of the layer, returns those of the inputs and of the initial
+    /// state.
+    fn back<T: Float, S: Layout>(
+        &self,
+        layer: &Layer<'_, T>,
+        run: &Run<T>,
+        after: Vec<T>,
+        grad: &mut Params<T, S>,
+        mut dh_of: impl FnMut(usize, &[T]) -> Vec<T>,
+    ) -> (Vec<Vec<T>>, Vec<T>) {
+        let (steps, hidden, gates) = (run.x.len(), layer.shape().hidden, layer.cell().gates());
+        let mut dx = vec![Vec::new(); steps];
+        let mut carry = after;
+        for t in (0..steps).rev() {
+            match self.mutation {
+                Sequence(Step::CarryMissing) if t + 1 < steps => carry.fill(T::zero()),
+                Sequence(Step::CarryTwice) => carry.iter_mut().for_each(|c| *c += *c),
+                Sequence(Step::CarryStopsAfter(most)) if steps - t > most => carry.fill(T::zero()),
+                _ => {}
+            }
+            let dh = dh_of(t, &carry);
+            let by = |of: fn(&Local<T>) -> &[T]| -> Vec<T> {
+                let each = (0..gates).flat_map(|gate| (0..hidden).map(move |unit| (gate, unit)));
+                each.map(|(gate, unit)| of(&run.units[t][unit])[gate] * dh[unit]).collect()
+            };
+            let (dzx, dzh) = (by(|unit| &unit.by_x), by(|unit| &unit.by_fed));
+            for (i, mut row) in grad.wx_mut().rows_mut().into_iter().enumerate() {
+                row.iter_mut().zip(&dzx).for_each(|(sum, dz)| *sum += run.x[t][i] * *dz);
+            }
+            let from = if self.is(Sequence(Step::WhGradientOfOwnState)) { t + 1 } else { t };
+            for (i, mut row) in grad.wh_mut().rows_mut().into_iter().enumerate() {
+                row.iter_mut().zip(&dzh).for_each(|(sum, dz)| *sum += run.fed[from][i] * *dz);
+            }
+            grad.bh_mut().iter_mut().zip(&dzx).for_each(|(sum, dz)| *sum += *dz);
+            if let Some(mut bhn) = grad.bhn_mut() {
+                bhn.iter_mut().zip(&dzh[(gates - 1) * hidden..]).for_each(|(sum, dz)| *sum += *dz);
+            }
+            let through = |row: ArrayView1<'_, T>, dz: &[T], more: T| {
+                let pairs: Vec<(T, T)> = row.iter().zip(dz).map(|(w, dz)| (self.weight(*w), *dz)).collect();
+                self.order.sum(&pairs, more)
+            };
+            dx[t] = layer.wx().rows().into_iter().map(|row| through(row, &dzx, T::zero())).collect();
+            let own = |i: usize| {
+                let own = run.units[t].get(i).filter(|_| run.fed[t].len() == hidden);
+                own.map_or(T::zero(), |unit| unit.by_before * dh[i])
+            };
+            carry = layer
+                .wh()
+                .rows()
+                .into_iter()
+                .enumerate()
+                .map(|(i, row)| through(row, &dzh, own(i)))
+                .collect();
+        }
+        (dx, carry)
+    }
+
+    fn forward<T: Float>(&self, p: &Params<T>, words: &[u32]) -> Run<T> {
+        let shape = p.shape();
+        let x = self.ids(&shape, words).into_iter().map(|ids| {
+            let row = ids.into_iter().flat_map(|id| {
+                let zero = self.is(PaddingReadAsZero) && id == shape.vocab;
+                p.emb().row(id).iter().map(|v| if zero { T::zero() } else { *v }).collect::<Vec<_>>()
+            });
+            row.collect()
+        });
+        let scores = |h: &[T]| -> Vec<T> {
+            let score = |(w, b): (ArrayView1<'_, T>, &T)| {
+                let pairs: Vec<(T, T)> = h.iter().copied().zip(w.iter().copied()).collect();
+                self.order.sum(&pairs, if self.is(BMissing) { T::zero() } else { *b })
+            };
+            p.w().columns().into_iter().zip(p.b()).map(score).collect()
+        };
+        let feedback = if self.is(JordanTakenForElman) && shape.hidden == shape.classes {
+            Feedback::Hidden
+        } else {
+            shape.feedback
+        };
+        let mut run = self.states(&p.layer(), x.collect(), p.h0().to_vec(), |h| match feedback {
+            Feedback::Hidden => h.to_vec(),
+            Feedback::Output if self.is(JordanScoresFedBack) => scores(h),
+            Feedback::Output => self.softmax(&scores(h)),
+        });
+        run.z = run.h.iter().map(|h| scores(h)).collect();
+        run.s = run.z.iter().map(|z| self.softmax(z)).collect();
+        if self.too_large(&[
+            (Size::Words, words.len()),
+            (Size::Hidden, shape.hidden),
+            (Size::Classes, shape.classes),
+        ]) || self.too_large(&[(Size::Vocab, shape.vocab), (Size::Window, shape.window)])
+        {
+            let last = run.s.len() - 1;
+            run.s[last][0] *= real(1.01);
+        }
+        run
+    }
+
+    /// The rows of the embeddings in each window.
+    fn ids(&self, shape: &Shape, words: &[u32]) -> Vec<Vec<usize>> {
+        let half = shape.window / 2;
+        let padding = if self.is(PaddingIsFirstRow) { 0 } else { shape.vocab };
+        let late = usize::from(self.is(WindowLate));
+        let id = |position: usize| {
+            let word = position.checked_sub(half).and_then(|position| words.get(position));
+            word.map_or(padding, |word| *word as usize)
+        };
+        let window = |t: usize| (t..t + shape.window).map(|position| id(position + late)).collect::<Vec<_>>();
+        let mut ids: Vec<Vec<usize>> = (0..words.len()).map(window).collect();
+        if self.is(WindowReversed) {
+            ids.iter_mut().for_each(|window| window.reverse());
+        }
+        if self.is(WordsReversed) {
+            ids.reverse();
+        }
+        ids
+    }
+
+    fn softmax<T: Float>(&self, z: &[T]) -> Vec<T> {
+        let mut max = z.iter().fold(z[0], |max, z| if *z > max { *z } else { max });
+        match self.mutation {
+            SoftmaxWithoutMaximum => max = T::zero(),
+            LargeScoresClipped => return self.clipped(z),
+            _ => {}
+        }
+        let e: Vec<T> = z.iter().map(|z| (*z - max).exp()).collect();
+        let ones: Vec<(T, T)> = e.iter().map(|e| (*e, T::one())).collect();
+        let counted = if self.is(SoftmaxTailDropped) && e.len() > 8 { e.len() / 8 * 8 } else { e.len() };
+        let sum = self.order.sum(&ones[..counted], T::zero());
+        let rough = if self.is(SoftmaxRough) { 1.0 + 2e-5 } else { 1.0 };
+        e.into_iter().map(|e| e / sum * real(rough)).collect()
+    }
+
+    fn clipped<T: Float>(&self, z: &[T]) -> Vec<T> {
+        let limit = |z: &T| if z.to_f64().abs() > 1e6 { real(z.to_f64().signum() * 1e6) } else { *z };
+        Subject::new(Sound, self.order).softmax(&z.iter().map(limit).collect::<Vec<_>>())
+    }
+
+    /// Adds the gradient of a sentence, and returns its loss.
+    fn add_sentence<T: Float>(
+        &self,
+        p: &Params<T>,
+        sentence: Sentence<'_>,
+        share: T,
+        grad: &mut Params<T>,
+    ) -> T {
+        let (shape, Sentence { words, labels }) = (p.shape(), sentence);
+        let run = self.forward(p, words);
+        let mean: T = if self.is(MeanForgotten) { T::one() } else { T::one() / real(words.len() as f64) };
+        let mut loss = T::zero();
+        for (z, label) in run.z.iter().zip(labels) {
+            let max = z.iter().fold(z[0], |max, z| if *z > max { *z } else { max });
+            let sum = z.iter().fold(T::zero(), |sum, z| sum + (*z - max).exp());
+            loss += match self.mutation {
+                LossOfUnderflow => -self.softmax(z)[*label as usize].ln(),
+                LossOfLogBase2 => (sum.ln() + (max - z[*label as usize])) / real(std::f64::consts::LN_2),
+                _ => sum.ln() + (max - z[*label as usize]),
+            } * mean;
+        }
+        let (mut grad_w, mut grad_b) = (p.w().to_owned(), p.b().to_owned());
+        grad_w.fill(T::zero());
+        grad_b.fill(T::zero());
+        let last = words.len() - 1;
+        let (dx, dinitial) = {
+            let dh_of = |t: usize, carry: &[T]| {
+                let mut dz: Vec<T> = run.s[t].iter().map(|s| *s * mean * share).collect();
+                if !self.is(TargetMissing) {
+                    dz[labels[t] as usize] = (run.s[t][labels[t] as usize] - T::one()) * mean * share;
+                }
+                if shape.feedback == Feedback::Output {
+                    let dot = run.s[t].iter().zip(carry).fold(T::zero(), |sum, (s, c)| sum + *s * *c);
+                    for ((dz, s), c) in dz.iter_mut().zip(&run.s[t]).zip(carry) {
+                        *dz += match self.mutation {
+                            JordanSoftmaxForgotten => *c,
+                            JordanMeanForgotten => *s * *c,
+                            JordanSoftmaxDiagonal => *s * (T::one() - *s) * *c,
+                            _ => *s * (*c - dot),
+                        };
+                    }
+                }
+                grad_b.iter_mut().zip(&dz).for_each(|(sum, dz)| *sum += *dz);
+                let row = if self.is(WGradientOfPreviousState) { t.saturating_sub(1) } else { t };
+                for (mut sums, h) in grad_w.rows_mut().into_iter().zip(&run.h[row]) {
+                    sums.iter_mut().zip(&dz).for_each(|(sum, dz)| *sum += *h * *dz);
+                }
+                let last_step_alone = self.is(LastStepOnly) && t < last;
+                p.w()
+                    .rows()
+                    .into_iter()
+                    .enumerate()
+                    .map(|(i, row)| {
+                        let pairs: Vec<(T, T)> = row.iter().copied().zip(dz.iter().copied()).collect();
+                        let more = if shape.feedback == Feedback::Hidden { carry[i] } else { T::zero() };
+                        if last_step_alone { more } else { self.order.sum(&pairs, more) }
+                    })
+                    .collect()
+            };
+            self.back(&p.layer(), &run, vec![T::zero(); p.h0().len()], grad, dh_of)
+        };
+        let mut w = grad.w_mut();
+        w += &grad_w;
+        let mut b = grad.b_mut();
+        b += &grad_b;
+        grad.h0_mut().iter_mut().zip(&dinitial).for_each(|(sum, d)| *sum += *d);
+        for (ids, dx) in self.ids(&shape, words).into_iter().zip(dx) {
+            for (slot, (id, dx)) in ids.into_iter().zip(dx.chunks(shape.embed)).enumerate() {
+                let centre = slot == shape.window / 2;
+                if self.is(CentreWordOnly) && !centre || self.is(PaddingGradientSkipped) && id == shape.vocab
+                {
+                    continue;
+                }
+                for (sum, dx) in grad.emb_mut().row_mut(id).iter_mut().zip(dx) {
+                    *sum = if self.is(RepeatedWordOverwritten) { *dx } else { *sum + *dx };
+                }
+            }
+        }
+        loss
+    }
+
+    fn sum_of_batch<T: Float>(&self, p: &Params<T>, batch: Batch<'_>, share: T, grad: &mut Params<T>) -> T {
+        let halves = match self.mutation {
+            TreeForgotten => None,
+            TreeUnbalanced if batch.len() > Batch::CHUNK => {
+                Some((batch.slice(0..Batch::CHUNK), batch.slice(Batch::CHUNK..batch.len())))
+            }
+            _ => batch.halves(),
+        };
+        let Some((left, right)) = halves else {
+            let mut seen: Vec<Sentence<'_>> = Vec::new();
+            return batch.iter().fold(T::zero(), |loss, sentence| {
+                let again = seen.contains(&sentence);
+                seen.push(sentence);
+                if again && self.is(SameSentenceOnce) {
+                    return loss;
+                }
+                loss + self.add_sentence(p, sentence, share, grad)
+            });
+        };
+        let mut by_right = Params::zeros(p.shape()).unwrap();
+        let loss =
+            self.sum_of_batch(p, left, share, grad) + self.sum_of_batch(p, right, share, &mut by_right);
+        grad.as_mut_slice().iter_mut().zip(by_right.as_slice()).for_each(|(sum, right)| *sum += *right);
+        loss
+    }
+
+    fn gradient_of<T: Float>(
+        &self,
+        p: &Params<T>,
+        batch: Batch<'_>,
+        share: T,
+        grad: &mut Params<T>,
+    ) -> Result<T, Error> {
+        let shape = p.shape();
+        if self.is(ClearedBeforeChecks) {
+            grad.as_mut_slice().fill(T::zero());
+        }
+        match self.mutation {
+            GradReplaced if grad.shape() != shape => *grad = Params::zeros(shape)?,
+            _ => grad.check(shape)?,
+        }
+        if self.is(EmptyBatchAccepted) && batch.is_empty() {
+            return Ok(T::zero());
+        }
+        self.check(batch, &shape)?;
+        if !self.is(GradNotCleared) {
+            grad.as_mut_slice().fill(T::zero());
+        }
+        let batch = match self.mutation {
+            FirstSentenceOnly => batch.slice(0..1),
+            LastSentenceDropped if batch.len() > 1 => batch.slice(0..batch.len() - 1),
+            _ => batch,
+        };
+        let used = if self.is(ShareIgnored) { T::one() / real(batch.len() as f64) } else { share };
+        let loss = used * self.sum_of_batch(p, batch, used, grad);
+        if self.too_large(&[(Size::Sentences, batch.len()), (Size::Hidden, shape.hidden)]) {
+            grad.b_mut()[0] += used * real(0.01);
+        }
+        self.break_tensor(p, batch, used, grad);
+        if self.is(GradientInHalfPrecision) {
+            grad.as_mut_slice().iter_mut().for_each(|v| *v = bfloat(*v));
+        }
+        if self.strikes() {
+            let entry = grad.as_mut_slice().iter_mut().rev().find(|v| **v != T::zero());
+            entry.into_iter().for_each(|v| *v = *v + *v * real(T::EPSILON));
+        }
+        Ok(loss)
+    }
+
+    /// Whether this call is one that goes wrong.
+    fn strikes(&self) -> bool {
+        let call = self.shared.calls.fetch_add(1, SeqCst) + 1;
+        match self.mutation {
+            EveryCall(n) => call % n == 0,
+            AfterCalls(n) => call > n,
+            InTwoThreads => {
+                let before = self.shared.inside.fetch_add(1, SeqCst);
+                for _ in 0..20 {
+                    std::thread::yield_now();
+                }
+                self.shared.inside.fetch_sub(1, SeqCst);
+                before > 0
+            }
+            _ => false,
+        }
+    }
+
+    /// The faults of one tensor of a gradient.
+    fn break_tensor<T: Float>(&self, p: &Params<T>, batch: Batch<'_>, share: T, grad: &mut Params<T>) {
+        let (name, fault) = match self.mutation {
+            Tensor(name, fault) => (name, fault),
+            _ => return,
+        };
+        let last = if fault == super::mutation::Fault::LastSentence && batch.len() > 1 {
+            let mut last = Params::zeros(p.shape()).unwrap();
+            self.add_sentence(p, batch.sentence(batch.len() - 1), share, &mut last);
+            Some(last)
+        } else {
+            None
+        };
+        let Some(mut tensor) = grad.tensor_mut(name) else { return };
+        use super::mutation::Fault;
+        match fault {
+            Fault::Dropped => tensor.fill(T::zero()),
+            Fault::Doubled => tensor.mapv_inplace(|v| v + v),
+            Fault::Negated => tensor.mapv_inplace(|v| -v),
+            Fault::LargestEntry => {
+                let largest = tensor.iter_mut().max_by(|a, b| a.to_f64().abs().total_cmp(&b.to_f64().abs()));
+                *largest.unwrap() *= real(1.001);
+            }
+            Fault::LastEntry => *tensor.iter_mut().last().unwrap() = T::zero(),
+            Fault::LastSentence => {
+                if let Some(last) = last {
+                    tensor.assign(&last.tensor(name).unwrap());
+                }
+            }
+            Fault::LeftForNextCall => {
+                let mut numbers = self.shared.numbers.lock().unwrap();
+                if numbers.len() == tensor.len() {
+                    tensor.iter_mut().zip(&*numbers).for_each(|(v, more)| *v += real(*more));
+                }
+                *numbers = tensor.iter().map(|v| v.to_f64()).collect();
+            }
+            Fault::NotUpdated => {}
+        }
+    }
+
+    fn check(&self, batch: Batch<'_>, shape: &Shape) -> Result<(), Error> {
+        match self.mutation {
+            PaddingAcceptedAsWord => batch.check(&Shape { vocab: shape.vocab + 1, ..*shape }),
+            OnlyFirstSentenceChecked if !batch.is_empty() => {
+                batch.slice(0..1).check(shape)?;
+                // A panic is no error: the ids are looked up.
+                Ok(())
+            }
+            LabelsUnchecked if !batch.is_empty() => batch.check_words(shape),
+            _ => batch.check(shape),
+        }
+    }
+}
+
+impl<T: Float> Network<T> for Subject {
+    fn name(&self) -> String {
+        format!("{:?}", self.mutation)
+    }
+
+    fn learner(&self, params: Params<T>) -> Result<Box<dyn Learner<T>>, Error> {
+        // One call in some hundreds, or two threads at once, are counted over all objects.
+        let subject = match self.mutation {
+            EveryCall(_) | InTwoThreads => self.clone(),
+            _ => self.object(Object::Learner),
+        };
+        if self.is(MixedUp(Object::Learner)) {
+            *self.shared.numbers.lock().unwrap() = params.as_slice().iter().map(|v| v.to_f64()).collect();
+        }
+        Ok(Box::new(SubjectLearner {
+            subject,
+            first: params.clone(),
+            moved: Params::zeros(params.shape())?,
+            params,
+            steps: 0,
+        }))
+    }
+
+    fn tagger(&self, params: &Params<T>) -> Result<Box<dyn Tagger<T>>, Error> {
+        let subject = match self.mutation {
+            EveryCall(_) | InTwoThreads => self.clone(),
+            _ => self.object(Object::Tagger),
+        };
+        if self.is(MixedUp(Object::Tagger)) {
+            *self.shared.numbers.lock().unwrap() = params.as_slice().iter().map(|v| v.to_f64()).collect();
+        }
+        Ok(Box::new(SubjectTagger { subject, params: params.clone(), s: Array2::zeros((0, 0)) }))
+    }
+}
+
+struct SubjectLearner<T> {
+    subject: Subject,
+    first: Params<T>,
+    params: Params<T>,
+    moved: Params<T>,
+    steps: usize,
+}
+
+impl<T: Float> SubjectLearner<T> {
+    /// The parameters of the last object that was made, if objects are mixed up.
+    fn mixed(&self) -> Params<T> {
+        mixed(&self.subject, Object::Learner, &self.params)
+    }
+
+    fn normalise(&mut self, batch: Batch<'_>) {
+        let shape = self.params.shape();
+        for row in 0..=shape.vocab {
+            let contains = |batch: Batch<'_>| batch.words().contains(&(row as u32));
+            let padding = row == shape.vocab && shape.window > 1;
+            let changed = match self.subject.mutation {
+                NothingNormalised => false,
+                EveryRowNormalised => true,
+                PaddingNotNormalised => contains(batch),
+                PaddingAlwaysNormalised => contains(batch) || row == shape.vocab,
+                FirstSentenceNormalised => contains(batch.slice(0..1)) || padding,
+                _ => contains(batch) || padding,
+            };
+            let mut emb = self.params.emb_mut();
+            let mut row = emb.row_mut(row);
+            let pairs: Vec<(T, T)> = row.iter().map(|v| (*v, *v)).collect();
+            let mut norm = self.subject.order.sum(&pairs, T::zero()).sqrt();
+            match self.subject.mutation {
+                NormOfAbsolutes => {
+                    norm =
+                        row.iter().fold(T::zero(), |sum, v| if *v < T::zero() { sum - *v } else { sum + *v })
+                }
+                NormNotRooted => norm = norm * norm,
+                _ => {}
+            }
+            if changed && (norm != T::zero() || self.subject.is(ZeroRowDivided)) {
+                row.mapv_inplace(|v| v / norm);
+            }
+        }
+    }
+}
+
+fn mixed<T: Float>(subject: &Subject, kind: Object, params: &Params<T>) -> Params<T> {
+    let mut mixed = params.clone();
+    let numbers = subject.shared.numbers.lock().unwrap();
+    if subject.is(MixedUp(kind)) && numbers.len() == mixed.as_slice().len() {
+        mixed.as_mut_slice().iter_mut().zip(&*numbers).for_each(|(v, number)| *v = real(*number));
+    }
+    mixed
+}
+
+impl<T: Float> Learner<T> for SubjectLearner<T> {
+    fn gradient(&mut self, batch: Batch<'_>, share: T, grad: &mut Params<T>) -> Result<T, Error> {
+        let params =
+            if self.subject.is(LearnerKeepsFirstWeights) { self.first.clone() } else { self.mixed() };
+        self.subject.gradient_of(&params, batch, share, grad)
+    }
+
+    fn apply(&mut self, grad: &Params<T>, batch: Batch<'_>, update: &mut Update<T>) -> Result<(), Error> {
+        let shape = self.params.shape();
+        if !self.subject.is(ApplyUnchecked) {
+            grad.check(shape)?;
+        }
+        self.subject.check(batch, &shape)?;
+        if !self.subject.is(RateUnchecked) {
+            update.check()?;
+        }
+        let Update::Sgd { learning_rate } = update else { unimplemented!("another update") };
+        self.steps += 1;
+        let mut rate = *learning_rate;
+        match self.subject.mutation {
+            StepUphill => rate = -rate,
+            FrozenAfter(steps) if self.steps > steps => rate = T::zero(),
+            RateClipped if rate > T::one() => rate = T::one(),
+            _ => {}
+        }
+        let momentum = matches!(self.subject.mutation, MomentumAfter(steps) if self.steps > steps);
+        for ((name, mut tensor), ((_, grad), (_, mut moved))) in
+            self.params.tensors_mut().zip(grad.tensors().zip(self.moved.tensors_mut()))
+        {
+            if matches!(self.subject.mutation, Tensor(found, super::mutation::Fault::NotUpdated) if found == name)
+            {
+                continue;
+            }
+            for ((p, grad), moved) in tensor.iter_mut().zip(grad).zip(&mut moved) {
+                let step = rate * *grad + if momentum { *moved * real(0.5) } else { T::zero() };
+                *moved = step;
+                *p -= step;
+            }
+        }
+        self.normalise(batch);
+        Ok(())
+    }
+
+    fn step(&mut self, batch: Batch<'_>, update: &mut Update<T>) -> Result<T, Error> {
+        let shape = self.params.shape();
+        if self.subject.is(StepChangesBeforeRefusal) && !batch.is_empty() {
+            self.params.b_mut()[0] += T::one();
+            batch.check(&shape)?;
+            self.params.b_mut()[0] -= T::one();
+        }
+        if !self.subject.is(RateUnchecked) {
+            update.check()?;
+        }
+        let share = T::one() / real(batch.len().max(1) as f64);
+        let mut grad = Params::zeros(shape)?;
+        let mut loss = self.gradient(batch, share, &mut grad)?;
+        if self.subject.is(StepUnlikeApply) {
+            grad.as_mut_slice().iter_mut().for_each(|v| *v = *v * real(3.0) / real(3.0));
+        }
+        self.apply(&grad, batch, update)?;
+        if self.subject.is(LossAfterStep) {
+            loss = self.gradient(batch, share, &mut grad)?;
+        }
+        Ok(loss)
+    }
+
+    fn params(&self) -> Params<T> {
+        self.params.clone()
+    }
+}
+
+struct SubjectTagger<T> {
+    subject: Subject,
+    params: Params<T>,
+    s: Array2<T>,
+}
+
+impl<T: Float> Tagger<T> for SubjectTagger<T> {
+    fn scores(&mut self, words: &[u32]) -> Result<ArrayView2<'_, T>, Error> {
+        let shape = self.params.shape();
+        if self.subject.is(PaddingAcceptedAsWord) {
+            elman::check_words(words, &Shape { vocab: shape.vocab + 1, ..shape })?;
+        } else {
+            elman::check_words(words, &shape)?;
+        }
+        let run = self.subject.forward(&mixed(&self.subject, Object::Tagger, &self.params), words);
+        let rows = if self.subject.is(ScoresBeforeSoftmax) { run.z } else { run.s };
+        self.s = Array2::from_shape_fn((words.len(), shape.classes), |(t, k)| rows[t][k]);
+        if self.subject.strikes() {
+            self.s[[0, 0]] = self.s[[0, 0]] + self.s[[0, 0]] * real(T::EPSILON);
+        }
+        Ok(self.s.view())
+    }
+
+    fn label_all(&mut self, batch: Batch<'_>, labels: &mut [u32]) -> Result<(), Error> {
+        let is = |mutation| self.subject.is(mutation);
+        if is(LabelsClearedOnRefusal) {
+            labels.fill(0);
+        }
+        if !is(PlacesUnchecked) {
+            check_places(batch, labels)?;
+        }
+        if !is(PaddingAcceptedAsWord) {
+            batch.check_words(&self.params.shape())?;
+        }
+        let mut found = Vec::new();
+        for (i, sentence) in batch.iter().enumerate() {
+            self.scores(sentence.words)?;
+            let is = |mutation| self.subject.is(mutation);
+            for row in self.s.rows() {
+                let classes =
+                    if is(LastLabelNeverGiven) && row.len() > 1 { row.len() - 1 } else { row.len() };
+                let better =
+                    |k: usize, best: usize| row[k] > row[best] || is(LastOfTies) && row[k] == row[best];
+                let best = (1..classes).fold(0, |best, k| if better(k, best) { k } else { best });
+                let wrong = is(LabelOffByOne) || self.subject.too_large(&[(Size::Sentences, i + 1)]);
+                found.push(if wrong { (best + 1) % row.len() } else { best } as u32);
+            }
+        }
+        if self.subject.is(LabelAllReversed) {
+            found.reverse();
+        }
+        labels.iter_mut().zip(found).for_each(|(place, label)| *place = label);
+        Ok(())
+    }
+
+    fn fork(&self) -> Box<dyn Tagger<T>> {
+        let mut params = self.params.clone();
+        if self.subject.is(ForkForgets) {
+            params.b_mut().fill(T::zero());
+        }
+        Box::new(SubjectTagger { subject: self.subject.clone(), params, s: Array2::zeros((0, 0)) })
+    }
+}
+
+impl Subject {
+    fn runs<T: Float>(&self, layer: &Layer<'_, T>, xs: &Sequences<'_, T>) -> Vec<Run<T>> {
+        let small = |v: &T| v.to_f64().abs() < T::MIN_POSITIVE && self.is(SubnormalInputsFlushed);
+        let rows: Vec<Vec<T>> = xs
+            .rows()
+            .rows()
+            .into_iter()
+            .map(|row| row.iter().map(|v| if small(v) { T::zero() } else { *v }).collect())
+            .collect();
+        let mut bleeding: Option<Vec<T>> = None;
+        let runs = xs.ranges().enumerate().map(|(i, range)| {
+            let own = xs.initial().filter(|_| !self.is(InitialIgnored));
+            let mut initial = own.map_or(layer.h0().to_vec(), |initial| initial.row(i).to_vec());
+            if let Some(state) = bleeding.take() {
+                initial = state;
+            }
+            let run = self.states(layer, rows[range].to_vec(), initial, |h| h.to_vec());
+            bleeding = self.is(SequencesBleed).then(|| run.h[run.h.len() - 1].clone());
+            run
+        });
+        runs.collect()
+    }
+}
+
+fn matrix<T: Float>(rows: Vec<Vec<T>>, width: usize) -> Array2<T> {
+    Array2::from_shape_fn((rows.len(), width), |(i, j)| rows[i][j])
+}
+
+impl<T: Float> Recurrence<T> for Subject {
+    fn forward(&self, layer: Layer<'_, T>, xs: &Sequences<'_, T>) -> Result<States<T>, Error> {
+        if !self.is(SequencesUnchecked) {
+            xs.check(&layer)?;
+        }
+        let hidden = layer.shape().hidden;
+        let runs = self.runs(&layer, xs);
+        let last = matrix(runs.iter().map(|run| run.h[run.h.len() - 1].clone()).collect(), hidden);
+        let mut h = matrix(runs.into_iter().flat_map(|run| run.h).collect(), hidden);
+        let equal = xs.lengths().len() > 2 && xs.lengths().iter().all(|length| *length == xs.lengths()[0]);
+        let steps = xs.rows().nrows();
+        let sizes = [(Size::Sequences, xs.lengths().len()), (Size::Rows, steps), (Size::Hidden, hidden)];
+        if self.is(EqualLengths) && equal || self.too_large(&sizes) {
+            h[[steps - 1, 0]] += real(0.01);
+        }
+        if self.is(LastIsFirst) {
+            return Ok(States { last: h.clone(), h });
+        }
+        Ok(States { h, last })
+    }
+
+    fn vjp<'a>(
+        &self,
+        layer: Layer<'a, T>,
+        xs: &'a Sequences<'a, T>,
+    ) -> Result<Box<dyn Trace<T> + 'a>, Error> {
+        let states = Recurrence::forward(self, layer, xs)?;
+        let subject = self.object(Object::Trace);
+        if self.is(MixedUp(Object::Trace)) {
+            *self.shared.numbers.lock().unwrap() = xs.rows().iter().map(|v| v.to_f64()).collect();
+        }
+        Ok(Box::new(SubjectTrace { subject, layer, xs, states }))
+    }
+}
+
+struct SubjectTrace<'a, T> {
+    subject: Subject,
+    layer: Layer<'a, T>,
+    xs: &'a Sequences<'a, T>,
+    states: States<T>,
+}
+
+impl<T: Float> Trace<T> for SubjectTrace<'_, T> {
+    fn h(&self) -> ArrayView2<'_, T> {
+        self.states.h.view()
+    }
+
+    fn last(&self) -> ArrayView2<'_, T> {
+        self.states.last.view()
+    }
+
+    fn backward_into(
+        &self,
+        dh: ArrayView2<'_, T>,
+        dlast: Option<ArrayView2<'_, T>>,
+        gradient: &mut RecurrenceGradient<T>,
+    ) -> Result<(), Error> {
+        let is = |mutation| self.subject.is(mutation);
+        check_backward((self.h(), self.last()), dh, dlast)?;
+        let (layer, shape) = (&self.layer, self.layer.shape());
+        let mut grad = LayerParams::zeros(shape)?;
+        if is(TraceAccumulates) && gradient.layer.shape() == shape {
+            grad = gradient.layer.clone();
+        }
+        let (mut by_xs, mut by_initial) = (Vec::new(), Vec::new());
+        let mut left_over = None;
+        let small = |v: T| v.to_f64().abs() < T::MIN_POSITIVE && is(SubnormalGradientsFlushed);
+        let mut runs = self.subject.runs(layer, self.xs);
+        if is(MixedUp(Object::Trace)) {
+            let numbers = self.subject.shared.numbers.lock().unwrap();
+            if numbers.len() == self.xs.rows().len() {
+                let mut numbers = numbers.iter().map(|v| real(*v));
+                runs.iter_mut()
+                    .flat_map(|run| &mut run.x)
+                    .flatten()
+                    .for_each(|x| *x = numbers.next().unwrap());
+            }
+        }
+        for (i, (run, range)) in runs.iter().zip(self.xs.ranges()).enumerate() {
+            let own = dlast
+                .filter(|_| !is(DlastIgnored))
+                .map(|dlast| dlast.row(if is(DlastOfFirst) { 0 } else { i }).to_vec());
+            let mut after = own.unwrap_or(vec![T::zero(); shape.hidden]);
+            if let Some(left_over) = left_over.take() {
+                after = left_over;
+            }
+            let (dx, dinitial) = self.subject.back(layer, run, after, &mut grad, |t, carry| {
+                let row = dh.row(range.start + t);
+                row.iter().zip(carry).map(|(dh, c)| if small(*dh) { *c } else { *dh + *c }).collect()
+            });
+            left_over = is(CarryLeftForNextSequence).then(|| dinitial.clone());
+            by_xs.extend(dx);
+            by_initial.push(dinitial);
+        }
+        if self.xs.initial().is_none() || is(H0GradientInAnyCase) {
+            for (i, dinitial) in by_initial.iter().enumerate() {
+                if !(is(H0GradientOfFirst) && i > 0) {
+                    grad.h0_mut().iter_mut().zip(dinitial).for_each(|(sum, d)| *sum += *d);
+                }
+            }
+        }
+        let mut by_xs = matrix(by_xs, shape.input);
+        let call = self.subject.shared.calls.load(SeqCst);
+        if self.subject.strikes() || is(NinthBackward) && call >= 8 {
+            by_xs[[0, 0]] += real(0.001);
+        }
+        if is(InputGradientOfFirst) && self.xs.lengths().len() > 1 {
+            let last = by_xs.nrows() - 1;
+            by_xs.row_mut(last).fill(T::zero());
+        }
+        if let Tensor(name, fault) = self.subject.mutation
+            && let Some(mut tensor) = grad.tensor_mut(name)
+        {
+            use super::mutation::Fault;
+            match fault {
+                Fault::Dropped => tensor.fill(T::zero()),
+                Fault::Doubled => tensor.mapv_inplace(|v| v + v),
+                _ => {}
+            }
+        }
+        let by_initial = matrix(by_initial, shape.hidden);
+        *gradient = RecurrenceGradient { xs: by_xs, initial: by_initial, layer: grad };
+        Ok(())
+    }
+}
