@@ -22,7 +22,8 @@ const IR_VERSION: i64 = 8;
 const MAX_BYTES: usize = i32::MAX as usize;
 
 /// The content of an ONNX file, with `metadata` entries. With [`Nonlinearity::Tanh`] the parameters are converted, in
-/// `f64` and rounded once, for engines that do not look at the node's `activations`.
+/// `f64` and rounded once, for engines that do not look at the node's `activations`. The nonlinearity is that of a sigmoid
+/// network; the other cells are written as they are.
 ///
 /// # Errors
 /// [`elman::Error::Unsupported`] for a Jordan network, which no node of ONNX is; [`elman::Error::Shape`] if it takes more
