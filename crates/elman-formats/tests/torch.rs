@@ -91,7 +91,7 @@ fn round_trips() {
 
 fn pytorchs(name: &str) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pytorch");
-    std::fs::read(folder.join(name).with_extension("safetensors")).unwrap()
+    std::fs::read(folder.join(format!("{name}.safetensors"))).unwrap()
 }
 
 /// tests/pytorch/make.py says the layout of the files.
@@ -141,7 +141,7 @@ fn written_files_have_pytorchs_names_and_shapes() {
         assert_eq!(shapes(&ours), shapes(&theirs), "{name}");
         assert_eq!(metadata["format"], "pt");
         // The biases are added; the others are the same numbers.
-        let mut biases = |tensors: &mut HashMap<String, (Vec<usize>, Vec<f64>)>| {
+        let biases = |tensors: &mut HashMap<String, (Vec<usize>, Vec<f64>)>| {
             ["rnn.bias_ih_l0", "rnn.bias_hh_l0"].map(|name| Array1::from_vec(tensors.remove(name).unwrap().1))
         };
         let ([ours_ih, ours_hh], [theirs_ih, theirs_hh]) = (biases(&mut ours), biases(&mut theirs));
