@@ -1,5 +1,5 @@
-use elman::Params;
 use elman::ndarray::Axis;
+use elman::{Activation, Params};
 
 /// The nonlinearity that the recurrence in a file has where ours has a sigmoid. As `sigmoid(z) = (tanh(z/2) + 1) / 2`, a network of either has an exact
 /// counterpart of the other; the crate's documentation has the table.
@@ -12,14 +12,16 @@ pub enum Nonlinearity {
     Sigmoid,
 }
 
-impl Nonlinearity {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Nonlinearity::Tanh => "tanh",
-            Nonlinearity::Sigmoid => "sigmoid",
+impl From<Nonlinearity> for Activation {
+    fn from(nonlinearity: Nonlinearity) -> Self {
+        match nonlinearity {
+            Nonlinearity::Tanh => Activation::Tanh,
+            Nonlinearity::Sigmoid => Activation::Sigmoid,
         }
     }
+}
 
+impl Nonlinearity {
     /// The parameters of the network of this nonlinearity that gives the same probabilities as our network of a sigmoid.
     pub(crate) fn encode(self, mut params: Params<f64>) -> Params<f64> {
         if self == Nonlinearity::Tanh {

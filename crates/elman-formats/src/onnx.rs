@@ -22,7 +22,8 @@ const IR_VERSION: i64 = 8;
 const MAX_BYTES: usize = i32::MAX as usize;
 
 /// The content of an ONNX file, with `metadata` entries. With [`Nonlinearity::Tanh`] the parameters are converted, in
-/// `f64` and rounded once, for engines that do not look at the node's `activations`.
+/// `f64` and rounded once, for engines that do not look at the node's `activations`. The nonlinearity is that of a sigmoid
+/// network; the other cells are written as they are.
 ///
 /// # Errors
 /// [`elman::Error::Unsupported`] for a Jordan network, which no node of ONNX is; [`elman::Error::Shape`] if it takes more
@@ -196,18 +197,28 @@ mod tests {
         assert!(refused.starts_with("ONNX's RNN and GRU nodes: expected a network of elman"), "{refused}");
     }
 
+    fn decoded(params: &Params<f32>, nonlinearity: Nonlinearity) -> Graph {
+        let bytes = to_bytes(params, nonlinearity, [("labels".to_owned(), "[]".to_owned())]).unwrap();
+        let model = Model::decode(&bytes[..]).unwrap();
+        assert_eq!(model.metadata_props[0].key, "labels");
+        model.graph.unwrap()
+    }
+
+    fn entries(graph: &Graph, name: &str) -> (Vec<i64>, Vec<f32>) {
+        let tensor = graph.initializer.iter().find(|tensor| tensor.name == name).unwrap();
+        let entries = tensor.raw_data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        (tensor.dims.clone(), entries)
+    }
+
     #[test]
-    fn the_file_has_one_rnn_and_every_name_is_made_before_it_is_used() {
-        for window in [1, 3, 7] {
-            let shape = Shape { vocab: 6, embed: 2, window, hidden: 3, classes: 4, ..Shape::ELMAN };
+    fn the_file_has_one_recurrence_and_every_name_is_made_before_it_is_used() {
+        for (window, cell) in [1, 3, 7].into_iter().flat_map(|window| Cell::ALL.map(|cell| (window, cell))) {
+            let shape = Shape { vocab: 6, embed: 2, window, hidden: 3, classes: 4, cell, ..Shape::ELMAN };
             let params = Params::init(shape, 3).unwrap();
-            let bytes =
-                to_bytes(&params, Nonlinearity::Sigmoid, [("labels".to_owned(), "[]".to_owned())]).unwrap();
-            let model = Model::decode(&bytes[..]).unwrap();
-            assert_eq!(model.metadata_props[0].key, "labels");
-            let graph = model.graph.unwrap();
-            assert_eq!(graph.node.iter().filter(|node| node.op_type == "RNN").count(), 1);
-            assert_eq!(graph.node.iter().filter(|node| node.op_type == "Slice").count(), window);
+            let graph = decoded(&params, Nonlinearity::Sigmoid);
+            let of_type = |op: &str| graph.node.iter().filter(|node| node.op_type == op).count();
+            assert_eq!((of_type("RNN"), of_type("GRU")), if cell == Cell::Gru { (0, 1) } else { (1, 0) });
+            assert_eq!(of_type("Slice"), window);
             let mut known: Vec<String> = vec!["words".into(), String::new()];
             for tensor in &graph.initializer {
                 let entries: i64 = tensor.dims.iter().product();
@@ -221,8 +232,61 @@ mod tests {
                 known.extend(node.output.iter().cloned());
             }
             // The transposed wx: its second entry is the second input of the first unit.
-            let wx = graph.initializer.iter().find(|tensor| tensor.name == "wx").unwrap();
-            assert_eq!(wx.raw_data[4..8], params.wx()[[1, 0]].to_le_bytes());
+            if cell != Cell::Gru {
+                assert_eq!(entries(&graph, "wx").1[1], params.wx()[[1, 0]]);
+            }
         }
+    }
+
+    /// `activations` and `linear_before_reset` of the one node of a recurrence.
+    fn recurrence(graph: &Graph) -> (Vec<String>, Option<i64>) {
+        let node = graph.node.iter().find(|node| ["RNN", "GRU"].contains(&node.op_type.as_str())).unwrap();
+        let attribute = |name: &str| node.attribute.iter().find(|attribute| attribute.name == name);
+        let names = &attribute("activations").unwrap().strings;
+        let names = names.iter().map(|name| String::from_utf8(name.clone()).unwrap()).collect();
+        (names, attribute("linear_before_reset").and_then(|attribute| attribute.i))
+    }
+
+    #[test]
+    fn a_cell_has_its_activations_and_only_a_sigmoid_networks_parameters_are_converted() {
+        for (cell, nonlinearity, activations, before_reset) in [
+            (Cell::default(), Nonlinearity::Sigmoid, vec!["Sigmoid"], None),
+            (Cell::default(), Nonlinearity::Tanh, vec!["Tanh"], None),
+            (Cell::Elman(Activation::Tanh), Nonlinearity::Sigmoid, vec!["Tanh"], None),
+            (Cell::Elman(Activation::Tanh), Nonlinearity::Tanh, vec!["Tanh"], None),
+            (Cell::Elman(Activation::Relu), Nonlinearity::Sigmoid, vec!["Relu"], None),
+            (Cell::Elman(Activation::Relu), Nonlinearity::Tanh, vec!["Relu"], None),
+            (Cell::Gru, Nonlinearity::Sigmoid, vec!["Sigmoid", "Tanh"], Some(1)),
+            (Cell::Gru, Nonlinearity::Tanh, vec!["Sigmoid", "Tanh"], Some(1)),
+        ] {
+            let shape = Shape { vocab: 6, embed: 2, window: 3, hidden: 3, classes: 4, cell, ..Shape::ELMAN };
+            let params = Params::init(shape, 3).unwrap();
+            let graph = decoded(&params, nonlinearity);
+            let expected = (activations.into_iter().map(str::to_owned).collect(), before_reset);
+            assert_eq!(recurrence(&graph), expected, "{cell}, {nonlinearity:?}");
+            let converted = cell == Cell::default() && nonlinearity == Nonlinearity::Tanh;
+            let factor = if converted { 0.5 } else { 1.0 };
+            let w: Vec<f32> = params.w().iter().map(|w| factor * w).collect();
+            assert_eq!(entries(&graph, "w").1, w, "{cell}, {nonlinearity:?}");
+        }
+    }
+
+    #[test]
+    fn a_grus_gates_are_in_the_order_z_r_h_with_the_last_bias_behind_the_reset_gate() {
+        let sizes = Shape { vocab: 6, embed: 2, window: 1, hidden: 2, classes: 4, ..Shape::ELMAN };
+        let mut params = Params::<f32>::zeros(Shape { cell: Cell::Gru, ..sizes }).unwrap();
+        // In the order r, z, n: each entry says its gate (hundreds), unit (tens) and input (ones).
+        let number = |(from, column): (usize, usize)| (100 * (column / 2) + 10 * (column % 2) + from) as f32;
+        params.wx_mut().indexed_iter_mut().for_each(|(place, entry)| *entry = number(place));
+        params.wh_mut().indexed_iter_mut().for_each(|(place, entry)| *entry = number(place) + 0.5);
+        params.bh_mut().iter_mut().enumerate().for_each(|(i, entry)| *entry = number((0, i)));
+        params.bhn_mut().unwrap().assign(&elman::ndarray::arr1(&[7.0, 8.0]));
+        let graph = decoded(&params, Nonlinearity::Sigmoid);
+        let wx = vec![100.0, 101.0, 110.0, 111.0, 0.0, 1.0, 10.0, 11.0, 200.0, 201.0, 210.0, 211.0];
+        let wh = wx.iter().map(|entry| entry + 0.5).collect();
+        assert_eq!(entries(&graph, "wx"), (vec![1, 6, 2], wx));
+        assert_eq!(entries(&graph, "wh"), (vec![1, 6, 2], wh));
+        let biases = vec![100.0, 110.0, 0.0, 10.0, 200.0, 210.0, 0.0, 0.0, 0.0, 0.0, 7.0, 8.0];
+        assert_eq!(entries(&graph, "bh"), (vec![1, 12], biases));
     }
 }

@@ -299,7 +299,7 @@ pub fn assemble(
 
 #[cfg(test)]
 mod tests {
-    use elman::{Feedback, Network, Sentence, Shape};
+    use elman::{Network, Shape};
     use elman_reference::Reference;
 
     use super::*;
@@ -318,9 +318,7 @@ mod tests {
         let shape = Shape { vocab: 4, embed: 3, window: 3, hidden: 5, classes: 2, ..Shape::ELMAN };
         let params = Params::<f32>::init(shape, 7).unwrap();
         let network = Reference::new();
-        let probabilities = |params: &Params<f32>, words: [usize; 5]| {
-            network.predict(params, &Sentence::new(words.to_vec()).unwrap()).unwrap()
-        };
+        let probabilities = |params: &Params<f32>, words: [u32; 5]| network.predict(params, &words).unwrap();
         let model = assemble(params.clone(), names(), "rare", "test").unwrap();
         assert_eq!(model.vocabulary().words().collect::<Vec<_>>(), [UNKNOWN, "to", "from", "york"]);
         assert_eq!(model.vocabulary().id("never seen"), 0);
@@ -341,7 +339,7 @@ mod tests {
         tags.tags.push("I-city".into());
         assert_eq!(refused(tags, "to"), "number of tags: expected 2, as the parameters have, found 3");
         let mut not_finite = params.clone();
-        not_finite.wh[[1, 2]] = f32::NAN;
+        not_finite.wh_mut()[[1, 2]] = f32::NAN;
         let error = assemble(not_finite, names(), "to", "test").unwrap_err().to_string();
         assert_eq!(error, "wh[1, 2]: expected a finite number, found NaN");
     }

@@ -106,7 +106,8 @@ fn is_or_is_in(name: &str, whole: &str) -> bool {
     name.strip_prefix(whole).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// The content of a file, with `more` entries in its metadata.
+/// The content of a file, with `more` entries in its metadata. The nonlinearity is that of a sigmoid network's file; the
+/// other cells are written as they are.
 ///
 /// # Errors
 /// [`elman::Error::Unsupported`] for a Jordan network, which no `nn.RNN` is.
@@ -159,10 +160,11 @@ pub fn to_bytes_named<T: Number>(
     let mut metadata: HashMap<String, String> = more.into_iter().collect();
     metadata.insert("format".into(), "pt".into());
     metadata.insert(CELL.into(), shape.cell.to_string());
-    match shape.cell {
-        Cell::Elman(Activation::Sigmoid) => metadata.insert(NONLINEARITY.into(), nonlinearity.name().into()),
-        cell => cell.activation().and_then(|f| metadata.insert(NONLINEARITY.into(), f.name().into())),
+    let activation = match shape.cell {
+        Cell::Elman(Activation::Sigmoid) => Some(nonlinearity.into()),
+        cell => cell.activation(),
     };
+    metadata.extend(activation.map(|activation: Activation| (NONLINEARITY.into(), activation.to_string())));
     let refused = |error| Error::shape("weights", "tensors that safetensors can hold", error);
     let views = TENSORS
         .iter()
@@ -226,7 +228,8 @@ pub fn read_named<T: Number>(
 }
 
 /// The parameters and the metadata in the content of a file; `path` is for the messages. Numbers of another type (F16,
-/// BF16, F32, F64) are converted. If `nonlinearity` is not given, the metadata says it; if that does not, it is tanh.
+/// BF16, F32, F64) are converted. If `nonlinearity` is not given, the metadata says it; if that does not, it is tanh. The
+/// cell is the one that the metadata says, or the file's own; an `nn.RNN` with tanh becomes a sigmoid network.
 ///
 /// # Errors
 /// [`Error::Input`] names the tensor that is missing, not known, of another type or shape.
@@ -238,13 +241,12 @@ pub fn from_bytes<T: Number>(
     from_bytes_named(bytes, path, None, nonlinearity, &Naming::default())
 }
 
-/// As [`from_bytes`], with other names of the tensors, and for a given cell: an `nn.RNN` with tanh is either an
-/// `elman-tanh` network as it is, or becomes the sigmoid network of the same probabilities. If the cell is not given, the
-/// metadata says it; if that does not, an `nn.GRU` and an `nn.RNN` with relu are what they are, and one with tanh becomes
-/// a sigmoid network.
+/// As [`from_bytes`], with other names of the tensors, and for a given cell. The [crate]'s documentation has the table of
+/// which file becomes which cell.
 ///
 /// # Errors
-/// Those of [`from_bytes`]; [`Error::Input`] also names the tensor that is to be renamed and is not there.
+/// Those of [`from_bytes`]; [`Error::Input`] also names the tensor that is to be renamed and is not there, and the
+/// recurrence of a file that no network of the cell can equal.
 pub fn from_bytes_named<T: Number>(
     bytes: &[u8],
     path: &Path,
@@ -257,31 +259,7 @@ pub fn from_bytes_named<T: Number>(
     let file = SafeTensors::deserialize(bytes).map_err(not_safetensors)?;
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(not_safetensors)?;
     let metadata = header.metadata().clone().unwrap_or_default();
-    let said = |name: &str| metadata.get(name).map(String::as_str);
-    let cell = match (cell, said(CELL)) {
-        (Some(cell), _) => Some(cell),
-        (None, None) if said(NONLINEARITY) == Some("relu") => Some(Cell::Elman(Activation::Relu)),
-        (None, None) => None,
-        (None, Some(name)) => match name.parse() {
-            Ok(cell) => Some(cell),
-            Err(_) => {
-                let names = Cell::ALL.map(|cell| cell.to_string()).join(", ");
-                return Err(input(path, format!("cell {name:?} in the metadata"), names));
-            }
-        },
-    };
-    let nonlinearity = match (nonlinearity, said(NONLINEARITY)) {
-        (Some(nonlinearity), _) => nonlinearity,
-        (None, None | Some("tanh" | "relu")) => Nonlinearity::Tanh,
-        (None, Some("sigmoid")) => Nonlinearity::Sigmoid,
-        (None, Some(other)) => {
-            return Err(input(
-                path,
-                format!("nonlinearity {other:?} in the metadata"),
-                "tanh, sigmoid or relu",
-            ));
-        }
-    };
+    let said = Said::read(&metadata, path, nonlinearity)?;
     let mut all: Vec<&str> = file.names().into_iter().collect();
     all.sort_unstable();
     let names = naming.read(&all, path)?;
@@ -297,9 +275,24 @@ pub fn from_bytes_named<T: Number>(
     let wx = tensors.matrix(WEIGHT_IH)?.reversed_axes();
     let wh = tensors.matrix(WEIGHT_HH)?.reversed_axes();
     let w = tensors.matrix(OUT_WEIGHT)?.reversed_axes();
-    let (columns, hidden) = (wx.ncols(), wh.nrows());
-    let is_gru = Some(columns) == hidden.checked_mul(Cell::Gru.gates());
-    let cell = cell.unwrap_or(if is_gru { Cell::Gru } else { Cell::default() });
+    let (columns, hidden) = (wh.ncols(), wh.nrows());
+    let file_is_gru = if columns == hidden {
+        false
+    } else if Some(columns) == hidden.checked_mul(Cell::Gru.gates()) {
+        true
+    } else {
+        let problem = format!("{WEIGHT_HH} has shape [{columns}, {hidden}]");
+        return Err(input(
+            path,
+            problem,
+            "[hidden, hidden] of an nn.RNN, or [3 · hidden, hidden] of an nn.GRU",
+        ));
+    };
+    let (cell, conversion) = said.conversion(cell, file_is_gru, path)?;
+    if let (Some(given), Cell::Gru) = (nonlinearity, cell) {
+        let problem = format!("an nn.GRU, and the nonlinearity {}", Activation::from(given));
+        return Err(input(path, problem, "no nonlinearity, as nn.GRU has no other than its own"));
+    }
     let bias = |name, length| match tensors.vector(name)? {
         None => Ok(Array1::zeros(length)),
         Some(found) if found.len() == length => Ok(found),
@@ -307,8 +300,8 @@ pub fn from_bytes_named<T: Number>(
     };
     let (bias_ih, mut bias_hh) = (bias(BIAS_IH, columns)?, bias(BIAS_HH, columns)?);
     let bhn: Option<Array1<f64>> = cell.has_bhn().then(|| {
-        let last_gate = bias_hh.iter_mut().skip(columns.saturating_sub(hidden));
-        last_gate.map(|bias| std::mem::take(bias)).collect()
+        let last_gate = bias_hh.iter_mut().skip(columns - hidden);
+        last_gate.map(std::mem::take).collect()
     });
     let (b, h0) = (bias(OUT_BIAS, w.ncols())?, bias(H0, hidden)?);
     let tensors = [
@@ -323,17 +316,91 @@ pub fn from_bytes_named<T: Number>(
     ];
     let tensors: Vec<(Name, ArrayD<f64>)> = tensors.into_iter().filter_map(|(n, t)| Some((n, t?))).collect();
     let views: Vec<_> = tensors.iter().map(|(name, tensor)| (*name, tensor.view())).collect();
-    let mut exact = Params::from_tensors(cell, Feedback::Hidden, &views).map_err(|error| match error {
+    let exact = Params::from_tensors(cell, Feedback::Hidden, &views).map_err(|error| match error {
         // Of the matrices the file has the transposed.
         elman::Error::Shape { what, expected, found } => {
             input(path, format!("{what}, transposed where PyTorch does, is {found}"), expected)
         }
         other => other.into(),
     })?;
-    if cell == Cell::default() {
-        exact = nonlinearity.decode(exact);
-    }
+    let exact = match conversion {
+        Conversion::None => exact,
+        Conversion::TanhToSigmoid => Nonlinearity::Tanh.decode(exact),
+        Conversion::SigmoidToTanh => Nonlinearity::Tanh.encode(exact),
+    };
     Ok((exact.map(T::from_f64), metadata))
+}
+
+/// The recurrence that a file has, as far as the caller or the metadata says it. The tensors of an `nn.RNN` are the same
+/// for every nonlinearity.
+struct Said {
+    cell: Option<Cell>,
+    activation: Option<Activation>,
+}
+
+/// The change of the parameters on the way from a file's recurrence to the network's cell.
+enum Conversion {
+    None,
+    TanhToSigmoid,
+    SigmoidToTanh,
+}
+
+impl Said {
+    fn read(
+        metadata: &HashMap<String, String>,
+        path: &Path,
+        nonlinearity: Option<Nonlinearity>,
+    ) -> Result<Self, Error> {
+        let refused = |what: &str, found: &str, names: Vec<String>| {
+            Err(input(path, format!("{what} {found:?} in the metadata"), names.join(", ")))
+        };
+        let cell = match metadata.get(CELL).map(|name| (name, name.parse::<Cell>())) {
+            None => None,
+            Some((_, Ok(cell))) => Some(cell),
+            Some((name, Err(_))) => return refused(CELL, name, Cell::ALL.map(|c| c.to_string()).to_vec()),
+        };
+        let activation = match (nonlinearity, metadata.get(NONLINEARITY)) {
+            (Some(given), _) => Some(given.into()),
+            (None, Some(name)) => match name.parse() {
+                Ok(activation) => Some(activation),
+                Err(_) => {
+                    return refused(NONLINEARITY, name, Activation::ALL.map(|f| f.to_string()).to_vec());
+                }
+            },
+            // A sigmoid network is usually written as one of tanh, the other cells are written as they are.
+            (None, None) => cell.filter(|cell| *cell != Cell::default()).and_then(Cell::activation),
+        };
+        Ok(Said { cell, activation })
+    }
+
+    /// The network's cell, and how the parameters become those of that cell.
+    fn conversion(
+        &self,
+        wanted: Option<Cell>,
+        file_is_gru: bool,
+        path: &Path,
+    ) -> Result<(Cell, Conversion), Error> {
+        let cell = wanted.or(self.cell).unwrap_or(match self.activation {
+            _ if file_is_gru => Cell::Gru,
+            Some(Activation::Relu) => Cell::Elman(Activation::Relu),
+            _ => Cell::default(),
+        });
+        let refused = |found: String| Err(input(path, found, format!("the recurrence of the cell {cell}")));
+        let Some(activation) = cell.activation() else {
+            return if file_is_gru { Ok((cell, Conversion::None)) } else { refused("an nn.RNN".into()) };
+        };
+        if file_is_gru {
+            return refused("an nn.GRU".into());
+        }
+        // PyTorch's state dict alone does not say it: then it is tanh, unless the cell is one of relu.
+        let unsaid = if activation == Activation::Relu { activation } else { Activation::Tanh };
+        match (self.activation.unwrap_or(unsaid), activation) {
+            (Activation::Tanh, Activation::Sigmoid) => Ok((cell, Conversion::TanhToSigmoid)),
+            (Activation::Sigmoid, Activation::Tanh) => Ok((cell, Conversion::SigmoidToTanh)),
+            (from, to) if from == to => Ok((cell, Conversion::None)),
+            (from, _) => refused(format!("an nn.RNN with {from}")),
+        }
+    }
 }
 
 /// A tensor's shape, and its entries in the order of their indices.
@@ -373,8 +440,10 @@ impl Tensors<'_> {
         let Some((shape, entries)) = self.entries(name)? else {
             return Err(input(self.path, format!("no tensor {name}"), TENSORS.join(", ")));
         };
-        let [rows, columns] = shape[..] else {
-            return Err(input(self.path, format!("{name} has shape {shape:?}"), "2 dimensions"));
+        // With a 0 among them, the other dimension has no limit, and a bias of that length would take any memory.
+        let [rows @ (1..), columns @ (1..)] = shape[..] else {
+            let problem = format!("{name} has shape {shape:?}");
+            return Err(input(self.path, problem, "2 dimensions, each of at least 1"));
         };
         Array2::from_shape_vec((rows, columns), entries).map_err(|error| {
             input(self.path, format!("{name}: {error}"), "entries as many as its shape says")

@@ -3,13 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use elman::ndarray::{Array, Dimension};
-use elman::{Error, Feedback, Params, Shape};
+use elman::{Activation, Cell, Feedback, Params, Shape};
 use elman_formats::npy::{self, Names, Options, Order};
+use elman_tagger::Error;
 use proptest::prelude::*;
 
-const SHAPE: Shape =
-    Shape { vocab: 4, embed: 2, window: 3, hidden: 3, classes: 2, feedback: Feedback::Hidden };
+const SHAPE: Shape = Shape { vocab: 4, embed: 2, window: 3, hidden: 3, classes: 2, ..Shape::ELMAN };
 
 fn numpys(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/numpy").join(folder)
@@ -21,17 +20,10 @@ fn expected() -> Params<f64> {
 }
 
 fn expected_of(shape: Shape) -> Params<f64> {
-    fn fill<D: Dimension>(number: usize, array: &mut Array<f64, D>) {
-        array.iter_mut().enumerate().for_each(|(i, entry)| *entry = (i as f64 - 7.0 * number as f64) / 8.0);
+    let mut params = Params::<f64>::zeros(shape).unwrap();
+    for (number, (_, mut tensor)) in params.tensors_mut().enumerate() {
+        tensor.iter_mut().enumerate().for_each(|(i, entry)| *entry = (i as f64 - 7.0 * number as f64) / 8.0);
     }
-    let mut params = Params::zeros(shape).unwrap();
-    fill(0, &mut params.emb);
-    fill(1, &mut params.wx);
-    fill(2, &mut params.wh);
-    fill(3, &mut params.w);
-    fill(4, &mut params.bh);
-    fill(5, &mut params.b);
-    fill(6, &mut params.h0);
     params
 }
 
@@ -70,6 +62,19 @@ fn the_papers_jordan_folder_is_read_and_written() {
 }
 
 #[test]
+fn other_cells_are_refused_before_anything_is_written() {
+    let others = Cell::ALL.into_iter().skip(1).map(|cell| (cell, Feedback::Hidden));
+    for (cell, feedback) in others.chain([(Cell::Elman(Activation::Tanh), Feedback::Output)]) {
+        let params = Params::<f32>::init(Shape { cell, feedback, ..SHAPE }, 1).unwrap();
+        let parent = tempfile::tempdir().unwrap();
+        let error = npy::write(parent.path().join("model"), &params, &[], Options::default()).unwrap_err();
+        let expected = format!("the tutorial's folder: expected a cell with a sigmoid, found {cell}");
+        assert_eq!(error.to_string(), expected);
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+    }
+}
+
+#[test]
 fn what_is_written_is_what_numpy_writes() {
     let parent = tempfile::tempdir().unwrap();
     let target = parent.path().join("model");
@@ -105,7 +110,8 @@ proptest! {
         seed: u64, capital: bool, fortran: bool, jordan: bool,
     ) {
         let feedback = if jordan { Feedback::Output } else { Feedback::Hidden };
-        let shape = Shape { vocab, embed, window: 2 * half + 1, hidden, classes, feedback };
+        let cell = Cell::default();
+        let shape = Shape { vocab, embed, window: 2 * half + 1, hidden, classes, cell, feedback };
         let params = Params::<f64>::init(shape, seed).unwrap();
         let parent = tempfile::tempdir().unwrap();
         let target = parent.path().join("model");

@@ -1,24 +1,48 @@
-//! nn.RNN: round trips, a network that PyTorch's equations compute, and files that are not what they should be.
+//! nn.RNN and nn.GRU: round trips, state dicts that PyTorch wrote, a network that PyTorch's equations compute, and files that are not what they should be.
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use elman::ndarray::{Array1, Array2, Axis, concatenate};
-use elman::{Error, Feedback, Network, Params, Sentence, Shape};
+use elman::{Activation, Cell, Feedback, Network, Params, Shape, context};
+use elman_formats::Number;
 use elman_formats::torch::{self, Naming, Nonlinearity};
 use elman_reference::Reference;
+use elman_tagger::Error;
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-const SHAPE: Shape =
-    Shape { vocab: 9, embed: 3, window: 5, hidden: 6, classes: 4, feedback: Feedback::Hidden };
+const SHAPE: Shape = Shape { vocab: 9, embed: 3, window: 5, hidden: 6, classes: 4, ..Shape::ELMAN };
+const TANH: Cell = Cell::Elman(Activation::Tanh);
+const RELU: Cell = Cell::Elman(Activation::Relu);
 
 fn params() -> Params<f64> {
-    let mut params = Params::init(SHAPE, 11).unwrap();
-    params.bh = Array1::linspace(-0.4, 0.5, 6);
-    params.b = Array1::linspace(-0.2, 0.1, 4);
-    params.h0 = Array1::linspace(0.9, 0.2, 6);
+    params_of(Cell::default())
+}
+
+fn params_of(cell: Cell) -> Params<f64> {
+    let mut params = Params::init(Shape { cell, ..SHAPE }, 11).unwrap();
+    params.bh_mut().assign(&Array1::linspace(-0.4, 0.5, 6 * cell.gates()));
+    params.b_mut().assign(&Array1::linspace(-0.2, 0.1, 4));
+    params.h0_mut().assign(&Array1::linspace(0.9, 0.2, 6));
+    if let Some(mut bhn) = params.bhn_mut() {
+        bhn.assign(&Array1::linspace(0.7, -0.6, 6));
+    }
     params
+}
+
+/// The largest difference of two entries, by which `found` may differ from what was expected.
+fn assert_near<'a>(
+    found: impl IntoIterator<Item = &'a f64>,
+    expected: impl IntoIterator<Item = &'a f64>,
+    allowed: f64,
+    what: impl std::fmt::Display,
+) {
+    let (found, expected) = (found.into_iter().collect::<Vec<_>>(), expected.into_iter().collect::<Vec<_>>());
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (i, (found, expected)) in found.into_iter().zip(expected).enumerate() {
+        assert!((found - expected).abs() <= allowed, "{what}, entry {i}: {found}, expected {expected}");
+    }
 }
 
 #[test]
@@ -27,32 +51,107 @@ fn a_jordan_network_is_refused() {
     let shape = Shape { classes: 6, feedback: Feedback::Output, ..SHAPE };
     let params = Params::<f64>::init(shape, 11).unwrap();
     let refused = torch::to_bytes(&params, Nonlinearity::Sigmoid, []).unwrap_err().to_string();
-    assert_eq!(refused, "nn.RNN: expected an Elman network, found a Jordan network");
+    let expected = "a network of elman or elman-tanh or elman-relu or gru";
+    assert_eq!(refused, format!("nn.RNN and nn.GRU: expected {expected}, found jordan"));
+}
+
+fn there_and_back<T: Number>(params: &Params<T>, nonlinearity: Nonlinearity) -> Params<T> {
+    let more = [("labels".to_owned(), "[\"O\"]".to_owned())];
+    let bytes = torch::to_bytes(params, nonlinearity, more).unwrap();
+    let (back, metadata) = torch::from_bytes::<T>(&bytes, Path::new("f"), None).unwrap();
+    assert_eq!(metadata["labels"], "[\"O\"]");
+    assert_eq!(metadata["cell"], params.shape().cell.to_string());
+    assert_eq!(back.shape(), params.shape());
+    back
 }
 
 #[test]
 fn round_trips() {
     for nonlinearity in [Nonlinearity::Tanh, Nonlinearity::Sigmoid] {
-        let more = [("labels".to_owned(), "[\"O\"]".to_owned())];
-        let bytes = torch::to_bytes(&params(), nonlinearity, more.clone()).unwrap();
-        let (back, metadata) = torch::from_bytes::<f64>(&bytes, Path::new("f"), None).unwrap();
-        assert_eq!(metadata["labels"], "[\"O\"]");
-        for ((name, a), (_, b)) in params().tensors().into_iter().zip(back.tensors()) {
-            // Sums of 6 numbers below 1, scaled by powers of two.
-            let worst = (&a - &b).iter().fold(0.0, |worst: f64, d| worst.max(d.abs()));
-            assert!(worst <= if nonlinearity == Nonlinearity::Tanh { 1e-15 } else { 0.0 }, "{name}: {worst}");
+        for cell in Cell::ALL {
+            let (double, single) = (params_of(cell), params_of(cell).map(|v| v as f32));
+            let backs =
+                (there_and_back(&double, nonlinearity), there_and_back(&single, nonlinearity).map(f64::from));
+            if nonlinearity == Nonlinearity::Sigmoid || cell != Cell::default() {
+                assert_eq!(backs, (double, single.map(f64::from)), "{cell}");
+                continue;
+            }
+            // Products with powers of two are exact; the biases are sums of 6 numbers below 1.
+            let exact = ["emb", "wx", "wh", "w"];
+            for (back, params, allowed) in [(backs.0, double, 1e-15), (backs.1, single.map(f64::from), 1e-6)]
+            {
+                for ((name, found), (_, expected)) in back.tensors().zip(params.tensors()) {
+                    let allowed = if exact.contains(&name.as_str()) { 0.0 } else { allowed };
+                    assert_near(&found, &expected, allowed, name);
+                }
+            }
         }
-        let single = params().map(|v| v as f32);
-        let bytes = torch::to_bytes(&single, nonlinearity, []).unwrap();
-        let (back, _) = torch::from_bytes::<f32>(&bytes, Path::new("f"), None).unwrap();
-        let exact = ["emb", "wx", "wh", "w"];
-        for ((name, a), (_, b)) in single.tensors().into_iter().zip(back.tensors()) {
-            assert!(if exact.contains(&name) {
-                a == b
-            } else {
-                a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-6)
-            });
+    }
+}
+
+fn pytorchs(name: &str) -> Vec<u8> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pytorch");
+    std::fs::read(folder.join(format!("{name}.safetensors"))).unwrap()
+}
+
+/// tests/pytorch/make.py says the layout of the files.
+#[test]
+fn pytorchs_own_files_give_pytorchs_probabilities() {
+    for (name, given, cell) in [
+        ("rnn_tanh", None, Cell::default()),
+        ("rnn_tanh", Some(Cell::default()), Cell::default()),
+        ("rnn_tanh", Some(TANH), TANH),
+        ("rnn_relu", None, RELU),
+        ("rnn_relu", Some(RELU), RELU),
+        ("gru", None, Cell::Gru),
+        ("gru", Some(Cell::Gru), Cell::Gru),
+    ] {
+        let bytes = pytorchs(name);
+        let path = Path::new(name);
+        let (params, _) =
+            torch::from_bytes_named::<f64>(&bytes, path, given, None, &Naming::default()).unwrap();
+        let sizes = Shape { vocab: 9, embed: 3, window: 3, hidden: 5, classes: 4, ..Shape::ELMAN };
+        assert_eq!(params.shape(), Shape { cell, ..sizes });
+        let bytes = pytorchs(&format!("{name}.expected"));
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let words = file.tensor("words").unwrap();
+        let words: Vec<u32> =
+            words.data().as_chunks().0.iter().map(|b| i64::from_le_bytes(*b).try_into().unwrap()).collect();
+        let s = file.tensor("s").unwrap();
+        let s: Vec<f64> = s.data().as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect();
+        let found = Reference::new().predict(&params, &words).unwrap();
+        assert_near(&found, &s, 1e-14, format!("{name} as {cell}"));
+    }
+}
+
+#[test]
+fn written_files_have_pytorchs_names_and_shapes() {
+    for (name, cell) in [("rnn_tanh", TANH), ("rnn_relu", RELU), ("gru", Cell::Gru)] {
+        let (bytes, path) = (pytorchs(name), Path::new(name));
+        let (params, metadata) =
+            torch::from_bytes_named::<f64>(&bytes, path, Some(cell), None, &Naming::default()).unwrap();
+        let mut ours = tensors(&torch::to_bytes(&params, Nonlinearity::Tanh, []).unwrap());
+        let mut theirs = tensors(&bytes);
+        let shapes = |tensors: &HashMap<String, (Vec<usize>, Vec<f64>)>| {
+            let mut shapes: Vec<_> =
+                tensors.iter().map(|(name, (shape, _))| (name.clone(), shape.clone())).collect();
+            shapes.sort();
+            shapes
+        };
+        assert_eq!(shapes(&ours), shapes(&theirs), "{name}");
+        assert_eq!(metadata["format"], "pt");
+        // The biases are added; the others are the same numbers.
+        let biases = |tensors: &mut HashMap<String, (Vec<usize>, Vec<f64>)>| {
+            ["rnn.bias_ih_l0", "rnn.bias_hh_l0"].map(|name| Array1::from_vec(tensors.remove(name).unwrap().1))
+        };
+        let ([ours_ih, ours_hh], [theirs_ih, theirs_hh]) = (biases(&mut ours), biases(&mut theirs));
+        assert_near(&(&ours_ih + &ours_hh), &(&theirs_ih + &theirs_hh), 1e-15, name);
+        // But for the bias inside the product with the reset gate.
+        for unit in 0..ours_hh.len() {
+            let inside = cell == Cell::Gru && unit >= 10;
+            assert_eq!(ours_hh[unit], if inside { theirs_hh[unit] } else { 0.0 }, "{name}, bias {unit}");
         }
+        assert_eq!(ours, theirs, "{name}");
     }
 }
 
@@ -80,12 +179,12 @@ fn pytorchs_equations_give_the_same_probabilities() {
     };
     let vector = |name: &str| Array1::from_vec(tensors[name].1.clone());
     assert_eq!(matrix("rnn.weight_ih_l0").dim(), (SHAPE.hidden, SHAPE.input()));
-    let sentence = Sentence::new(vec![3, 1, 4, 1, 5, 8, 2]).unwrap();
-    let expected = Reference::new().predict(&params(), &sentence).unwrap();
+    let words = [3, 1, 4, 1, 5, 8, 2];
+    let expected = Reference::new().predict(&params(), &words).unwrap();
     let mut h = vector("h0");
     for t in 0..7 {
         let emb = matrix("emb.weight");
-        let rows: Vec<_> = sentence.context(t, &SHAPE).map(|id| emb.row(id)).collect();
+        let rows: Vec<_> = context(&words, t, &SHAPE).map(|id| emb.row(id as usize)).collect();
         let x = concatenate(Axis(0), &rows).unwrap();
         h = (matrix("rnn.weight_ih_l0").dot(&x)
             + vector("rnn.bias_ih_l0")
@@ -103,18 +202,32 @@ fn pytorchs_equations_give_the_same_probabilities() {
 type Tensors = Vec<(String, Dtype, Vec<usize>, Vec<u8>)>;
 
 fn parts() -> Tensors {
-    let bytes = torch::to_bytes(&params(), Nonlinearity::Tanh, []).unwrap();
+    parts_of(&params())
+}
+
+fn parts_of(params: &Params<f64>) -> Tensors {
+    let bytes = torch::to_bytes(params, Nonlinearity::Tanh, []).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     file.tensors().into_iter().map(|(n, v)| (n, v.dtype(), v.shape().to_vec(), v.data().to_vec())).collect()
 }
 
 fn read(parts: &Tensors, metadata: Option<(&str, &str)>) -> Result<Params<f64>, Error> {
+    read_as(parts, metadata.as_slice(), None, None)
+}
+
+fn read_as(
+    parts: &Tensors,
+    metadata: &[(&str, &str)],
+    cell: Option<Cell>,
+    nonlinearity: Option<Nonlinearity>,
+) -> Result<Params<f64>, Error> {
     let views = parts
         .iter()
         .map(|(name, dtype, shape, data)| (name, TensorView::new(*dtype, shape.clone(), data).unwrap()));
-    let metadata = metadata.map(|(key, value)| HashMap::from([(key.to_owned(), value.to_owned())]));
-    let bytes = safetensors::serialize(views, metadata).unwrap();
-    torch::from_bytes(&bytes, Path::new("f"), None).map(|(params, _)| params)
+    let metadata = metadata.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+    let bytes = safetensors::serialize(views, Some(metadata)).unwrap();
+    let naming = Naming::default();
+    torch::from_bytes_named(&bytes, Path::new("f"), cell, nonlinearity, &naming).map(|(params, _)| params)
 }
 
 #[test]
@@ -123,18 +236,18 @@ fn biases_are_added_and_what_is_missing_is_zero() {
     let bias = twice.iter().find(|part| part.0 == "rnn.bias_ih_l0").unwrap().3.clone();
     twice.iter_mut().find(|part| part.0 == "rnn.bias_hh_l0").unwrap().3 = bias;
     let (once, twice) = (read(&parts(), None).unwrap(), read(&twice, None).unwrap());
-    let column_sums = once.wh.sum_axis(Axis(0));
+    let column_sums = once.wh().sum_axis(Axis(0));
     for unit in 0..SHAPE.hidden {
         // bias = bh/2 + sum/4, so twice the bias is another bh: 2·bh + sum/2.
-        let expected = 2.0 * once.bh[unit] + column_sums[unit] / 2.0;
-        assert!((twice.bh[unit] - expected).abs() < 1e-14);
+        let expected = 2.0 * once.bh()[unit] + column_sums[unit] / 2.0;
+        assert!((twice.bh()[unit] - expected).abs() < 1e-14);
     }
     let mut bare = parts();
     bare.retain(|part| !part.0.contains("bias") && part.0 != "h0");
     let bare = read(&bare, None).unwrap();
-    assert_eq!(bare.h0, Array1::from_elem(6, 0.5)); // tanh's 0
-    let sums = bare.w.sum_axis(Axis(0)) / -2.0;
-    assert!(bare.b.iter().zip(&sums).all(|(b, sum)| (b - sum).abs() < 1e-15));
+    assert_eq!(bare.h0(), Array1::from_elem(6, 0.5)); // tanh's 0
+    let sums = bare.w().sum_axis(Axis(0)) / -2.0;
+    assert!(bare.b().iter().zip(&sums).all(|(b, sum)| (b - sum).abs() < 1e-15));
 }
 
 #[test]
@@ -189,7 +302,7 @@ fn other_names_are_read_and_written() {
         ]
     );
     let read = |bytes: &[u8], naming: &Naming| {
-        torch::from_bytes_named::<f64>(bytes, Path::new("f"), None, naming)
+        torch::from_bytes_named::<f64>(bytes, Path::new("f"), None, None, naming)
             .map(|found| found.0)
             .map_err(|error| error.to_string())
     };
@@ -237,7 +350,7 @@ fn what_is_wrong_is_named() {
     fn named<'a>(parts: &'a mut Tensors, name: &str) -> &'a mut (String, Dtype, Vec<usize>, Vec<u8>) {
         parts.iter_mut().find(|part| part.0 == name).unwrap()
     }
-    let cases: [(Change, &str); 7] = [
+    let cases: [(Change, &str); 9] = [
         (|p| p.retain(|part| part.0 != "emb.weight"), "no tensor emb.weight"),
         (
             |p| {
@@ -248,7 +361,28 @@ fn what_is_wrong_is_named() {
         ),
         (|p| named(p, "h0").1 = Dtype::I64, "h0 is of type I64, expected F16, BF16, F32 or F64"),
         (|p| named(p, "h0").2 = vec![1, 6], "h0 has shape [1, 6], expected 1 dimension"),
-        (|p| named(p, "rnn.weight_hh_l0").2 = vec![4, 9], "wh, transposed where nn.RNN does, is [9, 4]"),
+        (
+            |p| named(p, "rnn.weight_hh_l0").2 = vec![4, 9],
+            "rnn.weight_hh_l0 has shape [4, 9], expected [hidden,",
+        ),
+        (
+            |p| {
+                // As an nn.LSTM has it, with four gates.
+                let weights = named(p, "rnn.weight_hh_l0");
+                weights.2 = vec![24, 6];
+                weights.3 = weights.3.repeat(4);
+            },
+            "has shape [24, 6], expected [hidden, hidden] of an nn.RNN, or [3 · hidden, hidden] of an nn.GRU",
+        ),
+        (
+            |p| {
+                // No bytes, and yet a length that takes all memory.
+                named(p, "out.weight").2 = vec![1 << 60, 0];
+                named(p, "out.weight").3.clear();
+                p.retain(|part| part.0 != "out.bias");
+            },
+            "out.weight has shape [1152921504606846976, 0], expected 2 dimensions, each of at least 1",
+        ),
         (|p| named(p, "out.weight").2 = vec![24], "out.weight has shape [24], expected 2 dimensions"),
         (
             |p| {
@@ -265,7 +399,104 @@ fn what_is_wrong_is_named() {
         let message = read(&parts, None).unwrap_err().to_string();
         assert!(message.starts_with("f: ") && message.contains(part), "{part:?} is not in {message}");
     }
-    assert!(read(&parts(), Some(("nonlinearity", "relu"))).unwrap_err().to_string().contains("\"relu\""));
     assert_ne!(read(&parts(), Some(("nonlinearity", "sigmoid"))).unwrap(), read(&parts(), None).unwrap());
     assert!(torch::from_bytes::<f32>(b"no file", Path::new("f"), None).is_err());
+}
+
+#[test]
+fn the_given_cell_goes_before_the_metadata_and_the_metadata_before_the_tensors() {
+    let (rnn, gru) = (parts(), parts_of(&params_of(Cell::Gru)));
+    let said: &[(&str, &str)] = &[("cell", "elman-tanh")];
+    let cell = |parts, metadata, given| read_as(parts, metadata, given, None).unwrap().shape().cell;
+    assert_eq!(cell(&rnn, &[], None), Cell::default());
+    assert_eq!(cell(&rnn, said, None), TANH);
+    assert_eq!(cell(&rnn, said, Some(Cell::default())), Cell::default());
+    assert_eq!(cell(&rnn, &[("nonlinearity", "relu")], None), RELU);
+    assert_eq!(cell(&rnn, &[("cell", "elman-relu")], None), RELU);
+    // A state dict does not say its nonlinearity, so that only the cell can.
+    assert_eq!(cell(&rnn, &[], Some(RELU)), RELU);
+    assert_eq!(cell(&gru, &[], None), Cell::Gru);
+    assert_eq!(cell(&gru, &[("cell", "gru")], None), Cell::Gru);
+}
+
+#[test]
+fn sigmoid_and_tanh_become_each_other_with_the_same_probabilities() {
+    let words = [3, 1, 4, 1, 5, 8, 2];
+    for nonlinearity in [Nonlinearity::Tanh, Nonlinearity::Sigmoid] {
+        for (from, to) in [(Cell::default(), TANH), (TANH, Cell::default())] {
+            let params = params_of(from);
+            let bytes = torch::to_bytes(&params, nonlinearity, []).unwrap();
+            let (other, _) =
+                torch::from_bytes_named(&bytes, Path::new("f"), Some(to), None, &Naming::default()).unwrap();
+            assert_eq!(other.shape().cell, to);
+            let [expected, found] = [&params, &other].map(|p| Reference::new().predict(p, &words).unwrap());
+            assert_near(&found, &expected, 1e-14, format!("{from} as {to}"));
+        }
+    }
+}
+
+#[test]
+fn recurrences_that_no_network_of_the_cell_equals_are_refused() {
+    let (rnn, gru) = (parts(), parts_of(&params_of(Cell::Gru)));
+    let relu = ("nonlinearity", "relu");
+    let (tanh, sigmoid) = (Some(Nonlinearity::Tanh), Some(Nonlinearity::Sigmoid));
+    type Case<'a> = (&'a Tensors, &'a [(&'a str, &'a str)], Option<Cell>, Option<Nonlinearity>, &'a str);
+    let cases: [Case<'_>; 13] = [
+        (
+            &rnn,
+            &[relu],
+            Some(Cell::default()),
+            None,
+            "an nn.RNN with relu, expected the recurrence of the cell elman",
+        ),
+        (&rnn, &[("cell", "elman-relu")], Some(TANH), None, "an nn.RNN with relu"),
+        (&rnn, &[("cell", "elman-tanh"), relu], None, None, "an nn.RNN with relu"),
+        (
+            &rnn,
+            &[("nonlinearity", "tanh")],
+            Some(RELU),
+            None,
+            "an nn.RNN with tanh, expected the recurrence of the cell elman-relu",
+        ),
+        (&rnn, &[], Some(RELU), sigmoid, "an nn.RNN with sigmoid"),
+        (&rnn, &[("cell", "elman-relu")], None, tanh, "an nn.RNN with tanh"),
+        (&rnn, &[], Some(Cell::Gru), None, "an nn.RNN, expected the recurrence of the cell gru"),
+        (&rnn, &[("cell", "gru")], None, None, "an nn.RNN, expected the recurrence of the cell gru"),
+        (&gru, &[], Some(Cell::default()), None, "an nn.GRU, expected the recurrence of the cell elman"),
+        (
+            &gru,
+            &[("cell", "elman-relu")],
+            None,
+            None,
+            "an nn.GRU, expected the recurrence of the cell elman-relu",
+        ),
+        (&gru, &[], None, tanh, "an nn.GRU, and the nonlinearity tanh, expected no nonlinearity"),
+        (
+            &rnn,
+            &[("cell", "lstm")],
+            None,
+            None,
+            "cell \"lstm\" in the metadata, expected elman, elman-tanh, elman-relu, gru",
+        ),
+        (
+            &rnn,
+            &[("nonlinearity", "selu")],
+            None,
+            None,
+            "nonlinearity \"selu\" in the metadata, expected sigmoid, tanh, relu",
+        ),
+    ];
+    for (parts, metadata, cell, nonlinearity, part) in cases {
+        let message = read_as(parts, metadata, cell, nonlinearity).unwrap_err().to_string();
+        assert!(message.starts_with("f: ") && message.contains(part), "{part:?} is not in {message}");
+    }
+    // One gate too many or too few beside a right weight_hh.
+    for (parts, weights) in [(rnn.clone(), vec![12, 15]), (gru.clone(), vec![24, 15])] {
+        let mut parts = parts;
+        let part = parts.iter_mut().find(|part| part.0 == "rnn.weight_ih_l0").unwrap();
+        part.3 = vec![0; 8 * weights[0] * weights[1]];
+        part.2 = weights;
+        let message = read(&parts, None).unwrap_err().to_string();
+        assert!(message.contains("wh, transposed where PyTorch does, is [6, "), "{message}");
+    }
 }
