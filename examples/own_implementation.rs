@@ -255,11 +255,8 @@ impl Tagger<f64> for Labeller {
 /// The one call. Fewer cases than by default, for an example is to take seconds; and of the one network that is written
 /// here.
 fn judge(mine: Mine) -> Report {
-    check::<f64>(&mine, &options().cases(10))
-}
-
-fn options() -> Options {
-    Options::new().cells(&[Cell::default()]).feedbacks(&[Feedback::Hidden])
+    let options = Options::new().cells(&[Cell::default()]).feedbacks(&[Feedback::Hidden]);
+    check::<f64>(&mine, &options.cases(10))
 }
 
 fn main() -> io::Result<()> {
@@ -272,6 +269,14 @@ fn main() -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_surprise_keeps_its_digits_where_scores_are_large() {
+        let y = [1e6, 1e6 - 30.0];
+        let log_sum = (1.0 + (-30f64).exp()).ln();
+        assert_eq!((surprise(&y, 0), surprise(&y, 1)), (log_sum, log_sum + 30.0));
+        assert_eq!(surprise(&[0.0, -1e4], 1), 1e4);
+    }
 
     #[test]
     fn the_judge_says_what_the_book_shows() {
