@@ -5,10 +5,15 @@
 //! the report says so.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
+use std::sync::Arc;
 
-use elman::ndarray::{Array1, Array2, Axis, Slice, concatenate};
-use elman::{Error, Feedback, Labelled, Learner, Network, Params, Sentence, Shape, Tagger};
+use elman::ndarray::{Array1, Array2, ArrayView2, Axis, Slice, concatenate};
+use elman::{
+    Batch, Cell, Error, Feedback, Learner, Network, Params, Sentence, Tagger, Update, check_places,
+    check_words, context,
+};
 use elman_verify::{Options, Report, check};
 
 /// The network by matrix products, in `f64`.
@@ -18,94 +23,112 @@ struct Mine {
     mistake: bool,
 }
 
-/// What a sentence went through: `x` `[T, input]`, `h` `[T, hidden]`, `s` `[T, classes]`.
+/// What a sentence went through: `x` `[T, input]`, `h` `[T, hidden]`, `y` and `s` `[T, classes]`.
 struct Run {
     x: Array2<f64>,
     h: Array2<f64>,
+    y: Array2<f64>,
     s: Array2<f64>,
-    /// `-ln s[t][j]` without the loss of digits that the logarithm of a small number brings.
-    surprise: Array2<f64>,
 }
 
-fn run(params: &Params<f64>, shape: &Shape, sentence: &Sentence) -> Run {
-    let words = sentence.words().len();
-    let mut x = Array2::zeros((words, shape.input()));
+fn run(params: &Params<f64>, words: &[u32]) -> Run {
+    let shape = params.shape();
+    let mut x = Array2::zeros((words.len(), shape.input()));
     for (t, mut row) in x.rows_mut().into_iter().enumerate() {
-        for (mut part, word) in row.exact_chunks_mut(shape.embed).into_iter().zip(sentence.context(t, shape))
-        {
-            part.assign(&params.emb.row(word));
+        for (mut part, word) in row.exact_chunks_mut(shape.embed).into_iter().zip(context(words, t, &shape)) {
+            part.assign(&params.emb().row(word as usize));
         }
     }
-    let mut h = x.dot(&params.wx) + &params.bh;
-    let mut h_prev = params.h0.clone();
+    let mut h = x.dot(&params.wx()) + params.bh();
+    let mut h_prev = params.h0().to_owned();
     for mut row in h.rows_mut() {
-        row += &h_prev.dot(&params.wh);
+        row += &h_prev.dot(&params.wh());
         row.mapv_inplace(|z| 1.0 / (1.0 + (-z).exp()));
         h_prev.assign(&row);
     }
-    let mut surprise = h.dot(&params.w) + &params.b;
-    for mut row in surprise.rows_mut() {
+    let y = h.dot(&params.w()) + params.b();
+    let mut s = y.clone();
+    for mut row in s.rows_mut() {
         let most = row.fold(f64::NEG_INFINITY, |most, y| most.max(*y));
-        let log_sum = most + row.fold(0.0, |sum, y| sum + (y - most).exp()).ln();
-        row.mapv_inplace(|y| log_sum - y);
+        row.mapv_inplace(|y| (y - most).exp());
+        row /= row.sum();
     }
-    Run { x, h, s: surprise.mapv(|y| (-y).exp()), surprise }
+    Run { x, h, y, s }
 }
 
-/// The shape of parameters that fit together, and of the one network that is written here.
-fn shape_of(params: &Params<f64>) -> Result<Shape, Error> {
-    let shape = params.shape()?;
-    shape.feedback.only_elman("mine")?;
-    Ok(shape)
+/// `-ln s[label]` of a word, from its scores `y`: `ln(sum over j of e^(y[j] - most)) + (most - y[label])`.
+///
+/// `s[label]` may be too small to be a number. The difference of the two scores is taken before the logarithm is
+/// added: the other way round, scores far from zero would round away the logarithm's digits.
+fn surprise(y: &[f64], label: usize) -> f64 {
+    let most = y.iter().fold(f64::NEG_INFINITY, |most, y| most.max(*y));
+    y.iter().map(|y| (y - most).exp()).sum::<f64>().ln() + (most - y[label])
+}
+
+/// Refuses all networks but the one that is written here.
+fn check_network(params: &Params<f64>) -> Result<(), Error> {
+    params.shape().only("mine", &[Cell::default()])
 }
 
 impl Mine {
     /// The loss of one sentence; adds `share` times its gradient.
-    fn add(
-        &self,
-        params: &Params<f64>,
-        shape: &Shape,
-        one: &Labelled,
-        share: f64,
-        grad: &mut Params<f64>,
-    ) -> f64 {
-        let Run { x, h, s, surprise } = run(params, shape, one.sentence());
-        let (words, labels) = (one.labels().len(), one.labels());
-        let loss =
-            labels.iter().enumerate().map(|(t, label)| surprise[[t, *label]]).sum::<f64>() / words as f64;
+    fn add(&self, params: &Params<f64>, one: Sentence<'_>, share: f64, grad: &mut Params<f64>) -> f64 {
+        let (shape, words) = (params.shape(), one.words.len());
+        let Run { x, h, y, s } = run(params, one.words);
+        let labels = || one.labels.iter().map(|label| *label as usize).enumerate();
+        let loss = labels().map(|(t, label)| surprise(&y.row(t).to_vec(), label)).sum::<f64>() / words as f64;
 
-        let mut ds = s;
-        for (t, label) in labels.iter().enumerate() {
-            ds[[t, *label]] -= 1.0;
+        let mut dy = s;
+        for (t, label) in labels() {
+            dy[[t, label]] -= 1.0;
         }
-        ds *= share / words as f64;
-        grad.w += &h.t().dot(&ds);
-        grad.b += &ds.sum_axis(Axis(0));
+        dy *= share / words as f64;
+        let mut w = grad.w_mut();
+        w += &h.t().dot(&dy);
+        let mut b = grad.b_mut();
+        b += &dy.sum_axis(Axis(0));
 
         // From the last word to the first: what reaches h[t] from its label and from h[t+1].
-        let mut dz = ds.dot(&params.w.t());
+        let mut dz = dy.dot(&params.w().t());
         let mut dh_next = Array1::zeros(shape.hidden);
         for t in (0..words).rev() {
             let mut row = dz.row_mut(t);
             row += &dh_next;
             row.zip_mut_with(&h.row(t), |dz, h| *dz *= h * (1.0 - h));
-            dh_next = params.wh.dot(&row);
+            dh_next = params.wh().dot(&row);
         }
         if !self.mistake {
-            grad.h0 += &dh_next;
+            let mut h0 = grad.h0_mut();
+            h0 += &dh_next;
         }
         let but_last = h.slice_axis(Axis(0), Slice::from(..words - 1));
-        let h_prev = concatenate![Axis(0), params.h0.view().insert_axis(Axis(0)), but_last];
-        grad.wx += &x.t().dot(&dz);
-        grad.wh += &h_prev.t().dot(&dz);
-        grad.bh += &dz.sum_axis(Axis(0));
-        for (t, dx) in dz.dot(&params.wx.t()).rows().into_iter().enumerate() {
-            for (part, word) in dx.exact_chunks(shape.embed).into_iter().zip(one.sentence().context(t, shape))
-            {
-                let mut row = grad.emb.row_mut(word);
+        let h_prev = concatenate![Axis(0), params.h0().insert_axis(Axis(0)), but_last];
+        let mut wx = grad.wx_mut();
+        wx += &x.t().dot(&dz);
+        let mut wh = grad.wh_mut();
+        wh += &h_prev.t().dot(&dz);
+        let mut bh = grad.bh_mut();
+        bh += &dz.sum_axis(Axis(0));
+        let mut emb = grad.emb_mut();
+        for (t, dx) in dz.dot(&params.wx().t()).rows().into_iter().enumerate() {
+            for (part, word) in dx.exact_chunks(shape.embed).into_iter().zip(context(one.words, t, &shape)) {
+                let mut row = emb.row_mut(word as usize);
                 row += &part;
             }
         }
+        loss
+    }
+
+    /// `share` times the loss of a batch and its gradient. A large batch is the sum of its halves, so that its parts can
+    /// be computed anywhere: that is part of the trait's promise.
+    fn gradient(&self, params: &Params<f64>, batch: Batch<'_>, share: f64, grad: &mut Params<f64>) -> f64 {
+        grad.as_mut_slice().fill(0.0);
+        let Some((left, right)) = batch.halves() else {
+            return batch.iter().map(|one| share * self.add(params, one, share, grad)).sum();
+        };
+        let mut other = grad.clone();
+        let loss = self.gradient(params, left, share, grad) + self.gradient(params, right, share, &mut other);
+        grad.as_mut_slice().iter_mut().zip(other.as_slice()).for_each(|(left, right)| *left += right);
         loss
     }
 }
@@ -115,40 +138,14 @@ impl Network<f64> for Mine {
         if self.mistake { "mine, h0 taken for a constant" } else { "mine" }.to_string()
     }
 
-    fn predict(&self, params: &Params<f64>, sentence: &Sentence) -> Result<Array2<f64>, Error> {
-        let shape = shape_of(params)?;
-        sentence.check(&shape)?;
-        Ok(run(params, &shape, sentence).s)
-    }
-
-    fn gradient(
-        &self,
-        params: &Params<f64>,
-        batch: &[Labelled],
-        grad: &mut Params<f64>,
-    ) -> Result<f64, Error> {
-        // Everything that can be refused is refused before anything is written.
-        let shape = shape_of(params)?;
-        grad.check(&shape)?;
-        if batch.is_empty() {
-            return Err(Error::shape("batch", "at least 1 sentence", 0));
-        }
-        batch.iter().try_for_each(|one| one.check(&shape))?;
-        for (_, mut tensor) in grad.tensors_mut() {
-            tensor.fill(0.0);
-        }
-        let share = 1.0 / batch.len() as f64;
-        Ok(batch.iter().map(|one| share * self.add(params, &shape, one, share, grad)).sum())
-    }
-
     fn learner(&self, params: Params<f64>) -> Result<Box<dyn Learner<f64>>, Error> {
-        let grad = Params::zeros(shape_of(&params)?)?;
-        Ok(Box::new(Descent { mine: *self, params, grad }))
+        check_network(&params)?;
+        Ok(Box::new(Descent { mine: *self, grad: Params::zeros(params.shape())?, params }))
     }
 
-    fn tagger(&self, params: &Params<f64>) -> Result<Box<dyn Tagger>, Error> {
-        shape_of(params)?;
-        Ok(Box::new(Labeller { params: params.clone() }))
+    fn tagger(&self, params: &Params<f64>) -> Result<Box<dyn Tagger<f64>>, Error> {
+        check_network(params)?;
+        Ok(Box::new(Labeller { params: Arc::new(params.clone()), s: Array2::zeros((0, 0)) }))
     }
 }
 
@@ -158,25 +155,63 @@ struct Descent {
     grad: Params<f64>,
 }
 
-impl Learner<f64> for Descent {
-    fn step(&mut self, batch: &[Labelled], learning_rate: f64) -> Result<f64, Error> {
-        let loss = self.mine.gradient(&self.params, batch, &mut self.grad)?;
-        for ((_, mut tensor), (_, gradient)) in self.params.tensors_mut().into_iter().zip(self.grad.tensors())
-        {
-            tensor.scaled_add(-learning_rate, &gradient);
+impl Descent {
+    /// The step itself, of arguments that have been checked.
+    fn descend(params: &mut Params<f64>, grad: &Params<f64>, batch: Batch<'_>, learning_rate: f64) {
+        for (p, g) in params.as_mut_slice().iter_mut().zip(grad.as_slice()) {
+            *p -= learning_rate * g;
         }
-        let shape = self.params.shape()?;
-        let words = batch.iter().flat_map(|one| one.sentence().words()).copied();
-        let mut changed: Vec<usize> = words.chain((shape.window > 1).then_some(shape.padding())).collect();
-        changed.sort_unstable();
-        changed.dedup();
+        let shape = params.shape();
+        let padding = (shape.window > 1).then(|| shape.padding());
+        let changed: BTreeSet<u32> = batch.words().iter().copied().chain(padding).collect();
+        let mut emb = params.emb_mut();
         for word in changed {
-            let mut row = self.params.emb.row_mut(word);
+            let mut row = emb.row_mut(word as usize);
             let norm = row.dot(&row).sqrt();
             if norm > 0.0 {
                 row /= norm;
             }
         }
+    }
+}
+
+/// The one rule that is written here.
+fn learning_rate(update: &Update<f64>) -> Result<f64, Error> {
+    update.check()?;
+    match update {
+        Update::Sgd { learning_rate } => Ok(*learning_rate),
+        _ => Err(Error::unsupported("update of mine", "stochastic gradient descent", "another one")),
+    }
+}
+
+impl Learner<f64> for Descent {
+    fn gradient(&mut self, batch: Batch<'_>, share: f64, grad: &mut Params<f64>) -> Result<f64, Error> {
+        // Everything that can be refused is refused before anything is written.
+        let shape = self.params.shape();
+        grad.check(shape)?;
+        batch.check(&shape)?;
+        Ok(self.mine.gradient(&self.params, batch, share, grad))
+    }
+
+    fn apply(
+        &mut self,
+        grad: &Params<f64>,
+        batch: Batch<'_>,
+        update: &mut Update<f64>,
+    ) -> Result<(), Error> {
+        let shape = self.params.shape();
+        grad.check(shape)?;
+        batch.check(&shape)?;
+        Self::descend(&mut self.params, grad, batch, learning_rate(update)?);
+        Ok(())
+    }
+
+    fn step(&mut self, batch: Batch<'_>, update: &mut Update<f64>) -> Result<f64, Error> {
+        batch.check(&self.params.shape())?;
+        let learning_rate = learning_rate(update)?;
+        let share = 1.0 / batch.len() as f64;
+        let loss = self.mine.gradient(&self.params, batch, share, &mut self.grad);
+        Self::descend(&mut self.params, &self.grad, batch, learning_rate);
         Ok(loss)
     }
 
@@ -186,27 +221,42 @@ impl Learner<f64> for Descent {
 }
 
 struct Labeller {
-    params: Params<f64>,
+    /// Shared by all that are forked from one.
+    params: Arc<Params<f64>>,
+    /// Of the last sentence.
+    s: Array2<f64>,
 }
 
-impl Tagger for Labeller {
-    fn label(&mut self, sentence: &Sentence, labels: &mut Vec<usize>) -> Result<(), Error> {
-        let s = Mine { mistake: false }.predict(&self.params, sentence)?;
-        labels.clear();
-        // Of equally probable labels the first wins.
-        labels.extend(
-            s.rows()
-                .into_iter()
-                .map(|s| (1..s.len()).fold(0, |best, j| if s[j] > s[best] { j } else { best })),
-        );
+impl Tagger<f64> for Labeller {
+    fn scores(&mut self, words: &[u32]) -> Result<ArrayView2<'_, f64>, Error> {
+        check_words(words, &self.params.shape())?;
+        self.s = run(&self.params, words).s;
+        Ok(self.s.view())
+    }
+
+    fn label_all(&mut self, batch: Batch<'_>, labels: &mut [u32]) -> Result<(), Error> {
+        batch.check_words(&self.params.shape())?;
+        check_places(batch, labels)?;
+        let mut places = labels.iter_mut();
+        for sentence in batch.iter() {
+            for (y, place) in run(&self.params, sentence.words).y.rows().into_iter().zip(&mut places) {
+                // Of equally probable labels the first wins.
+                *place = (1..y.len()).fold(0, |best, j| if y[j] > y[best] { j } else { best }) as u32;
+            }
+        }
         Ok(())
+    }
+
+    fn fork(&self) -> Box<dyn Tagger<f64>> {
+        Box::new(Labeller { params: self.params.clone(), s: Array2::zeros((0, 0)) })
     }
 }
 
-/// The one call. Fewer cases than by default, for an example is to take seconds; and none of a Jordan network, which
-/// this implementation refuses.
+/// The one call. Fewer cases than by default, for an example is to take seconds; and of the one network that is written
+/// here.
 fn judge(mine: Mine) -> Report {
-    check::<f64>(&mine, &Options::new().cases(10).feedback(Feedback::Hidden))
+    let options = Options::new().cells(&[Cell::default()]).feedbacks(&[Feedback::Hidden]);
+    check::<f64>(&mine, &options.cases(10))
 }
 
 fn main() -> io::Result<()> {
@@ -219,6 +269,14 @@ fn main() -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_surprise_keeps_its_digits_where_scores_are_large() {
+        let y = [1e6, 1e6 - 30.0];
+        let log_sum = (1.0 + (-30f64).exp()).ln();
+        assert_eq!((surprise(&y, 0), surprise(&y, 1)), (log_sum, log_sum + 30.0));
+        assert_eq!(surprise(&[0.0, -1e4], 1), 1e4);
+    }
 
     #[test]
     fn the_judge_says_what_the_book_shows() {

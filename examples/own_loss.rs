@@ -8,7 +8,7 @@
 use std::io::{self, Write};
 
 use elman::ndarray::{Array1, Array2};
-use elman::{Cell, CellGradient, Error, Recurrence, Sequences};
+use elman::{Cell, Error, LayerParams, LayerShape, Recurrence, RecurrenceGradient, Sequences};
 use elman_fast::Fast;
 
 const HIDDEN: usize = 16;
@@ -18,25 +18,25 @@ const LENGTHS: [usize; 12] = [9, 12, 15, 18, 21, 24, 27, 30, 33, 36, 39, 42];
 
 /// The network: Elman's recurrence, and a readout that is ours: `p[t] = sigmoid(h[t]·v + c)`.
 struct Predictor {
-    cell: Cell<f64>,
+    layer: LayerParams<f64>,
     /// `[hidden]`
     v: Array1<f64>,
     c: f64,
 }
 
 impl Predictor {
-    fn new(random: &mut Random) -> Self {
+    fn new(random: &mut Random) -> Result<Self, Error> {
         let mut uniform = |scale: f64| scale * (2.0 * random.unit() - 1.0);
-        let mut cell = Cell::zeros(1, HIDDEN);
-        cell.wx.mapv_inplace(|_| uniform(1.0));
-        cell.wh.mapv_inplace(|_| uniform(0.5));
-        Predictor { cell, v: Array1::from_shape_simple_fn(HIDDEN, || uniform(0.5)), c: 0.0 }
+        // Another cell is another word here: Cell::Gru, for example.
+        let mut layer = LayerParams::zeros(LayerShape { input: 1, hidden: HIDDEN, cell: Cell::default() })?;
+        layer.wx_mut().mapv_inplace(|_| uniform(1.0));
+        layer.wh_mut().mapv_inplace(|_| uniform(0.5));
+        Ok(Predictor { layer, v: Array1::from_shape_simple_fn(HIDDEN, || uniform(0.5)), c: 0.0 })
     }
 
     /// Every parameter, in the order of [`Gradient::values`].
     fn values_mut(&mut self) -> impl Iterator<Item = &mut f64> {
-        let Cell { wx, wh, bh, h0 } = &mut self.cell;
-        wx.iter_mut().chain(wh).chain(bh).chain(h0).chain(&mut self.v).chain([&mut self.c])
+        self.layer.as_mut_slice().iter_mut().chain(&mut self.v).chain([&mut self.c])
     }
 }
 
@@ -44,15 +44,14 @@ impl Predictor {
 #[derive(Default)]
 struct Gradient {
     /// What the trace gives; kept between steps, so that its memory is taken once.
-    recurrence: CellGradient<f64>,
+    recurrence: RecurrenceGradient<f64>,
     v: Array1<f64>,
     c: f64,
 }
 
 impl Gradient {
     fn values(&self) -> impl Iterator<Item = f64> {
-        let Cell { wx, wh, bh, h0 } = &self.recurrence.cell;
-        wx.iter().chain(wh).chain(bh).chain(h0).chain(&self.v).chain([&self.c]).copied()
+        self.recurrence.layer.as_slice().iter().chain(&self.v).chain([&self.c]).copied()
     }
 }
 
@@ -89,7 +88,7 @@ fn loss(
     gradient: &mut Gradient,
 ) -> Result<[f64; 3], Error> {
     let xs = Sequences::new(streams.seen.view(), &streams.lengths)?;
-    let trace = recurrence.vjp(&predictor.cell, &xs)?;
+    let trace = recurrence.vjp(predictor.layer.layer(), &xs)?;
     let h = trace.h();
 
     let mut dh = Array2::zeros(h.raw_dim());
@@ -110,7 +109,7 @@ fn loss(
             dh.row_mut(row).scaled_add(dz, &predictor.v);
         }
     }
-    trace.backward_into(dh.view(), &mut gradient.recurrence)?;
+    trace.backward_into(dh.view(), None, &mut gradient.recurrence)?;
     Ok([0, 1, 2].map(|k| sums[k] / counts[k]))
 }
 
@@ -150,32 +149,24 @@ impl Random {
 }
 
 /// Trains, and returns the loss of streams that were not trained on.
-fn train(out: &mut impl Write) -> Result<[f64; 3], Error> {
+fn train(out: &mut impl Write) -> Result<[f64; 3], Box<dyn std::error::Error>> {
     let fast = Fast::new();
     let mut random = Random(1990);
-    let mut predictor = Predictor::new(&mut random);
+    let mut predictor = Predictor::new(&mut random)?;
     let (mut adam, mut gradient) = (Adam::default(), Gradient::default());
-    say(out, "bits it takes to say     the first   the second   the third of each three")?;
+    writeln!(out, "bits it takes to say     the first   the second   the third of each three")?;
     for step in 0..=STEPS {
         // New streams at every step: nothing can be learned by heart.
         let [first, second, third] = loss(&fast, &predictor, &Streams::new(&mut random), &mut gradient)?;
         if step % 300 == 0 {
-            say(out, &format!("after {step:4} steps {first:17.2} {second:12.2} {third:11.2}"))?;
+            writeln!(out, "after {step:4} steps {first:17.2} {second:12.2} {third:11.2}")?;
         }
         adam.step(&mut predictor, &gradient, 0.01);
     }
-    loss(&fast, &predictor, &Streams::new(&mut random), &mut gradient)
+    Ok(loss(&fast, &predictor, &Streams::new(&mut random), &mut gradient)?)
 }
 
-fn say(out: &mut impl Write, line: &str) -> Result<(), Error> {
-    writeln!(out, "{line}").map_err(|source| Error::Io {
-        path: "the output".into(),
-        action: "write to",
-        source,
-    })
-}
-
-fn main() -> Result<(), Error> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     train(&mut io::stdout()).map(drop)
 }
 
@@ -199,7 +190,7 @@ mod tests {
     #[test]
     fn the_gradient_is_the_derivative_of_the_loss() {
         let mut random = Random(7);
-        let mut predictor = Predictor::new(&mut random);
+        let mut predictor = Predictor::new(&mut random).unwrap();
         let streams = Streams::new(&mut random);
         let reference = elman_reference::Reference::new();
         let mut gradient = Gradient::default();

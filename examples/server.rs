@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A sentence, and where its tags are to go.
 struct Question {
     words: Vec<String>,
-    answer: Sender<std::result::Result<Vec<String>, elman::Error>>,
+    answer: Sender<std::result::Result<Vec<String>, elman_tagger::Error>>,
 }
 
 /// A running server.
@@ -121,7 +121,7 @@ fn serve(stream: &TcpStream, ask: &SyncSender<Question>) -> Result<()> {
     let problem = loop {
         let words = match sentences.next_sentence() {
             Ok(Some(words)) => words,
-            Ok(None) | Err(elman::Error::Io { .. }) => return Ok(()),
+            Ok(None) | Err(elman_tagger::Error::Io { .. }) => return Ok(()),
             Err(error) => break error,
         };
         let (answer, answered) = channel();

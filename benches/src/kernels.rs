@@ -40,9 +40,5 @@ pub fn kernel(name: &str) -> Result<Kernel, Error> {
         }
         names.push(kernel.name);
     }
-    Err(Error::Unsupported {
-        what: "kernel".to_string(),
-        expected: names.join(", "),
-        found: name.to_string(),
-    })
+    Err(Error::unsupported("kernel", names.join(", "), name))
 }

@@ -17,7 +17,7 @@ pub use kernels::{Kernel, kernel, kernels};
 pub use machine::{least_cpu_seconds, least_seconds};
 pub use machine::{machine, write_whole};
 pub use stream::{Stream, fingerprint};
-pub use workload::Workload;
+pub use workload::{Workload, labelled};
 
 /// The code in the project's README compiles, runs, and does what it says.
 #[cfg(all(doctest, feature = "ours"))]

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use elman::ndarray::{Array2, ArrayD};
-use elman::{Cell, Labelled, Sentence, Tagger};
+use elman::{Batch, Cell, Error, LayerParams, LayerShape, Name, Sentences, Tagger};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -32,14 +32,16 @@ pub struct Hello {
 }
 
 /// Everything a system can be asked to measure.
-pub const WORKS: [&str; 7] = [
+pub const WORKS: [&str; 9] = [
     "sgd_epoch",
     "minibatch_epoch",
     "tag_one",
     "tag_all",
-    "first_tag",
     "recurrence_forward",
     "recurrence_backward",
+    "gru_forward",
+    "gru_backward",
+    "first_tag",
 ];
 
 /// A system at the work of the comparison. What it makes is made before the clock starts.
@@ -54,7 +56,7 @@ pub trait System {
     fn trainer<'a>(
         &'a self,
         workload: &'a Workload,
-        batches: Vec<&'a [Labelled]>,
+        batches: Vec<Batch<'a>>,
     ) -> Result<Box<dyn Trainer + 'a>, Failure> {
         let _ = (workload, batches);
         Err(self.cannot("train"))
@@ -69,7 +71,7 @@ pub trait System {
         Err(self.cannot("tag"))
     }
 
-    /// Computes the recurrence alone.
+    /// Computes the recurrence alone, of the cell of the inputs: Elman's or the GRU.
     ///
     /// # Errors
     /// The system cannot.
@@ -95,32 +97,32 @@ pub trait Trainer {
 
 /// A tagger that has been prepared.
 pub trait Labeller {
-    /// Replaces the content of `labels` with one label for each word.
+    /// The labels of one sentence; `labels` has a place for each word.
     ///
     /// # Errors
     /// The system's own.
-    fn label(&mut self, sentence: &Sentence, labels: &mut Vec<usize>) -> Result<(), Failure>;
+    fn label(&mut self, words: &[u32], labels: &mut [u32]) -> Result<(), Failure>;
 
-    /// The labels of many sentences, in their order.
+    /// The labels of many sentences, one sentence after the other; `labels` has a place for each word.
     ///
     /// # Errors
     /// The system's own.
-    fn label_all(&mut self, sentences: &[Sentence]) -> Result<Vec<Vec<usize>>, Failure>;
+    fn label_all(&mut self, sentences: Batch<'_>, labels: &mut [u32]) -> Result<(), Failure>;
 }
 
-impl Labeller for Box<dyn Tagger> {
-    fn label(&mut self, sentence: &Sentence, labels: &mut Vec<usize>) -> Result<(), Failure> {
-        Ok(self.as_mut().label(sentence, labels)?)
+impl Labeller for Box<dyn Tagger<f32>> {
+    fn label(&mut self, words: &[u32], labels: &mut [u32]) -> Result<(), Failure> {
+        Ok(self.as_mut().label(words, labels)?)
     }
 
-    fn label_all(&mut self, sentences: &[Sentence]) -> Result<Vec<Vec<usize>>, Failure> {
-        Ok(self.as_mut().label_all(sentences)?)
+    fn label_all(&mut self, sentences: Batch<'_>, labels: &mut [u32]) -> Result<(), Failure> {
+        Ok(self.as_mut().label_all(sentences, labels)?)
     }
 }
 
 /// The recurrence alone, prepared.
 pub trait Run {
-    /// The work that is timed: `h`, and with `backward` also the gradients of xs, wx, wh, bh and h0.
+    /// The work that is timed: `h`, and with `backward` also the gradients of xs and of every tensor of the layer.
     ///
     /// # Errors
     /// The system's own.
@@ -141,8 +143,8 @@ pub struct Inputs {
     pub batch: usize,
     /// Length of each.
     pub steps: usize,
-    /// The weights.
-    pub cell: Cell<f32>,
+    /// The weights, and the cell.
+    pub params: LayerParams<f32>,
     /// `[batch · steps, input]`, sequence after sequence.
     pub xs: Array2<f32>,
     /// `[batch · steps, hidden]`, the derivative of a loss by `h`, likewise.
@@ -151,19 +153,29 @@ pub struct Inputs {
 
 impl Inputs {
     /// The inputs of that size, the same for every system.
-    pub fn new(batch: usize, input: usize, hidden: usize, steps: usize) -> Self {
-        Inputs {
+    ///
+    /// # Errors
+    /// A size is not possible.
+    pub fn new(batch: usize, shape: LayerShape, steps: usize) -> Result<Self, Error> {
+        let mut params = LayerParams::zeros(shape)?;
+        for (name, mut tensor) in params.tensors_mut() {
+            let (stream, width) = match name {
+                Name::Wx => (Stream(0), 0.25),
+                Name::Wh => (Stream(1), 0.25),
+                Name::Bh => (Stream(2), 0.25),
+                Name::H0 => (Stream(3), 1.0),
+                Name::Bhn => (Stream(6), 0.25),
+                other => return Err(Error::unsupported("tensor", "one of a layer", other)),
+            };
+            stream.fill(&mut tensor, width);
+        }
+        Ok(Inputs {
             batch,
             steps,
-            cell: Cell {
-                wx: Stream(0).tensor((input, hidden), 0.25),
-                wh: Stream(1).tensor((hidden, hidden), 0.25),
-                bh: Stream(2).tensor(hidden, 0.25),
-                h0: Stream(3).tensor(hidden, 1.0),
-            },
-            xs: Stream(4).tensor((batch * steps, input), 2.0),
-            dh: Stream(5).tensor((batch * steps, hidden), 2.0),
-        }
+            params,
+            xs: Stream(4).tensor((batch * steps, shape.input), 2.0),
+            dh: Stream(5).tensor((batch * steps, shape.hidden), 2.0),
+        })
     }
 }
 
@@ -178,10 +190,12 @@ enum Request {
     FirstTag { file: PathBuf },
     RecurrenceForward(Grid),
     RecurrenceBackward(Grid),
+    GruForward(Grid),
+    GruBackward(Grid),
     Memory,
 }
 
-/// One cell of the grid: `batch` sequences of `steps` steps, run again until `budget` seconds are over.
+/// One place of the grid: `batch` sequences of `steps` steps, run again until `budget` seconds are over.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Grid {
@@ -234,12 +248,12 @@ impl Loaded {
     }
 
     /// The sentences to tag, and the tagger, made once.
-    fn tagger(&mut self, system: &dyn System) -> Result<(&[Sentence], &mut dyn Labeller), Failure> {
+    fn tagger(&mut self, system: &dyn System) -> Result<(Batch<'_>, &mut dyn Labeller), Failure> {
         let tagger = match &mut self.tagger {
             Some(tagger) => tagger,
             none => none.insert(system.tagger(&self.workload)?),
         };
-        Ok((&self.workload.test, tagger.as_mut()))
+        Ok((self.workload.test.batch(), tagger.as_mut()))
     }
 }
 
@@ -254,39 +268,49 @@ impl Peer<'_> {
             Request::TagOne { file, sentences, labels } => self.tag_one(file, sentences, labels)?,
             Request::TagAll { file, sentences, labels } => self.tag_all(file, sentences, labels)?,
             Request::FirstTag { file } => self.tag_one(file, 1, true)?,
-            Request::RecurrenceForward(grid) => self.recurrence(&grid, false)?,
-            Request::RecurrenceBackward(grid) => self.recurrence(&grid, true)?,
+            Request::RecurrenceForward(grid) => self.recurrence(Cell::default(), &grid, false)?,
+            Request::RecurrenceBackward(grid) => self.recurrence(Cell::default(), &grid, true)?,
+            Request::GruForward(grid) => self.recurrence(Cell::Gru, &grid, false)?,
+            Request::GruBackward(grid) => self.recurrence(Cell::Gru, &grid, true)?,
             Request::Memory => json!({ "peak_bytes": peak_memory()? }),
         })
     }
 
     fn epoch(&mut self, file: PathBuf, sentences: usize, lr: f32, batch: usize) -> Result<Value, Failure> {
         let workload = &Loaded::get(&mut self.loaded, file)?.workload;
-        let mut train = first(&workload.train, sentences).to_vec();
+        let mut order: Vec<_> = first(workload.train.batch(), sentences).iter().collect();
+        let count = order.len();
         if batch > 1 {
-            train.sort_by_key(|sentence| sentence.labels().len());
+            order.sort_by_key(|sentence| sentence.words.len());
         }
-        let mut trainer = self.system.trainer(workload, train.chunks(batch.max(1)).collect())?;
+        let mut train = Sentences::new();
+        order.iter().try_for_each(|sentence| train.push(sentence.words, sentence.labels))?;
+        let starts = (0..count).step_by(batch.max(1));
+        let batches =
+            starts.map(|start| train.batch().slice(start..count.min(start.saturating_add(batch.max(1)))));
+        let mut trainer = self.system.trainer(workload, batches.collect())?;
         let start = Instant::now();
         let losses = trainer.epoch(lr)?;
         let seconds = start.elapsed().as_secs_f64();
-        Ok(json!({ "seconds": seconds, "loss": losses / train.len() as f64 }))
+        Ok(json!({ "seconds": seconds, "loss": losses / count as f64 }))
     }
 
     fn tag_one(&mut self, file: PathBuf, sentences: usize, labels: bool) -> Result<Value, Failure> {
         let (test, tagger) = Loaded::get(&mut self.loaded, file)?.tagger(self.system)?;
         let test = first(test, sentences);
-        let mut found = vec![Vec::new(); test.len()];
-        let mut seconds = Vec::with_capacity(test.len());
-        for (sentence, found) in test.iter().zip(&mut found) {
+        let mut found = vec![0; test.words().len()];
+        let (mut seconds, mut rest) = (Vec::with_capacity(test.len()), &mut found[..]);
+        for sentence in test.iter() {
+            let (places, after) = rest.split_at_mut(sentence.words.len());
+            rest = after;
             let start = Instant::now();
-            tagger.label(sentence, found)?;
+            tagger.label(sentence.words, places)?;
             seconds.push(start.elapsed().as_secs_f64());
         }
         let total: f64 = seconds.iter().sum();
         let mut answer = json!({ "seconds": total, "median": quantile(&mut seconds, 0.5), "p99": quantile(&mut seconds, 0.99) });
         if labels {
-            answer["labels"] = json!(found.concat());
+            answer["labels"] = json!(found);
         }
         Ok(answer)
     }
@@ -294,18 +318,19 @@ impl Peer<'_> {
     fn tag_all(&mut self, file: PathBuf, sentences: usize, labels: bool) -> Result<Value, Failure> {
         let (test, tagger) = Loaded::get(&mut self.loaded, file)?.tagger(self.system)?;
         let test = first(test, sentences);
+        let mut found = vec![0; test.words().len()];
         let start = Instant::now();
-        let found = tagger.label_all(test)?;
+        tagger.label_all(test, &mut found)?;
         let mut answer = json!({ "seconds": start.elapsed().as_secs_f64() });
         if labels {
-            answer["labels"] = json!(found.concat());
+            answer["labels"] = json!(found);
         }
         Ok(answer)
     }
 
-    fn recurrence(&self, grid: &Grid, backward: bool) -> Result<Value, Failure> {
+    fn recurrence(&self, cell: Cell, grid: &Grid, backward: bool) -> Result<Value, Failure> {
         let Grid { batch, input, hidden, steps, budget } = *grid;
-        let inputs = Inputs::new(batch, input, hidden, steps);
+        let inputs = Inputs::new(batch, LayerShape { input, hidden, cell }, steps)?;
         let mut run = self.system.recurrence(&inputs)?;
         let results = run.results(backward)?;
         let checks: BTreeMap<_, _> = results.iter().map(|(name, t)| (*name, fingerprint(t))).collect();
@@ -320,9 +345,9 @@ impl Peer<'_> {
     }
 }
 
-/// The first `count` of `all`; 0 means all of them.
-fn first<T>(all: &[T], count: usize) -> &[T] {
-    if count == 0 { all } else { &all[..count.min(all.len())] }
+/// The first `count` of all sentences; 0 means all of them.
+fn first(all: Batch<'_>, count: usize) -> Batch<'_> {
+    if count == 0 { all } else { all.slice(0..count.min(all.len())) }
 }
 
 /// The smallest value that at least `share` of all values do not exceed (nearest rank); NaN of no values.

@@ -1,4 +1,4 @@
-use elman::ndarray::{Array, ArrayBase, Data, Dimension, ShapeBuilder};
+use elman::ndarray::{Array, ArrayBase, Data, DataMut, Dimension, ShapeBuilder};
 
 /// A sequence of numbers that any language repeats in a few lines, bit for bit, so that systems can be given
 /// equal inputs without a file.
@@ -27,10 +27,15 @@ impl Stream {
         ((z >> 40) as f32 * (-24f32).exp2() - 0.5) * width
     }
 
+    /// Fills a tensor with the first entries, in row-major order.
+    pub fn fill<S: DataMut<Elem = f32>, D: Dimension>(self, tensor: &mut ArrayBase<S, D>, width: f32) {
+        tensor.iter_mut().enumerate().for_each(|(i, entry)| *entry = self.entry(i, width));
+    }
+
     /// A tensor of the first entries, in row-major order.
     pub fn tensor<D: Dimension, S: ShapeBuilder<Dim = D>>(self, shape: S, width: f32) -> Array<f32, D> {
         let mut tensor = Array::zeros(shape);
-        tensor.iter_mut().enumerate().for_each(|(i, entry)| *entry = self.entry(i, width));
+        self.fill(&mut tensor, width);
         tensor
     }
 }

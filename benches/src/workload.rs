@@ -2,8 +2,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use elman::{Error, Feedback, Labelled, Network, Params, Sentence, Shape};
-use elman_tagger::{Labels, Normalization, TaggedSentence, Vocabulary, labelled};
+use elman::{Batch, Cell, Network, Params, Sentences, Shape, Update};
+use elman_tagger::{Error, Labels, Normalization, TaggedSentence, Vocabulary};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -24,9 +24,9 @@ pub struct Workload {
     /// What the sentences are, for reports.
     pub corpus: String,
     /// The training sentences.
-    pub train: Vec<Labelled>,
-    /// The sentences to tag.
-    pub test: Vec<Sentence>,
+    pub train: Sentences,
+    /// The sentences to tag, without labels.
+    pub test: Sentences,
     /// The start of every training.
     pub params: Params<f32>,
     /// What tags; the first parameters would give every word the same label.
@@ -54,14 +54,14 @@ impl Workload {
         let vocabulary = Vocabulary::new(train, Normalization::default());
         let labels = Labels::new(train);
         let mut params = Params::<f32>::init(sizes(vocabulary.size(), labels.size()), seed)?;
-        for mut row in params.emb.rows_mut() {
+        for mut row in params.emb_mut().rows_mut() {
             let norm = row.dot(&row).sqrt();
             row.mapv_inplace(|entry| entry / norm);
         }
         Ok(Workload {
             corpus,
-            train: train.iter().map(|s| labelled(s, &vocabulary, &labels)).collect::<Result<_, _>>()?,
-            test: test.iter().map(|s| vocabulary.sentence(s.words())).collect::<Result<_, _>>()?,
+            train: labelled(train, &vocabulary, &labels)?,
+            test: words(test, &vocabulary)?,
             trained: params.clone(),
             params,
         })
@@ -78,8 +78,9 @@ impl Workload {
         learning_rate: f32,
     ) -> Result<(), Error> {
         let mut learner = network.learner(self.params.clone())?;
-        for sentence in std::iter::repeat_n(&self.train, epochs).flatten() {
-            learner.step(std::slice::from_ref(sentence), learning_rate)?;
+        let (train, mut update) = (self.train.batch(), Update::sgd(learning_rate));
+        for i in std::iter::repeat_n(0..train.len(), epochs).flatten() {
+            learner.step(train.slice(i..i + 1), &mut update)?;
         }
         self.trained = learner.params();
         Ok(())
@@ -90,17 +91,19 @@ impl Workload {
     /// # Errors
     /// [`Error::Io`].
     pub fn save(&self, path: &Path) -> Result<(), Error> {
-        let ids = |ids: &mut dyn Iterator<Item = usize>| -> (Dtype, Vec<usize>, Vec<u8>) {
-            let bytes: Vec<u8> = ids.flat_map(|id| (id as i64).to_le_bytes()).collect();
+        let numbers = |numbers: &mut dyn Iterator<Item = i64>| -> (Dtype, Vec<usize>, Vec<u8>) {
+            let bytes: Vec<u8> = numbers.flat_map(i64::to_le_bytes).collect();
             (Dtype::I64, vec![bytes.len() / 8], bytes)
         };
-        let train = || self.train.iter().map(Labelled::sentence);
+        let ids = |ids: &[u32]| numbers(&mut ids.iter().map(|id| i64::from(*id)));
+        let lengths = |batch: Batch<'_>| numbers(&mut batch.iter().map(|s| s.words.len() as i64));
+        let (train, test) = (self.train.batch(), self.test.batch());
         let mut tensors = vec![
-            ("train.words".to_string(), ids(&mut train().flat_map(Sentence::words).copied())),
-            ("train.lengths".to_string(), ids(&mut train().map(|s| s.words().len()))),
-            ("train.labels".to_string(), ids(&mut self.train.iter().flat_map(Labelled::labels).copied())),
-            ("test.words".to_string(), ids(&mut self.test.iter().flat_map(Sentence::words).copied())),
-            ("test.lengths".to_string(), ids(&mut self.test.iter().map(|s| s.words().len()))),
+            ("train.words".to_string(), ids(train.words())),
+            ("train.lengths".to_string(), lengths(train)),
+            ("train.labels".to_string(), ids(train.labels())),
+            ("test.words".to_string(), ids(test.words())),
+            ("test.lengths".to_string(), lengths(test)),
         ];
         for (prefix, params) in [("params", &self.params), ("trained", &self.trained)] {
             for (name, tensor) in params.tensors() {
@@ -108,8 +111,9 @@ impl Workload {
                 tensors.push((format!("{prefix}.{name}"), (Dtype::F32, tensor.shape().to_vec(), bytes)));
             }
         }
-        let Shape { vocab, embed, window, hidden, classes, feedback } = self.params.shape()?;
-        feedback.only_elman("workload")?;
+        let shape = self.params.shape();
+        shape.only("workload", &[Cell::default()])?;
+        let Shape { vocab, embed, window, hidden, classes, .. } = shape;
         let sizes = [
             ("vocab", vocab),
             ("embed", embed),
@@ -166,13 +170,14 @@ impl Workload {
             }
             Ok(tensor)
         };
-        let ids = |name: &str| -> Result<Vec<usize>, Error> {
+        // Sizes of sentences too fit an id's 32 bits.
+        let ids = |name: &str| -> Result<Vec<u32>, Error> {
             let (entries, _) = tensor(name, Dtype::I64)?.data().as_chunks::<8>();
             entries
                 .iter()
-                .map(|bytes| usize::try_from(i64::from_le_bytes(*bytes)))
-                .collect::<Result<_, _>>()
-                .map_err(|_| input(format!("a negative entry in {name}"), "sizes and ids"))
+                .map(|bytes| i64::from_le_bytes(*bytes))
+                .map(|entry| u32::try_from(entry).map_err(|_| input(format!("{entry} in {name}"), "32 bits")))
+                .collect()
         };
         let size = |name: &str| {
             let text = metadata(name);
@@ -186,7 +191,7 @@ impl Workload {
             window: size("window")?,
             hidden: size("hidden")?,
             classes: size("classes")?,
-            feedback: Feedback::Hidden,
+            ..Shape::ELMAN
         };
         let params = |prefix: &str| -> Result<Params<f32>, Error> {
             let mut params = Params::zeros(shape)?;
@@ -202,36 +207,32 @@ impl Workload {
             }
             Ok(params)
         };
-        let split = |name: &str, ids: &[usize], lengths: &[usize]| -> Result<Vec<Vec<usize>>, Error> {
-            let mut rest = ids;
-            let mut parts = Vec::with_capacity(lengths.len());
+        let sentences = |lengths: &str, words: &str, labels: Option<&str>| -> Result<Sentences, Error> {
+            let (lengths, all_words) = (ids(lengths)?, ids(words)?);
+            let all_labels = labels.map_or(Ok(Vec::new()), ids)?;
+            let (mut rest, mut rest_of_labels) = (&all_words[..], &all_labels[..]);
+            let mut sentences = Sentences::new();
             for length in lengths {
-                let (part, after) = rest.split_at_checked(*length).ok_or_else(|| {
-                    input(format!("{} entries in {name}", ids.len()), "as many as the lengths say")
-                })?;
-                parts.push(part.to_vec());
-                rest = after;
+                let part = |name: &str, entries: &mut &[u32]| match entries.split_off(..length as usize) {
+                    None => Err(input(format!("too few entries in {name}"), "as many as the lengths say")),
+                    Some(part) => Ok(part.to_vec()),
+                };
+                let words = part(words, &mut rest)?;
+                let labels = labels.map_or(Ok(Vec::new()), |name| part(name, &mut rest_of_labels))?;
+                sentences.push(&words, &labels)?;
             }
-            if !rest.is_empty() {
-                return Err(input(format!("{} entries in {name}", ids.len()), "as many as the lengths say"));
+            if !rest.is_empty() || !rest_of_labels.is_empty() {
+                return Err(input(format!("too many entries in {words}"), "as many as the lengths say"));
             }
-            Ok(parts)
+            Ok(sentences)
         };
-        let lengths = ids("train.lengths")?;
-        let words = split("train.words", &ids("train.words")?, &lengths)?;
-        let labels = split("train.labels", &ids("train.labels")?, &lengths)?;
-        let train = words
-            .into_iter()
-            .zip(labels)
-            .map(|(words, labels)| Labelled::new(Sentence::new(words)?, labels))
-            .collect::<Result<Vec<_>, _>>()?;
-        let test = split("test.words", &ids("test.words")?, &ids("test.lengths")?)?;
-        let test = test.into_iter().map(Sentence::new).collect::<Result<Vec<_>, _>>()?;
-        train.iter().try_for_each(|sentence| sentence.check(&shape))?;
-        test.iter().try_for_each(|sentence| sentence.check(&shape))?;
-        if train.is_empty() || test.is_empty() {
+        let train = sentences("train.lengths", "train.words", Some("train.labels"))?;
+        let test = sentences("test.lengths", "test.words", None)?;
+        if train.batch().is_empty() || test.batch().is_empty() {
             return Err(input("no sentence".to_string(), "sentences to train on and to tag"));
         }
+        train.batch().check(&shape)?;
+        test.batch().check_words(&shape)?;
         Ok(Workload {
             corpus: metadata("corpus").unwrap_or_default(),
             train,
@@ -240,6 +241,30 @@ impl Workload {
             trained: params("trained")?,
         })
     }
+}
+
+/// A corpus as ids, with its tags as labels.
+///
+/// # Errors
+/// [`elman::Error::Shape`] names a tag that is not among the labels.
+pub fn labelled(
+    corpus: &[TaggedSentence],
+    vocabulary: &Vocabulary,
+    labels: &Labels,
+) -> Result<Sentences, Error> {
+    let mut sentences = Sentences::new();
+    for sentence in corpus {
+        sentences.push(&vocabulary.ids(sentence.words()), &labels.ids(sentence.tags())?)?;
+    }
+    Ok(sentences)
+}
+
+fn words(corpus: &[TaggedSentence], vocabulary: &Vocabulary) -> Result<Sentences, Error> {
+    let mut sentences = Sentences::new();
+    for sentence in corpus {
+        sentences.push(&vocabulary.ids(sentence.words()), &[])?;
+    }
+    Ok(sentences)
 }
 
 #[cfg(test)]
@@ -251,8 +276,8 @@ mod tests {
 
     #[test]
     fn a_file_comes_back_as_it_was_written_and_a_broken_one_is_refused() {
-        let feedback = Feedback::Hidden;
-        let sizes = |vocab, classes| Shape { vocab, embed: 3, window: 3, hidden: 4, classes, feedback };
+        let sizes =
+            |vocab, classes| Shape { vocab, embed: 3, window: 3, hidden: 4, classes, ..Shape::ELMAN };
         let (train, test) = (travel::corpus(1, 20), travel::corpus(2, 5));
         let mut workload = Workload::new("travel".to_string(), &train, &test, sizes, 1).unwrap();
         workload.train(&Reference::new(), 1, 0.1).unwrap();

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
-use elman::{Feedback, Network, Params, Shape};
+use elman::{Batch, Network, Params, Shape};
 use elman_benches::Workload;
 use elman_reference::Reference;
 use elman_tagger::travel;
@@ -13,8 +13,7 @@ use serde_json::{Value, json};
 fn answers_are_the_networks_own_and_errors_are_answers() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("workload.safetensors");
-    let feedback = Feedback::Hidden;
-    let sizes = |vocab, classes| Shape { vocab, embed: 10, window: 3, hidden: 20, classes, feedback };
+    let sizes = |vocab, classes| Shape { vocab, embed: 10, window: 3, hidden: 20, classes, ..Shape::ELMAN };
     let mut workload =
         Workload::new("travel".to_string(), &travel::corpus(1, 40), &travel::corpus(2, 10), sizes, 1)
             .unwrap();
@@ -29,37 +28,45 @@ fn answers_are_the_networks_own_and_errors_are_answers() {
         json!({ "work": "tag_all", "file": file, "sentences": 0, "labels": true }),
         json!({ "work": "first_tag", "file": file }),
         json!({ "work": "recurrence_backward", "batch": 2, "input": 3, "hidden": 4, "steps": 5, "budget": 0 }),
+        json!({ "work": "gru_backward", "batch": 2, "input": 3, "hidden": 4, "steps": 5, "budget": 0 }),
         json!({ "work": "memory" }),
         json!({ "work": "tea" }),
         json!({ "work": "sgd_epoch", "file": folder.path().join("none"), "sentences": 1, "lr": 0.1 }),
         json!({ "work": "recurrence_forward", "batch": 0, "input": 3, "hidden": 4, "steps": 5, "budget": 0 }),
     ];
     let answers = ask(&requests);
-    let [hello, sgd, minibatch, one, all, first, backward, memory, errors @ ..] = &answers[..] else {
+    let [hello, sgd, minibatch, one, all, first, backward, gru, memory, errors @ ..] = &answers[..] else {
         panic!("{} answers to {} requests", answers.len(), requests.len());
     };
 
     assert_eq!(hello["name"], "reference");
-    let shape = workload.params.shape().unwrap();
-    let loss = |batch| {
-        let mut gradient = Params::zeros(shape).unwrap();
+    let (train, test) = (workload.train.batch(), workload.test.batch());
+    let loss = |batch: Batch<'_>| {
+        let mut gradient = Params::zeros(workload.params.shape()).unwrap();
         f64::from(Reference::new().gradient(&workload.params, batch, &mut gradient).unwrap())
     };
-    assert!((sgd["loss"].as_f64().unwrap() - loss(&workload.train[..1])).abs() < 1e-6);
+    assert!((sgd["loss"].as_f64().unwrap() - loss(train.slice(0..1))).abs() < 1e-6);
     // Another order of the sentences, another order of the sum.
-    assert!((minibatch["loss"].as_f64().unwrap() - loss(&workload.train)).abs() < 1e-5);
+    assert!((minibatch["loss"].as_f64().unwrap() - loss(train)).abs() < 1e-5);
 
     let mut tagger = Reference::new().tagger(&workload.trained).unwrap();
-    let labels = tagger.label_all(&workload.test).unwrap();
-    assert_eq!(one["labels"], json!(labels.concat()));
-    assert_eq!(all["labels"], json!(labels.concat()));
-    assert_eq!(first["labels"], json!(labels[0]));
-    assert!(labels.concat().iter().any(|label| *label != labels[0][0]), "one label would prove nothing");
+    let mut labels = vec![0; test.words().len()];
+    tagger.label_all(test, &mut labels).unwrap();
+    assert_eq!(one["labels"], json!(labels));
+    assert_eq!(all["labels"], json!(labels));
+    assert_eq!(first["labels"], json!(labels[..test.length(0)]));
+    assert!(labels.iter().any(|label| *label != labels[0]), "one label would prove nothing");
 
-    for tensor in ["h", "xs", "wx", "wh", "bh", "h0"] {
-        assert!(backward["checks"][tensor].as_f64().unwrap() > 0.0, "{tensor}");
+    for (answer, tensors) in
+        [(backward, &["h", "xs", "wx", "wh", "bh", "h0"][..]), (gru, &["h", "xs", "wx", "wh", "bh", "bhn", "h0"])]
+    {
+        assert_eq!(answer["checks"].as_object().unwrap().len(), tensors.len());
+        for tensor in tensors {
+            assert!(answer["checks"][tensor].as_f64().unwrap() > 0.0, "{tensor}");
+        }
+        assert!(answer["calls"].as_u64().unwrap() >= 3);
     }
-    assert!(backward["calls"].as_u64().unwrap() >= 3);
+    assert_ne!(backward["checks"]["h"], gru["checks"]["h"]);
     assert_eq!(memory["peak_bytes"].as_u64().is_some(), cfg!(target_os = "linux"));
     for (error, part) in errors.iter().zip(["tea", "none: cannot read", "sequences"]) {
         assert!(error["error"].as_str().is_some_and(|text| text.contains(part)), "{error}");

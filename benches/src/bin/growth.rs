@@ -15,13 +15,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use clap::{Parser, ValueEnum};
-use elman::{Feedback, Labelled, Network, Params, Sentence, Shape};
+use elman::{Batch, Network, Params, Sentences, Shape, Update};
 use elman_benches::chart::{Figure, Mark, Series, exponent};
 use elman_benches::protocol::{Failure, peak_memory};
-use elman_benches::{Stream, least_cpu_seconds, least_seconds, machine, write_whole};
+use elman_benches::{Stream, labelled, least_cpu_seconds, least_seconds, machine, write_whole};
 use elman_fast::Fast;
 use elman_tagger::{
-    ConllWriter, Evaluation, Labels, Normalization, TaggedSentence, Vocabulary, labelled, read_conll, travel,
+    ConllWriter, Evaluation, Labels, Normalization, TaggedSentence, Vocabulary, read_conll, travel,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -116,7 +116,7 @@ impl Axis {
 
 /// The tutorial's sizes.
 const SHAPE: Shape =
-    Shape { vocab: 572, embed: 50, window: 7, hidden: 200, classes: 127, feedback: Feedback::Hidden };
+    Shape { vocab: 572, embed: 50, window: 7, hidden: 200, classes: 127, ..Shape::ELMAN };
 
 /// What was measured at one size.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -181,7 +181,7 @@ fn text(sentences: usize, arguments: &Arguments) -> Result<(usize, Seconds), Fai
         black_box((Vocabulary::new(&corpus, Normalization::default()), Labels::new(&corpus)));
     });
     let (vocabulary, labels) = (Vocabulary::new(&corpus, Normalization::default()), Labels::new(&corpus));
-    let look_up = || corpus.iter().map(|s| labelled(s, &vocabulary, &labels)).collect::<Result<Vec<_>, _>>();
+    let look_up = || labelled(&corpus, &vocabulary, &labels);
     look_up()?;
     let looking_up = least_cpu_seconds(budget, || drop(black_box(look_up())));
     // Against tags that are right but for the last word's.
@@ -208,44 +208,48 @@ fn text(sentences: usize, arguments: &Arguments) -> Result<(usize, Seconds), Fai
 fn words(sentences: usize, arguments: &Arguments) -> Result<(usize, Seconds), Failure> {
     let corpus = travel::corpus(1, sentences);
     let (vocabulary, labels) = (Vocabulary::new(&corpus, Normalization::default()), Labels::new(&corpus));
-    let train: Vec<_> = corpus.iter().map(|s| labelled(s, &vocabulary, &labels)).collect::<Result<_, _>>()?;
-    let words = train.iter().map(|sentence| sentence.labels().len()).sum();
-    let plain: Vec<Sentence> = train.iter().map(|sentence| sentence.sentence().clone()).collect();
+    let sentences = labelled(&corpus, &vocabulary, &labels)?;
+    let train = sentences.batch();
     let params =
         Params::<f32>::init(Shape { vocab: vocabulary.size(), classes: labels.size(), ..SHAPE }, 42)?;
     let least = |call: &mut dyn FnMut()| least_cpu_seconds(arguments.budget, call);
-    Ok((words, train_and_tag(&Fast::new(), &params, &train, &plain, least)?))
+    Ok((train.words().len(), train_and_tag(&Fast::new(), &params, train, least)?))
 }
 
 /// A training epoch with a step for each sentence and one with a step for each 32, and tagging both ways.
 fn train_and_tag(
     fast: &Fast,
     params: &Params<f32>,
-    train: &[Labelled],
-    plain: &[Sentence],
+    train: Batch<'_>,
     least: impl Fn(&mut dyn FnMut()) -> f64,
 ) -> Result<Seconds, Failure> {
-    const LR: f32 = 0.01;
     let mut learner = fast.learner(params.clone())?;
+    let mut update = Update::sgd(0.01);
     let mut epoch = |size: usize| -> Result<f64, Failure> {
+        let starts = (0..train.len()).step_by(size);
+        let batches: Vec<Batch<'_>> =
+            starts.map(|start| train.slice(start..train.len().min(start + size))).collect();
         // The first, untimed, shows that none fails.
-        train.chunks(size).try_for_each(|batch| learner.step(batch, LR).map(drop))?;
+        batches.iter().try_for_each(|batch| learner.step(*batch, &mut update).map(drop))?;
         Ok(least(&mut || {
-            for batch in train.chunks(size) {
-                black_box(learner.step(batch, LR)).ok();
+            for batch in &batches {
+                black_box(learner.step(*batch, &mut update)).ok();
             }
         }))
     };
     let (sgd, minibatch) = (epoch(1)?, epoch(32)?);
     let mut tagger = fast.tagger(params)?;
-    let mut labels = Vec::new();
-    plain.iter().try_for_each(|sentence| tagger.label(sentence, &mut labels))?;
+    let mut labels = vec![0; train.words().len()];
+    tagger.label_all(train, &mut labels)?;
     let one = least(&mut || {
-        for sentence in plain {
-            black_box(tagger.label(sentence, &mut labels)).ok();
+        let mut rest = &mut labels[..];
+        for sentence in train.iter() {
+            let (places, after) = std::mem::take(&mut rest).split_at_mut(sentence.words.len());
+            rest = after;
+            black_box(tagger.label(sentence.words, places)).ok();
         }
     });
-    let all = least(&mut || drop(black_box(tagger.label_all(plain))));
+    let all = least(&mut || drop(black_box(tagger.label_all(train, &mut labels))));
     Ok(vec![
         ("train, a step a sentence", sgd),
         ("train, 32 a step", minibatch),
@@ -255,19 +259,18 @@ fn train_and_tag(
 }
 
 /// Ids of a stream, evenly spread.
-fn ids(stream: u64, words: usize, limit: usize) -> Vec<usize> {
+fn ids(stream: u64, words: usize, limit: usize) -> Vec<u32> {
     (0..words)
-        .map(|t| ((Stream(stream).entry(t, 1.0) as f64 + 0.5) * limit as f64) as usize % limit)
+        .map(|t| (((f64::from(Stream(stream).entry(t, 1.0)) + 0.5) * limit as f64) as usize % limit) as u32)
         .collect()
 }
 
-fn sentences(count: usize, words: usize, shape: &Shape) -> Result<Vec<Labelled>, Failure> {
-    (0..count as u64)
-        .map(|i| {
-            let sentence = Sentence::new(ids(2 * i, words, shape.vocab))?;
-            Ok(Labelled::new(sentence, ids(2 * i + 1, words, shape.classes))?)
-        })
-        .collect()
+fn sentences(count: usize, words: usize, shape: &Shape) -> Result<Sentences, Failure> {
+    let mut sentences = Sentences::new();
+    for i in 0..count as u64 {
+        sentences.push(&ids(2 * i, words, shape.vocab), &ids(2 * i + 1, words, shape.classes))?;
+    }
+    Ok(sentences)
 }
 
 /// One size of the network, or one sentence of that length, at the same number of words otherwise.
@@ -283,8 +286,7 @@ fn network(axis: Axis, size: usize, budget: f64) -> Result<Seconds, Failure> {
     let fast = Fast::new();
     let params = Params::<f32>::init(shape, 42)?;
     let train = sentences(count, length, &shape)?;
-    let plain: Vec<Sentence> = train.iter().map(|sentence| sentence.sentence().clone()).collect();
-    let mut seconds = train_and_tag(&fast, &params, &train, &plain, |call| least_cpu_seconds(budget, call))?;
+    let mut seconds = train_and_tag(&fast, &params, train.batch(), |call| least_cpu_seconds(budget, call))?;
     if axis == Axis::Length {
         // Of one sentence, both ways are the same.
         seconds.retain(|(step, _)| !matches!(*step, "train, 32 a step" | "tag all"));
@@ -300,9 +302,8 @@ fn threads(count: usize, budget: f64) -> Result<Seconds, Failure> {
     let fast = Fast::new().threads(count)?;
     let params = Params::<f32>::init(SHAPE, 42)?;
     let train = sentences(512, 11, &SHAPE)?;
-    let plain: Vec<Sentence> = train.iter().map(|sentence| sentence.sentence().clone()).collect();
     // Several threads: only the clock on the wall shows what they save.
-    train_and_tag(&fast, &params, &train, &plain, |call| least_seconds(budget, call))
+    train_and_tag(&fast, &params, train.batch(), |call| least_seconds(budget, call))
 }
 
 /// The exponent over the larger half of the sizes, where what does not grow no longer matters.

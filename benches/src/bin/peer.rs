@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use elman::ndarray::ArrayD;
-use elman::{CellGradient, Labelled, Learner, Recurrence, Sequences};
+use elman::{Batch, Learner, Recurrence, RecurrenceGradient, Sequences, Update};
 use elman_benches::protocol::{Failure, Hello, Inputs, Labeller, Run, System, Trainer, WORKS, serve};
 use elman_benches::{Kernel, Workload, kernel, kernels};
 
@@ -55,7 +55,7 @@ impl System for Ours {
     fn trainer<'a>(
         &'a self,
         workload: &'a Workload,
-        batches: Vec<&'a [Labelled]>,
+        batches: Vec<Batch<'a>>,
     ) -> Result<Box<dyn Trainer + 'a>, Failure> {
         Ok(Box::new(Training { learner: self.0.network.learner(workload.params.clone())?, batches }))
     }
@@ -69,21 +69,21 @@ impl System for Ours {
             recurrence: self.0.recurrence.as_ref(),
             inputs,
             lengths: vec![inputs.steps; inputs.batch],
-            gradient: CellGradient::default(),
+            gradient: RecurrenceGradient::default(),
         }))
     }
 }
 
 struct Training<'a> {
     learner: Box<dyn Learner<f32>>,
-    batches: Vec<&'a [Labelled]>,
+    batches: Vec<Batch<'a>>,
 }
 
 impl Trainer for Training<'_> {
     fn epoch(&mut self, lr: f32) -> Result<f64, Failure> {
         let mut losses = 0.0;
-        for sentences in &self.batches {
-            losses += f64::from(self.learner.step(sentences, lr)?) * sentences.len() as f64;
+        for batch in &self.batches {
+            losses += f64::from(self.learner.step(*batch, &mut Update::sgd(lr))?) * batch.len() as f64;
         }
         Ok(losses)
     }
@@ -94,37 +94,34 @@ struct Alone<'a> {
     inputs: &'a Inputs,
     lengths: Vec<usize>,
     /// Of the last call; the next one writes over it.
-    gradient: CellGradient<f32>,
+    gradient: RecurrenceGradient<f32>,
 }
 
 impl Run for Alone<'_> {
     fn run(&mut self, backward: bool) -> Result<(), Failure> {
-        let Inputs { cell, xs, dh, .. } = black_box(self.inputs);
-        let xs = Sequences::new(xs.view(), &self.lengths)?;
+        let Inputs { params, xs, dh, .. } = black_box(self.inputs);
+        let (layer, xs) = (params.layer(), Sequences::new(xs.view(), &self.lengths)?);
         if backward {
-            self.recurrence.vjp(cell, &xs)?.backward_into(dh.view(), black_box(&mut self.gradient))?;
+            let trace = self.recurrence.vjp(layer, &xs)?;
+            trace.backward_into(dh.view(), None, black_box(&mut self.gradient))?;
         } else {
-            black_box(self.recurrence.forward(cell, &xs)?);
+            black_box(self.recurrence.forward(layer, &xs)?);
         }
         Ok(())
     }
 
     fn results(&mut self, backward: bool) -> Result<Vec<(&'static str, ArrayD<f32>)>, Failure> {
-        let Inputs { cell, xs, dh, .. } = self.inputs;
-        let xs = Sequences::new(xs.view(), &self.lengths)?;
+        let Inputs { params, xs, dh, .. } = self.inputs;
+        let (layer, xs) = (params.layer(), Sequences::new(xs.view(), &self.lengths)?);
         if !backward {
-            return Ok(vec![("h", self.recurrence.forward(cell, &xs)?.into_dyn())]);
+            return Ok(vec![("h", self.recurrence.forward(layer, &xs)?.h.into_dyn())]);
         }
-        let trace = self.recurrence.vjp(cell, &xs)?;
-        trace.backward_into(dh.view(), &mut self.gradient)?;
-        let CellGradient { xs, cell } = self.gradient.clone();
-        Ok(vec![
-            ("h", trace.h().to_owned().into_dyn()),
-            ("xs", xs.into_dyn()),
-            ("wx", cell.wx.into_dyn()),
-            ("wh", cell.wh.into_dyn()),
-            ("bh", cell.bh.into_dyn()),
-            ("h0", cell.h0.into_dyn()),
-        ])
+        let trace = self.recurrence.vjp(layer, &xs)?;
+        trace.backward_into(dh.view(), None, &mut self.gradient)?;
+        let RecurrenceGradient { xs, layer, .. } = &self.gradient;
+        let mut results =
+            vec![("h", trace.h().to_owned().into_dyn()), ("xs", xs.to_owned().into_dyn())];
+        results.extend(layer.tensors().map(|(name, tensor)| (name.as_str(), tensor.to_owned())));
+        Ok(results)
     }
 }

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use elman::{Error, Feedback, Shape};
+use elman::Shape;
 use elman_benches::Workload;
 use elman_reference::Reference;
-use elman_tagger::{read_conll, travel};
+use elman_tagger::{Error, read_conll, travel};
 
 /// Writes the sentences, as ids, and the first parameters, for all systems to read.
 #[derive(Parser)]
@@ -58,16 +58,18 @@ fn prepare(arguments: &Arguments) -> Result<(), Error> {
         }
         None => ("travel requests".to_string(), travel::corpus(1, 2000), travel::corpus(2, 500)),
     };
-    let (embed, window, hidden, feedback) = (*embed, *window, *hidden, Feedback::Hidden);
-    let sizes = |vocab, classes| Shape { vocab, embed, window, hidden, classes, feedback };
+    let (embed, window, hidden) = (*embed, *window, *hidden);
+    let sizes = |vocab, classes| Shape { vocab, embed, window, hidden, classes, ..Shape::ELMAN };
     let mut workload = Workload::new(name, &train, &test, sizes, *seed)?;
     workload.train(&Reference::new(), *epochs, *lr)?;
     workload.save(out)?;
-    let words: usize = workload.train.iter().map(|sentence| sentence.labels().len()).sum();
-    let (sentences, tagged, shape) = (workload.train.len(), workload.test.len(), workload.params.shape()?);
+    let (train, test, shape) = (workload.train.batch(), workload.test.batch(), workload.params.shape());
     println!(
-        "{}: {sentences} sentences, {words} words to train on, {tagged} sentences to tag, {shape:?}",
-        workload.corpus
+        "{}: {} sentences, {} words to train on, {} sentences to tag, {shape:?}",
+        workload.corpus,
+        train.len(),
+        train.words().len(),
+        test.len()
     );
     Ok(())
 }

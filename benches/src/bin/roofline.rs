@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use elman::ndarray::Array2;
-use elman::{CellGradient, Recurrence, Sequences};
+use elman::{Cell, LayerShape, Recurrence, RecurrenceGradient, Sequences};
 use elman_benches::chart::{Figure, Mark, Series};
 use elman_benches::protocol::{Failure, Inputs};
 use elman_benches::{Stream, least_seconds, machine, write_whole};
@@ -189,21 +189,23 @@ fn kernels(isa: Isa, budget: f64) -> Result<Vec<Point>, Failure> {
 fn recurrences(isa: Isa, budget: f64) -> Result<Vec<Point>, Failure> {
     const STEPS: usize = 64;
     let fast = Fast::with(isa)?;
-    let mut gradient = CellGradient::default();
+    let mut gradient = RecurrenceGradient::default();
     let mut points = Vec::new();
     for (batch, input, hidden) in [(1, 350, 200), (1, 1024, 1024), (16, 256, 256), (64, 1024, 1024)] {
-        let inputs = Inputs::new(batch, input, hidden, STEPS);
+        let shape = LayerShape { input, hidden, cell: Cell::default() };
+        let inputs = Inputs::new(batch, shape, STEPS)?;
         let lengths = vec![STEPS; batch];
         let xs = Sequences::new(inputs.xs.view(), &lengths)?;
-        fast.vjp(&inputs.cell, &xs)?.backward_into(inputs.dh.view(), &mut gradient)?;
+        let layer = inputs.params.layer();
+        fast.vjp(layer, &xs)?.backward_into(inputs.dh.view(), None, &mut gradient)?;
         let rows = batch * STEPS;
         for (name, passes) in [("forward", 1), ("forward and backward", 3)] {
             let time = least_seconds(budget, || {
                 // Checked above.
                 if passes == 1 {
-                    black_box(fast.forward(&inputs.cell, &xs)).ok();
-                } else if let Ok(trace) = fast.vjp(&inputs.cell, &xs) {
-                    black_box(trace.backward_into(inputs.dh.view(), &mut gradient)).ok();
+                    black_box(fast.forward(layer, &xs)).ok();
+                } else if let Ok(trace) = fast.vjp(layer, &xs) {
+                    black_box(trace.backward_into(inputs.dh.view(), None, &mut gradient)).ok();
                 }
             });
             // Backward reads wx and wh again, writes their gradients, and reads and writes rows of both widths.
