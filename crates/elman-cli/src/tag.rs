@@ -2,7 +2,7 @@ use std::io::{self, BufWriter, Read, StdoutLock, Write};
 use std::path::PathBuf;
 
 use elman::{Error, Network};
-use elman_tagger::{ConllWriter, Lines, Model, Pipeline, Scored, SentenceReader, best_tags};
+use elman_tagger::{ConllWriter, Lines, Model, Pipeline, Scored, SentenceReader, ValidTags, best_tags};
 use serde_json::{Map, Value, json};
 
 use crate::input;
@@ -29,6 +29,9 @@ pub(crate) struct Args {
     /// Also the N most probable tags of each word with their probabilities: pairs of columns, or `nbest`
     #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     nbest: Option<usize>,
+    /// Takes the most probable tags among the sequences that their scheme allows: I-x only after B-x or I-x
+    #[arg(long)]
+    valid_iob: bool,
     #[command(flatten)]
     kernel: KernelArgs,
 }
@@ -130,6 +133,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         Format::Json => Source::Json(Lines::new(input, &args.file)),
     };
     let mut pipeline = Pipeline::new(&model, network.as_ref())?;
+    let valid = args.valid_iob.then(|| ValidTags::new(model.labels(), model.tagging()));
     let mut writer = Writer::new(args);
     let mut requests = Vec::with_capacity(TOGETHER);
     loop {
@@ -146,7 +150,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         };
         // What came before an error is still answered.
         let words: Vec<&[String]> = requests.iter().map(|request| request.words.as_slice()).collect();
-        let tags = pipeline.tag_all(&words)?;
+        let tags = match &valid {
+            None => pipeline.tag_all(&words)?,
+            Some(valid) => words
+                .iter()
+                .map(|words| valid.tag(&model, network.as_ref(), words))
+                .collect::<Result<_, _>>()?,
+        };
         for (request, tags) in requests.iter().zip(tags) {
             let words = &request.words;
             let best = args.best_of(&model, network.as_ref(), words)?;

@@ -91,7 +91,14 @@ mod tests {
         let mut params = Params::init(config.shape(5, 4), 1).unwrap();
         // <UNK>, a, b, c, d, padding.
         params.emb = array![[0.0, 0.0], [1.0, 0.0], [3.0, 0.0], [0.0, 0.5], [-1.0, 0.0], [1.0, 0.0]];
-        let outcome = Outcome { epochs: 0, best_epoch: 0, dev_f1: 0.0, network: "none".into() };
+        let outcome = Outcome {
+            epochs: 0,
+            best_epoch: 0,
+            dev_f1: 0.0,
+            dev_accuracy: 0.0,
+            measure: crate::Measure::F1,
+            network: "none".into(),
+        };
         Model::from_parts(config, vocabulary, labels, params, outcome)
     }
 

@@ -1,6 +1,6 @@
 use elman::{Error, Network, Tagger};
 
-use crate::{Evaluation, Labels, Model, TaggedSentence, Vocabulary};
+use crate::{Evaluation, Labels, Model, Scheme, TaggedSentence, Tagging, Vocabulary};
 
 /// A model made ready by an implementation of the network: from words to tags.
 ///
@@ -26,6 +26,8 @@ use crate::{Evaluation, Labels, Model, TaggedSentence, Vocabulary};
 pub struct Pipeline {
     vocabulary: Vocabulary,
     labels: Labels,
+    tagging: Tagging,
+    forced: bool,
     tagger: Box<dyn Tagger>,
 }
 
@@ -38,8 +40,34 @@ impl Pipeline {
         Ok(Pipeline {
             vocabulary: model.vocabulary().clone(),
             labels: model.labels().clone(),
+            tagging: model.tagging(),
+            forced: model.config().scheme.is_some(),
             tagger: network.tagger(model.params())?,
         })
+    }
+
+    /// The same, with tags that are scored by this scheme, whatever they look like.
+    pub fn with_scheme(mut self, scheme: Scheme) -> Self {
+        self.tagging = self.tagging.with_scheme(scheme);
+        self.forced = true;
+        self
+    }
+
+    /// How the model's tags mark phrases.
+    pub fn tagging(&self) -> Tagging {
+        self.tagging
+    }
+
+    /// How the tags of a corpus mark phrases: as the model's if it has no others, or if the scheme was given;
+    /// otherwise as they look.
+    pub fn tagging_of(&self, corpus: &[TaggedSentence]) -> Tagging {
+        let all_known =
+            || corpus.iter().flat_map(TaggedSentence::tags).all(|tag| self.labels.id(tag).is_some());
+        if self.forced || all_known() {
+            self.tagging
+        } else {
+            Tagging::recognise(corpus.iter().map(TaggedSentence::tags))
+        }
     }
 
     /// One tag for each word; none for none.
@@ -76,15 +104,17 @@ impl Pipeline {
             .collect()
     }
 
-    /// Tags a corpus and compares with its own tags.
+    /// Tags a corpus and compares with its own tags; phrases are those of the tags' schemes, as
+    /// [`Evaluation::add_as`] says.
     ///
     /// # Errors
     /// The network's errors.
     pub fn evaluate(&mut self, corpus: &[TaggedSentence]) -> Result<Evaluation, Error> {
         let mut evaluation = Evaluation::default();
+        let (tagging, own) = (self.tagging_of(corpus), self.tagging);
         let words: Vec<&[String]> = corpus.iter().map(TaggedSentence::words).collect();
         for (sentence, predicted) in corpus.iter().zip(self.tag_all(&words)?) {
-            evaluation.add(sentence.tags(), &predicted)?;
+            evaluation.add_as((sentence.tags(), &tagging), (&predicted, &own))?;
         }
         Ok(evaluation)
     }
