@@ -193,12 +193,7 @@ impl Learner<f64> for Descent {
         Ok(self.mine.gradient(&self.params, batch, share, grad))
     }
 
-    fn apply(
-        &mut self,
-        grad: &Params<f64>,
-        batch: Batch<'_>,
-        update: &mut Update<f64>,
-    ) -> Result<(), Error> {
+    fn apply(&mut self, grad: &Params<f64>, batch: Batch<'_>, update: &mut Update<f64>) -> Result<(), Error> {
         let shape = self.params.shape();
         grad.check(shape)?;
         batch.check(&shape)?;

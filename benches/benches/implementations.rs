@@ -14,8 +14,7 @@ use elman_fast::Isa;
 use elman_fast::raw::{Bench, Kernel};
 
 /// The tutorial's sizes, and its vocabulary on ATIS.
-const SHAPE: Shape =
-    Shape { vocab: 572, embed: 50, window: 7, hidden: 200, classes: 127, ..Shape::ELMAN };
+const SHAPE: Shape = Shape { vocab: 572, embed: 50, window: 7, hidden: 200, classes: 127, ..Shape::ELMAN };
 
 /// Sentences of 5 to 20 words, 11 on average as ATIS has them.
 fn sentences(count: usize) -> Sentences {

@@ -276,8 +276,7 @@ mod tests {
 
     #[test]
     fn a_file_comes_back_as_it_was_written_and_a_broken_one_is_refused() {
-        let sizes =
-            |vocab, classes| Shape { vocab, embed: 3, window: 3, hidden: 4, classes, ..Shape::ELMAN };
+        let sizes = |vocab, classes| Shape { vocab, embed: 3, window: 3, hidden: 4, classes, ..Shape::ELMAN };
         let (train, test) = (travel::corpus(1, 20), travel::corpus(2, 5));
         let mut workload = Workload::new("travel".to_string(), &train, &test, sizes, 1).unwrap();
         workload.train(&Reference::new(), 1, 0.1).unwrap();

@@ -57,9 +57,10 @@ fn answers_are_the_networks_own_and_errors_are_answers() {
     assert_eq!(first["labels"], json!(labels[..test.length(0)]));
     assert!(labels.iter().any(|label| *label != labels[0]), "one label would prove nothing");
 
-    for (answer, tensors) in
-        [(backward, &["h", "xs", "wx", "wh", "bh", "h0"][..]), (gru, &["h", "xs", "wx", "wh", "bh", "bhn", "h0"])]
-    {
+    for (answer, tensors) in [
+        (backward, &["h", "xs", "wx", "wh", "bh", "h0"][..]),
+        (gru, &["h", "xs", "wx", "wh", "bh", "bhn", "h0"]),
+    ] {
         assert_eq!(answer["checks"].as_object().unwrap().len(), tensors.len());
         for tensor in tensors {
             assert!(answer["checks"][tensor].as_f64().unwrap() > 0.0, "{tensor}");

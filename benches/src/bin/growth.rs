@@ -115,8 +115,7 @@ impl Axis {
 }
 
 /// The tutorial's sizes.
-const SHAPE: Shape =
-    Shape { vocab: 572, embed: 50, window: 7, hidden: 200, classes: 127, ..Shape::ELMAN };
+const SHAPE: Shape = Shape { vocab: 572, embed: 50, window: 7, hidden: 200, classes: 127, ..Shape::ELMAN };
 
 /// What was measured at one size.
 #[derive(Clone, Debug, Serialize, Deserialize)]

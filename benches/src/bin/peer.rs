@@ -119,8 +119,7 @@ impl Run for Alone<'_> {
         let trace = self.recurrence.vjp(layer, &xs)?;
         trace.backward_into(dh.view(), None, &mut self.gradient)?;
         let RecurrenceGradient { xs, layer, .. } = &self.gradient;
-        let mut results =
-            vec![("h", trace.h().to_owned().into_dyn()), ("xs", xs.to_owned().into_dyn())];
+        let mut results = vec![("h", trace.h().to_owned().into_dyn()), ("xs", xs.to_owned().into_dyn())];
         results.extend(layer.tensors().map(|(name, tensor)| (name.as_str(), tensor.to_owned())));
         Ok(results)
     }

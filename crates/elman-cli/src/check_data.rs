@@ -1,11 +1,13 @@
 use std::path::PathBuf;
 
-use elman_tagger::Error;
-use elman_tagger::{CorpusCheck, Labels, Model, Normalization, Vocabulary, check_corpus, read_conll};
+use elman_tagger::{
+    CorpusCheck, Error, Labels, Model, Normalization, Scheme, Vocabulary, check_corpus, read_conll,
+};
 use serde_json::json;
 
 use crate::input;
 use crate::output::{columns, print};
+use crate::train::SchemeName;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -20,6 +22,9 @@ pub(crate) struct Args {
     /// Print everything in one JSON object
     #[arg(long)]
     json: bool,
+    /// How the tags mark phrases [default: recognised]
+    #[arg(long, value_enum)]
+    scheme: Option<SchemeName>,
     /// End with the exit code 65 if anything looks like a mistake
     #[arg(long)]
     strict: bool,
@@ -41,7 +46,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         (None, None) => None,
     };
     let known = known.as_ref().map(|(vocabulary, labels)| (vocabulary, labels));
-    let check = check_corpus(input::open(&args.file)?, &args.file, known)?;
+    let check = check_corpus(input::open(&args.file)?, &args.file, args.scheme.map(Into::into), known)?;
     if check.sentences == 0 {
         return Err(input::no_sentence(&args.file));
     }
@@ -67,7 +72,11 @@ fn to_text(check: &CorpusCheck) -> String {
         check.distinct_words,
         check.words_seen_once,
     );
-    text += &format!("{} tags\n", check.tags.len());
+    let scheme = check.scheme.map_or(String::new(), |scheme| match scheme {
+        Scheme::Plain => ", plain: they form no phrases".to_owned(),
+        scheme => format!(", {scheme}"),
+    });
+    text += &format!("{} tags{scheme}\n", check.tags.len());
     for tag in &check.tags {
         let share = 100.0 * tag.words as f64 / check.words as f64;
         text += &format!("{:8} {share:6.2}%  {}\n", tag.words, tag.tag);

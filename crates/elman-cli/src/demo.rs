@@ -2,12 +2,11 @@ use std::io::Write;
 use std::time::Instant;
 
 use anstyle::{AnsiColor, Style};
-use elman_tagger::Error;
-use elman_tagger::{Pipeline, TrainConfig, Trainer, travel};
+use elman_tagger::{Error, Measure, Pipeline, TrainConfig, Trainer, travel};
 
 use crate::kernels::KernelArgs;
 use crate::output::{print, written};
-use crate::train::{HEADER, epoch, row};
+use crate::train::{epoch, header, row};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -44,12 +43,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let mut trainer = Trainer::new(network.as_ref(), config, &train, &dev)?;
     print(&format!(
         "{TRAINING} travel requests to learn from, {DEVELOPMENT} others to check with, made by a grammar; \
-         {} words, {} tags.\n\n{HEADER}",
+         {} words, {} tags.\n\n{}",
         trainer.vocabulary().size(),
-        trainer.labels().size()
+        trainer.labels().size(),
+        header(Measure::F1)
     ))?;
     while !trainer.is_finished() {
-        let row = row(epoch(&mut trainer, TRAINING)?);
+        let row = row(epoch(&mut trainer, TRAINING)?, Measure::F1);
         print(&row)?;
     }
     let model = trainer.into_model();

@@ -2,13 +2,15 @@ use std::path::{Path, PathBuf};
 
 use elman_tagger::Error;
 use elman_tagger::{
-    ConllReader, ConllevalReader, Evaluation, Model, Pipeline, RawTags, ReportForm, TaggedSentence,
+    ConllReader, ConllevalReader, Evaluation, Model, Pipeline, RawTags, ReportForm, Scheme, TaggedSentence,
+    Tagging, ValidTags,
 };
 
 use crate::input;
 use crate::kernels::KernelArgs;
 use crate::output::{evaluation_json, print, write_file};
 use crate::page::Page;
+use crate::train::{SchemeName, note};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -25,6 +27,12 @@ pub(crate) struct Args {
     /// Also writes an HTML page: F1 and confusions of the slots, the worst sentences
     #[arg(long, value_name = "PAGE", requires = "model", conflicts_with = "raw")]
     report: Option<PathBuf>,
+    /// Takes the most probable tags among the sequences that their scheme allows: I-x only after B-x or I-x
+    #[arg(long, requires = "model", conflicts_with_all = ["report", "raw"])]
+    valid_iob: bool,
+    /// How the tags mark phrases [default: recognised; for `conlleval`, as the script has it]
+    #[arg(long, value_enum, conflicts_with = "raw")]
+    scheme: Option<SchemeName>,
     #[command(flatten)]
     conlleval: ConllevalArgs,
     #[command(flatten)]
@@ -65,8 +73,8 @@ impl ConllevalArgs {
         self.raw.then(|| RawTags { outside: self.outside.clone() })
     }
 
-    /// Counts the file's last two columns.
-    fn columns(&self, args: &Args) -> Result<Evaluation, Error> {
+    /// Counts the file's last two columns; as the script does, or by the scheme of their tags.
+    fn columns(&self, args: &Args, as_script: bool) -> Result<(Evaluation, Option<Tagging>), Error> {
         let mut reader = ConllevalReader::new();
         if let Some(pattern) = &self.delimiter {
             reader = reader.delimiter(pattern)?;
@@ -74,11 +82,16 @@ impl ConllevalArgs {
         if let Some(raw) = self.raw_tags() {
             reader = reader.raw(raw);
         }
-        reader.read(input::open(&args.file)?, &args.file)
+        let file = input::open(&args.file)?;
+        if args.scheme.is_none() && (as_script || self.raw) {
+            return Ok((reader.read(file, &args.file)?, None));
+        }
+        let scheme = args.scheme.map(Into::into);
+        reader.read_as(file, &args.file, scheme).map(|(evaluation, tagging)| (evaluation, Some(tagging)))
     }
 
     /// Counts the model's tags.
-    fn model(&self, args: &Args, model: &Path) -> Result<Evaluation, Error> {
+    fn model(&self, args: &Args, model: &Path) -> Result<(Evaluation, Option<Tagging>), Error> {
         let network = args.kernel.network()?;
         let sentences: Vec<TaggedSentence> =
             ConllReader::new(input::open(&args.file)?, &args.file).collect::<Result<_, _>>()?;
@@ -87,12 +100,28 @@ impl ConllevalArgs {
         }
         let model = Model::load(model)?;
         let mut pipeline = Pipeline::new(&model, network.as_ref())?;
+        if let Some(scheme) = args.scheme {
+            pipeline = pipeline.with_scheme(scheme.into());
+        }
         if let Some(file) = &args.report {
             let (title, corpus) = ("elman evaluate", args.file.display().to_string());
             let page = Page { title, model: &model, history: &[], corpus: &corpus, sentences: &sentences };
             write_file(file, &page.html(&mut pipeline)?)?;
         }
-        let Some(raw) = self.raw_tags() else { return pipeline.evaluate(&sentences) };
+        if args.valid_iob {
+            let (truth, own) = (pipeline.tagging_of(&sentences), pipeline.tagging());
+            let valid = ValidTags::new(model.labels(), own);
+            let mut evaluation = Evaluation::default();
+            for sentence in &sentences {
+                let (predicted, _) = pipeline.scored(sentence.words(), 0, Some(&valid))?;
+                evaluation.add_as((sentence.tags(), &truth), (&predicted, &own))?;
+            }
+            return Ok((evaluation, Some(truth)));
+        }
+        let Some(raw) = self.raw_tags() else {
+            let tagging = pipeline.tagging_of(&sentences);
+            return Ok((pipeline.evaluate(&sentences)?, Some(tagging)));
+        };
         let mut evaluation = Evaluation::default();
         for sentence in &sentences {
             let truth: Vec<_> = sentence.tags().iter().map(|tag| raw.apply(tag)).collect();
@@ -100,17 +129,35 @@ impl ConllevalArgs {
             let predicted: Vec<_> = predicted.into_iter().map(|tag| raw.apply(tag)).collect();
             evaluation.add(&truth, &predicted)?;
         }
-        Ok(evaluation)
+        Ok((evaluation, None))
     }
 }
 
-pub(crate) fn run(args: &Args) -> Result<(), Error> {
-    let evaluation = match &args.model {
+/// `as_script`: the command is `conlleval`, which without other options counts as the script does.
+pub(crate) fn run(args: &Args, as_script: bool) -> Result<(), Error> {
+    let (evaluation, tagging) = match &args.model {
         Some(model) => args.conlleval.model(args, model)?,
-        None => args.conlleval.columns(args)?,
+        None => args.conlleval.columns(args, as_script)?,
     };
+    match tagging.filter(|tagging| args.scheme.is_none() && *tagging != Tagging::new(Scheme::Iob2)) {
+        Some(tagging) if tagging.scheme() == Scheme::Plain => note(&format!(
+            "{}: the tags form no phrases; each word is counted as one (--scheme says how tags mark phrases)",
+            args.file.display()
+        )),
+        Some(tagging) if !tagging.is_conllevals() => {
+            note(&format!(
+                "{}: the tags follow {tagging}, and phrases are counted by it",
+                args.file.display()
+            ));
+        }
+        _ => {}
+    }
     print(&if args.json {
-        format!("{}\n", evaluation_json(&evaluation))
+        let mut json = evaluation_json(&evaluation);
+        if let Some(tagging) = tagging {
+            json["scheme"] = serde_json::json!(tagging.scheme());
+        }
+        format!("{json}\n")
     } else {
         evaluation.report(args.conlleval.form())
     })

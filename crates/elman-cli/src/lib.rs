@@ -62,8 +62,11 @@ enum Command {
     #[command(after_help = EXIT_CODES, args_override_self = true)]
     Search(Box<search::Args>),
     /// Prints conlleval's report: of a model on a file, or of a file that has right and predicted tags
-    #[command(after_help = EXIT_CODES, args_override_self = true, visible_alias = "conlleval")]
+    #[command(after_help = EXIT_CODES, args_override_self = true)]
     Evaluate(evaluate::Args),
+    /// As the script conlleval, byte for byte: `evaluate` that knows the script's rules alone
+    #[command(after_help = EXIT_CODES, args_override_self = true)]
+    Conlleval(evaluate::Args),
     /// Reads sentences, writes word TAB tag, a blank line after each sentence
     #[command(after_help = EXIT_CODES, args_override_self = true)]
     Tag(tag::Args),
@@ -113,7 +116,8 @@ fn run(command: Command) -> Result<ExitCode, Error> {
         Command::Demo(args) => demo::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Search(args) => search::run(&args),
-        Command::Evaluate(args) => evaluate::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args, false),
+        Command::Conlleval(args) => evaluate::run(&args, true),
         Command::Tag(args) => tag::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Neighbors(args) => neighbors::run(&args),

@@ -1,8 +1,7 @@
 use std::io::{self, BufWriter, Read, StdoutLock, Write};
 use std::path::PathBuf;
 
-use elman_tagger::Error;
-use elman_tagger::{ConllWriter, Lines, Model, Pipeline, Scored, SentenceReader};
+use elman_tagger::{ConllWriter, Error, Lines, Model, Pipeline, Scored, SentenceReader, ValidTags};
 use serde_json::{Map, Value, json};
 
 use crate::input;
@@ -29,6 +28,9 @@ pub(crate) struct Args {
     /// Also the N most probable tags of each word with their probabilities: pairs of columns, or `nbest`
     #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     nbest: Option<usize>,
+    /// Takes the most probable tags among the sequences that their scheme allows: I-x only after B-x or I-x
+    #[arg(long)]
+    valid_iob: bool,
     #[command(flatten)]
     kernel: KernelArgs,
 }
@@ -130,6 +132,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         Format::Json => Source::Json(Lines::new(input, &args.file)),
     };
     let mut pipeline = Pipeline::new(&model, network.as_ref())?;
+    let valid = args.valid_iob.then(|| ValidTags::new(model.labels(), model.tagging()));
     let mut writer = Writer::new(args);
     let mut requests = Vec::with_capacity(TOGETHER);
     loop {
@@ -146,18 +149,16 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         };
         // What came before an error is still answered.
         let words: Vec<&[String]> = requests.iter().map(|request| request.words.as_slice()).collect();
-        if let Some(count) = args.best() {
-            // The most probable tag is the tag: one pass gives both.
-            for request in &requests {
-                let words = &request.words;
-                let best = pipeline.best_tags(words, count)?;
-                let tags = best.iter().map(|best| best[0].tag).collect();
-                writer.write(Answer { words, tags, best: Some(best) }, &request.object)?;
+        if args.best().is_none() && valid.is_none() {
+            for (request, tags) in requests.iter().zip(pipeline.tag_all(&words)?) {
+                writer.write(Answer { words: &request.words, tags, best: None }, &request.object)?;
             }
         } else {
-            for (request, tags) in requests.iter().zip(pipeline.tag_all(&words)?) {
+            for request in &requests {
                 let words = &request.words;
-                writer.write(Answer { words, tags, best: None }, &request.object)?;
+                let (tags, best) = pipeline.scored(words, args.best().unwrap_or(0), valid.as_ref())?;
+                let best = args.best().map(|_| best);
+                writer.write(Answer { words, tags, best }, &request.object)?;
             }
         }
         // Whoever waits for an answer before going on gets it; a file is read and written in large pieces.

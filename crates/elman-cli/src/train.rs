@@ -1,3 +1,4 @@
+use std::collections::{BTreeSet, HashSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,8 +8,8 @@ use std::time::{Duration, Instant};
 use clap::builder::RangedU64ValueParser;
 use elman::{Activation, Cell, Feedback};
 use elman_tagger::{
-    Checkpoint, EpochRecord, Error, Model, Normalization, Pipeline, Progress, Recipe, TrainConfig, Trainer,
-    limits, read_conll,
+    Checkpoint, EpochRecord, Error, Measure, Model, Normalization, Pipeline, Progress, Recipe, Scheme,
+    TaggedSentence, TrainConfig, Trainer, limits, read_conll,
 };
 use indicatif::{HumanDuration, ProgressBar, ProgressFinish, ProgressStyle};
 use serde_json::json;
@@ -93,6 +94,9 @@ struct RecipeArgs {
     /// Decides the first parameters and the order of the sentences
     #[arg(long, value_name = "N", default_value_t = TrainConfig::default().seed, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: u64,
+    /// How the tags mark phrases, by which they are scored [default: recognised in the training corpus]
+    #[arg(long, value_enum)]
+    scheme: Option<SchemeName>,
     /// Read every word in lower case
     #[arg(long)]
     lowercase: bool,
@@ -168,6 +172,42 @@ enum RecipeName {
     Standard,
 }
 
+/// The schemes of tags by name.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub(crate) enum SchemeName {
+    /// I inside phrases, B only between two of one type
+    Iob1,
+    /// B at the first word of each phrase, I at the others
+    #[value(alias = "bio")]
+    Iob2,
+    /// IOB2 with E at the last word and S at a phrase of one word
+    #[value(alias = "bioes")]
+    Iobes,
+    /// IOB2 with L at the last word and U at a phrase of one word
+    #[value(alias = "biolu")]
+    Bilou,
+    /// IOBES with M for I
+    Bmes,
+    /// I at every word of a phrase
+    Io,
+    /// No phrases: parts of speech, for example
+    Plain,
+}
+
+impl From<SchemeName> for Scheme {
+    fn from(name: SchemeName) -> Self {
+        match name {
+            SchemeName::Iob1 => Scheme::Iob1,
+            SchemeName::Iob2 => Scheme::Iob2,
+            SchemeName::Iobes => Scheme::Iobes,
+            SchemeName::Bilou => Scheme::Bilou,
+            SchemeName::Bmes => Scheme::Bmes,
+            SchemeName::Io => Scheme::Io,
+            SchemeName::Plain => Scheme::Plain,
+        }
+    }
+}
+
 pub(crate) fn from_1_to(most: usize) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..=most as u64)
 }
@@ -194,6 +234,67 @@ impl Args {
     pub(crate) fn config(&self) -> Result<TrainConfig, Error> {
         self.recipe.config()
     }
+
+    /// Says before the first epoch what its user may not expect.
+    fn warn(
+        &self,
+        trainer: &Trainer<'_>,
+        train: &[TaggedSentence],
+        dev: &[TaggedSentence],
+        test: Option<&[TaggedSentence]>,
+    ) {
+        let (file, tagging) = (self.train.display(), trainer.tagging());
+        match tagging.scheme() {
+            Scheme::Iob2 if tagging.is_conllevals() => {}
+            Scheme::Plain => note(&format!(
+                "{file}: the tags form no phrases; epochs are compared by accuracy, the share of words tagged \
+                 right (--scheme says how tags mark phrases)"
+            )),
+            _ => note(&format!("{file}: the tags follow {tagging}, and phrases are scored by it")),
+        }
+        if trainer.measure() == Measure::Accuracy && tagging.scheme() != Scheme::Plain {
+            let dev = self.dev.display();
+            note(&format!(
+                "{dev}: there is no phrase; epochs are compared by accuracy, the share of words tagged right"
+            ));
+        }
+        let tags = trainer.labels().size();
+        let words: HashSet<&String> = train.iter().flat_map(TaggedSentence::words).collect();
+        if tags > 1000 || (tags > 100 && 2 * tags > words.len()) {
+            note(&format!(
+                "{file}: {tags} different tags on {} different words; is the last column the tag?",
+                words.len()
+            ));
+        }
+        let corpora = [(Some(&self.dev), Some(dev)), (self.test.as_ref(), test)];
+        for (file, corpus) in corpora.into_iter().filter_map(|(file, corpus)| Some((file?, corpus?))) {
+            let unknown = corpus.iter().flat_map(TaggedSentence::tags);
+            let unknown: Vec<&String> = unknown.filter(|tag| trainer.labels().id(tag).is_none()).collect();
+            let distinct: BTreeSet<&str> = unknown.iter().map(|tag| tag.as_str()).collect();
+            if !distinct.is_empty() {
+                let shown: Vec<&str> = distinct.iter().copied().take(5).collect();
+                note(&format!(
+                    "{}: {} words have a tag that the training corpus lacks, and count as wrong: {}{}",
+                    file.display(),
+                    unknown.len(),
+                    shown.join(", "),
+                    if distinct.len() > 5 {
+                        format!(" and {} more", distinct.len() - 5)
+                    } else {
+                        String::new()
+                    }
+                ));
+            }
+        }
+        let (batch, lr) = (self.recipe.batch, self.recipe.lr);
+        if batch > 1 && lr == TrainConfig::default().learning_rate {
+            note(&format!(
+                "--batch {batch}: an update takes the mean of {batch} sentences, so that an epoch has {batch} times \
+                 fewer updates of the same size; the learning rate is still that of single sentences (try a \
+                 larger --lr)"
+            ));
+        }
+    }
 }
 
 impl RecipeArgs {
@@ -213,6 +314,7 @@ impl RecipeArgs {
             batch: self.batch,
             by_word: self.by_word,
             seed: self.seed,
+            scheme: self.scheme.map(Into::into),
             normalization: Normalization { lowercase: self.lowercase, digits: self.digits },
         })
     }
@@ -241,12 +343,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     }
     .map_err(|error| input::in_file(&args.train, error))?;
     trainer.stop_when(interrupts()?);
+    args.warn(&trainer, &train, &dev, test.as_deref());
 
+    let measure = trainer.measure();
     if !args.json {
-        print(HEADER)?;
+        print(&header(measure))?;
     }
     let print_row = |record: &EpochRecord| {
-        print(&if args.json { format!("{}\n", json!({ "epoch": record })) } else { row(record) })
+        print(&if args.json { format!("{}\n", json!({ "epoch": record })) } else { row(record, measure) })
     };
     trainer.history().iter().try_for_each(print_row)?;
     let mut interrupted = None;
@@ -289,9 +393,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         return interrupted.map_or(Ok(()), Err);
     }
     print(&format!(
-        "best epoch {}: dev F1 {:.2}; model in {}\n",
+        "best epoch {}: dev {} {:.2}; model in {}\n",
         outcome.best_epoch,
-        outcome.dev_f1,
+        if measure == Measure::F1 { "F1" } else { "accuracy" },
+        if measure == Measure::F1 { outcome.dev_f1 } else { outcome.dev_accuracy },
         args.model.display()
     ))?;
     if let Some(test) = test {
@@ -320,21 +425,24 @@ fn interrupts() -> Result<Arc<AtomicBool>, Error> {
 }
 
 /// Says something that is neither a result nor an error.
-fn note(text: &str) {
+pub(crate) fn note(text: &str) {
     // If it cannot be written, nothing is lost.
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// The head of the table whose rows [`row`] makes.
-pub(crate) const HEADER: &str = "epoch     loss  dev F1         lr  seconds  words/s\n";
+pub(crate) fn header(measure: Measure) -> String {
+    let score = if measure == Measure::F1 { "dev F1" } else { "dev ac" };
+    format!("epoch     loss  {score}         lr  seconds  words/s\n")
+}
 
-/// One epoch; the star says that no epoch before had a better F1.
-pub(crate) fn row(e: &EpochRecord) -> String {
+/// One epoch; the star says that it is the best so far.
+pub(crate) fn row(e: &EpochRecord, measure: Measure) -> String {
     format!(
         "{:5} {:8.5} {:7.2} {:10.6} {:8.2} {:8.0}{}\n",
         e.epoch,
         e.loss,
-        e.dev_f1,
+        measure.of(e),
         e.learning_rate,
         e.seconds,
         e.words_per_second,

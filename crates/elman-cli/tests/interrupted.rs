@@ -15,7 +15,8 @@ const FILES: [&str; 4] = ["config.toml", "labels.txt", "vocab.txt", "weights.saf
 
 fn corpora(sentences: usize) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    for (name, seed, sentences) in [("train", 1, sentences), ("dev", 2, 8)] {
+    // The development corpus is a part of the other one: no tag in it is news to training.
+    for (name, seed, sentences) in [("train", 1, sentences), ("dev", 1, 8)] {
         let path = folder.path().join(name);
         let mut writer = ConllWriter::new(fs::File::create(&path).unwrap(), &path);
         for sentence in travel::corpus(seed, sentences) {

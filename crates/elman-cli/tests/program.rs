@@ -476,7 +476,11 @@ fn a_tag_that_only_another_corpus_has_is_no_error() {
     let folder = tempfile::tempdir().unwrap();
     write_corpus(&folder.path().join("train.conll"), 1, 20);
     fs::write(folder.path().join("dev.conll"), "to\tO\nmars\tB-planet\n").unwrap();
-    let out = success(&train(folder.path(), &["--epochs", "1", "--test", "dev.conll"]));
+    let output = train(folder.path(), &["--epochs", "1", "--test", "dev.conll"]);
+    assert_eq!(output.status.code(), Some(0));
+    let note = "1 words have a tag that the training corpus lacks, and count as wrong: B-planet\n";
+    assert!(text(&output.stderr).starts_with(&format!("dev.conll: {note}")), "{}", text(&output.stderr));
+    let out = text(&output.stdout);
     assert!(out.contains("planet: precision:   0.00%; recall:   0.00%; FB1:   0.00  0"), "{out}");
 }
 

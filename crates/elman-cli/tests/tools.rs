@@ -165,11 +165,12 @@ fn a_model_and_a_corpus_can_be_looked_into() {
         &["for example \"train\"", "found \"trian\""],
     );
 
-    fs::write(folder().join("odd.conll"), "a O\nto I-x\n\nzzz B-via\n").unwrap();
+    fs::write(folder().join("odd.conll"), "a O\nto I-x\n\nzzz B-via\n\na B-via\n").unwrap();
     let odd = success(&run(folder(), &["check-data", "odd.conll", "--train", "train.conll"]));
     assert!(odd.contains("       2  I-x after O: no B-x before it\n"), "{odd}");
     assert!(odd.contains("1 words are unknown, 1 different\n  zzz\n"), "{odd}");
     assert!(odd.contains("1 tags are unknown\n  I-x\n"), "{odd}");
+    assert!(odd.contains("\n3 tags, IOB2\n"), "{odd}");
     failure(&run(folder(), &["check-data", "odd.conll", "--strict"]), 65, &["odd.conll:2: I-x after O"]);
     let json = success(&run(folder(), &["check-data", "--json", "dev.conll"]));
     let json: Value = serde_json::from_str(&json).unwrap();
@@ -198,7 +199,7 @@ fn training_by_word_is_an_option_that_the_model_remembers() {
     let arguments = [
         "train",
         "--train",
-        "dev.conll",
+        "train.conll",
         "--dev",
         "test.conll",
         "--model",

@@ -5,12 +5,15 @@ use elman::{Cell, Feedback, Shape};
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{MAX_BATCH, MAX_EPOCHS, check_shape};
-use crate::{Error, Normalization};
+use crate::{Error, Normalization, Scheme};
 
 /// How the learning rate follows the F1 on the development corpus.
 ///
 /// Both recipes keep the model of the best development F1 (a copy of its parameters), halve the learning rate
-/// when ten epochs have brought no better F1, and end when it falls below 1e-5.
+/// when ten epochs have brought no better F1, and end when it falls below 1e-5. Of two epochs with the same F1
+/// the better one has more words tagged right or, if these are as many too, the smaller loss on the development
+/// corpus. Before the first F1 above 0 no epoch counts as one without gain. Where tags form no phrases, and F1
+/// says nothing, epochs are compared by the share of words tagged right ([`Measure`](crate::Measure)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Recipe {
@@ -88,6 +91,10 @@ pub struct TrainConfig {
     pub by_word: Option<usize>,
     /// Decides the initial parameters and the order of the sentences in each epoch.
     pub seed: u64,
+    /// The scheme of the tags by which they are scored; without one it is recognised, see
+    /// [`Tagging::recognise`](crate::Tagging::recognise).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheme: Option<Scheme>,
     /// What is done to words before they are looked up.
     pub normalization: Normalization,
 }
@@ -106,6 +113,7 @@ impl Default for TrainConfig {
             batch: 1,
             by_word: None,
             seed: 345,
+            scheme: None,
             normalization: Normalization::default(),
         }
     }

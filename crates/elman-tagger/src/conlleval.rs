@@ -8,6 +8,7 @@ use regex::Regex;
 
 use crate::Error;
 use crate::lines::Lines;
+use crate::{Scheme, Tagging};
 
 /// Chunks counted as conlleval counts them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,6 +91,32 @@ impl Evaluation {
         Ok(())
     }
 
+    /// Counts one sentence whose tags follow a scheme of [`Tagging`]: phrases are those of the scheme, where
+    /// conlleval's rules know IOB and IOE alone. Tags of IOB1, IOB2 and IO are counted as [`Evaluation::add`]
+    /// counts them; of plain tags, each word but those with `O` is a phrase.
+    ///
+    /// A word's tag is right if it is the same; if the two columns follow different schemes, if it is the same
+    /// in IOB2.
+    ///
+    /// # Errors
+    /// [`elman::Error::Shape`] if there are not as many of the one as of the other.
+    pub fn add_as(
+        &mut self,
+        (corpus, corpus_as): (&[impl AsRef<str>], &Tagging),
+        (predicted, predicted_as): (&[impl AsRef<str>], &Tagging),
+    ) -> Result<(), Error> {
+        if corpus_as.is_conllevals() && predicted_as.is_conllevals() {
+            return self.add(corpus, predicted);
+        }
+        let before = self.correct_tags;
+        self.add(&corpus_as.to_iob2(corpus), &predicted_as.to_iob2(predicted))?;
+        if corpus_as.spells_like(predicted_as) {
+            let same = corpus.iter().zip(predicted).filter(|(a, b)| a.as_ref() == b.as_ref());
+            self.correct_tags = before + same.count();
+        }
+        Ok(())
+    }
+
     /// Counts a sentence without its end; returns its last tags.
     fn add_open<'a>(
         &mut self,
@@ -112,6 +139,16 @@ impl Evaluation {
             (last_true, last_guess) = (truth, guess);
         }
         Ok((last_true, last_guess))
+    }
+
+    /// Counts the last sentence of a file that no blank line ends: nothing but the end of the file ends it.
+    fn add_last(&mut self, corpus: &[String], predicted: &[String]) -> Result<(), Error> {
+        let (last_true, _) = self.add_open(corpus, predicted)?;
+        if std::mem::take(&mut self.matching) {
+            self.total.correct += 1;
+            self.of_type(last_true.kind).correct += 1;
+        }
+        Ok(())
     }
 
     fn step(&mut self, last_true: Tag<'_>, truth: Tag<'_>, last_guess: Tag<'_>, guess: Tag<'_>) {
@@ -343,18 +380,57 @@ impl ConllevalReader {
     /// [`Error::Io`] if reading fails.
     pub fn read(&self, reader: impl Read, path: impl AsRef<Path>) -> Result<Evaluation, Error> {
         let mut evaluation = Evaluation::default();
-        let mut lines = Lines::new(reader, path.as_ref());
+        self.each(reader, path.as_ref(), &mut |corpus, predicted, ends| {
+            if ends {
+                return evaluation.add(&corpus, &predicted);
+            }
+            evaluation.add_last(&corpus, &predicted)
+        })?;
+        Ok(evaluation)
+    }
+
+    /// Counts a whole file whose tags may follow any scheme: the given one, or the one that the corpus's tags
+    /// are recognised to follow. Of IOB1, IOB2 and IO it is what [`ConllevalReader::read`] counts; see
+    /// [`Evaluation::add_as`].
+    ///
+    /// # Errors
+    /// Those of [`ConllevalReader::read`].
+    pub fn read_as(
+        &self,
+        reader: impl Read,
+        path: impl AsRef<Path>,
+        scheme: Option<Scheme>,
+    ) -> Result<(Evaluation, Tagging), Error> {
+        let mut sentences = Vec::new();
+        self.each(reader, path.as_ref(), &mut |corpus, predicted, ends| {
+            sentences.push((corpus, predicted, ends));
+            Ok(())
+        })?;
+        let tagging = Tagging::recognise(sentences.iter().map(|(corpus, _, _)| corpus.as_slice()));
+        let tagging = scheme.map_or(tagging, |scheme| tagging.with_scheme(scheme));
+        let mut evaluation = Evaluation::default();
+        for (corpus, predicted, ends) in &sentences {
+            match ends {
+                false if tagging.is_conllevals() => evaluation.add_last(corpus, predicted)?,
+                _ => evaluation.add_as((corpus, &tagging), (predicted, &tagging))?,
+            }
+        }
+        Ok((evaluation, tagging))
+    }
+
+    /// Calls `found` with the tags of each sentence, and whether a line ends it; the end of the file is no line.
+    fn each(
+        &self,
+        reader: impl Read,
+        path: &Path,
+        found: &mut dyn FnMut(Vec<String>, Vec<String>, bool) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut lines = Lines::new(reader, path);
         let (mut corpus, mut predicted): (Vec<String>, Vec<String>) = Default::default();
         let mut first: Option<(usize, u64)> = None;
         loop {
             let Some(line) = lines.next_line()? else {
-                // Nothing but the end of the file ends its last sentence if no blank line does.
-                let (last_true, _) = evaluation.add_open(&corpus, &predicted)?;
-                if std::mem::take(&mut evaluation.matching) {
-                    evaluation.total.correct += 1;
-                    evaluation.of_type(last_true.kind).correct += 1;
-                }
-                return Ok(evaluation);
+                return found(corpus, predicted, false);
             };
             let mut columns: Vec<&str> =
                 if line.is_empty() { Vec::new() } else { self.delimiter.split(line).collect() };
@@ -382,9 +458,7 @@ impl ConllevalReader {
                 corpus.push(truth);
                 predicted.push(guess);
             } else {
-                evaluation.add(&corpus, &predicted)?;
-                corpus.clear();
-                predicted.clear();
+                found(std::mem::take(&mut corpus), std::mem::take(&mut predicted), true)?;
             }
         }
     }
@@ -486,6 +560,44 @@ mod tests {
     }
 
     #[test]
+    fn every_scheme_counts_as_its_iob2() {
+        use crate::Scheme;
+        let truth = ["B-x", "I-x", "B-x", "O", "B-y", "B-x", "I-x", "I-x"];
+        let guess = ["B-x", "I-x", "B-x", "O", "B-x", "B-x", "I-x", "O"];
+        let iob2 = Tagging::new(Scheme::Iob2);
+        let mut expected = Evaluation::default();
+        expected.add(&truth, &guess).unwrap();
+        assert_eq!(expected.total(), Counts { phrases: 4, found: 4, correct: 2 });
+        for scheme in [Scheme::Iob1, Scheme::Iob2, Scheme::Iobes, Scheme::Bilou, Scheme::Bmes] {
+            let (written, tagging) = (|tags| iob2.convert(tags, scheme), Tagging::new(scheme));
+            let mut found = Evaluation::default();
+            found.add_as((&written(&truth), &tagging), (&written(&guess), &tagging)).unwrap();
+            assert_eq!(
+                found.report(ReportForm::Counts).lines().skip(2).collect::<Vec<_>>(),
+                expected.report(ReportForm::Counts).lines().skip(2).collect::<Vec<_>>(),
+                "{scheme}"
+            );
+            assert_eq!(found.total(), expected.total(), "{scheme}");
+            // Of two schemes, the tags are compared in IOB2.
+            let mut mixed = Evaluation::default();
+            mixed.add_as((&truth, &iob2), (&written(&guess), &tagging)).unwrap();
+            assert_eq!(mixed.total(), expected.total());
+            if !tagging.is_conllevals() {
+                assert_eq!(mixed.correct_tags, 6);
+            }
+        }
+        // Without a scheme, conlleval counts neighbours that are S as one.
+        let mut script = Evaluation::default();
+        script.add(&["S-x", "S-x"], &["S-x", "S-x"]).unwrap();
+        assert_eq!(script.total().phrases, 1);
+        let mut plain = Evaluation::default();
+        let tagging = Tagging::new(Scheme::Plain);
+        plain.add_as((&["DT", "NN", "NN"], &tagging), (&["DT", "NN", "VB"], &tagging)).unwrap();
+        assert_eq!(plain.total(), Counts { phrases: 3, found: 3, correct: 2 });
+        assert_eq!(plain.correct_tags, 2);
+    }
+
+    #[test]
     fn the_report_is_the_scripts() {
         let mut e = Evaluation::default();
         assert_eq!(e.to_string(), "processed 0 tokens with 0 phrases; found: 0 phrases; correct: 0.\n");
@@ -581,6 +693,23 @@ accuracy:  60.00%; 2 3 3 precision:  66.67%; recall:  66.67%; FB1:  66.67
         // Raw: every word but those outside is a chunk; -o names another "outside" beside O.
         let raw = ConllevalReader::new().raw(RawTags { outside: "NONE".into() });
         assert_eq!(read(&raw, "a N N\nb N V\nc NONE O\nd O NONE\n").unwrap(), (4, counts(2, 2, 1)));
+    }
+
+    #[test]
+    fn a_file_of_any_scheme_is_scored_by_it() {
+        let plain = ConllevalReader::new();
+        let read = |text: &str, scheme| {
+            let (evaluation, tagging) = plain.read_as(text.as_bytes(), "f", scheme).unwrap();
+            (evaluation.total(), tagging.scheme())
+        };
+        let counts = |phrases, found, correct| Counts { phrases, found, correct };
+        assert_eq!(read("a S-x S-x\nb S-x S-x\n", None), (counts(2, 2, 2), Scheme::Iobes));
+        assert_eq!(read("a S-x S-x\nb S-x S-x\n", Some(Scheme::Iob2)), (counts(1, 1, 1), Scheme::Iob2));
+        assert_eq!(read("a DT DT\nb NN VB\n", None), (counts(2, 2, 1), Scheme::Plain));
+        assert_eq!(read("a B_x B_x\nb I_x O\n", None), (counts(1, 1, 0), Scheme::Iob2));
+        // Where conlleval's rules hold, its oddities do too.
+        let odd = "a B-y B-y\nb B X\n";
+        assert_eq!(read(odd, None).0, plain.read(odd.as_bytes(), "f").unwrap().total());
     }
 
     #[test]

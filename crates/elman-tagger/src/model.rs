@@ -12,7 +12,7 @@ use crate::limits::{MAX_CONFIG, MAX_HEADER, MAX_LINE, MAX_NAMES, MAX_TOKEN, MAX_
 use crate::lines::{BYTE_ORDER_MARK, Lines, name_fault};
 use crate::trainer::not_finite;
 use crate::vocabulary::UNKNOWN;
-use crate::{EpochRecord, Error, Labels, TrainConfig, Vocabulary};
+use crate::{EpochRecord, Error, Labels, Measure, Tagging, TrainConfig, Vocabulary};
 
 const CONFIG: &str = "config.toml";
 const WEIGHTS: &str = "weights.safetensors";
@@ -36,6 +36,12 @@ pub struct Outcome {
     pub best_epoch: usize,
     /// F1 on the development corpus after that epoch, in percent.
     pub dev_f1: f64,
+    /// Words of the development corpus whose tag was right after that epoch, in percent.
+    #[serde(default)]
+    pub dev_accuracy: f64,
+    /// By which of the two the epochs were compared.
+    #[serde(default)]
+    pub measure: Measure,
     /// The implementation that trained, as [`Network::name`](elman::Network::name) gives it.
     pub network: String,
 }
@@ -116,7 +122,14 @@ impl Model {
             normalization: vocabulary.normalization(),
             ..TrainConfig::default()
         };
-        let outcome = Outcome { epochs: 0, best_epoch: 0, dev_f1: 0.0, network: source.into() };
+        let outcome = Outcome {
+            epochs: 0,
+            best_epoch: 0,
+            dev_f1: 0.0,
+            dev_accuracy: 0.0,
+            measure: Measure::F1,
+            network: source.into(),
+        };
         Ok(Model { config, vocabulary, labels, params, outcome })
     }
 
@@ -133,6 +146,12 @@ impl Model {
     /// The tags it gives.
     pub fn labels(&self) -> &Labels {
         &self.labels
+    }
+
+    /// How its tags mark phrases: by the scheme that the training was given, or as the tags look.
+    pub fn tagging(&self) -> Tagging {
+        let tagging = Tagging::of_tags(self.labels.tags());
+        self.config.scheme.map_or(tagging, |scheme| tagging.with_scheme(scheme))
     }
 
     /// Its tensors.
@@ -367,17 +386,19 @@ fn lines<'a>(names: impl Iterator<Item = &'a str>) -> Vec<u8> {
 }
 
 fn log(history: &[EpochRecord]) -> String {
-    let mut log =
-        String::from("epoch\tlr\tloss\tdev_precision\tdev_recall\tdev_f1\tseconds\twords_per_second\n");
+    let mut log = String::from(
+        "epoch\tlr\tloss\tdev_precision\tdev_recall\tdev_f1\tdev_accuracy\tseconds\twords_per_second\n",
+    );
     for e in history {
         log += &format!(
-            "{}\t{}\t{:.6}\t{:.2}\t{:.2}\t{:.2}\t{:.3}\t{:.0}\n",
+            "{}\t{}\t{:.6}\t{:.2}\t{:.2}\t{:.2}\t{:.2}\t{:.3}\t{:.0}\n",
             e.epoch,
             e.learning_rate,
             e.loss,
             e.dev_precision,
             e.dev_recall,
             e.dev_f1,
+            e.dev_accuracy,
             e.seconds,
             e.words_per_second
         );
@@ -697,6 +718,7 @@ mod tests {
             loss: 1.5,
             dev_precision: 50.0,
             dev_recall: 25.0,
+            dev_accuracy: 75.0,
             dev_f1: 100.0 / 3.0,
             best: true,
             seconds: 2.0,
@@ -707,8 +729,8 @@ mod tests {
         assert_eq!(
             read_lines(path.join(LOG)).unwrap(),
             [
-                "epoch\tlr\tloss\tdev_precision\tdev_recall\tdev_f1\tseconds\twords_per_second",
-                "1\t0.0625\t1.500000\t50.00\t25.00\t33.33\t2.000\t1234"
+                "epoch\tlr\tloss\tdev_precision\tdev_recall\tdev_f1\tdev_accuracy\tseconds\twords_per_second",
+                "1\t0.0625\t1.500000\t50.00\t25.00\t33.33\t75.00\t2.000\t1234"
             ]
         );
     }

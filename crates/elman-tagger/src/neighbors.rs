@@ -92,7 +92,14 @@ mod tests {
         // <UNK>, a, b, c, d, padding.
         let rows = array![[0.0, 0.0], [1.0, 0.0], [3.0, 0.0], [0.0, 0.5], [-1.0, 0.0], [1.0, 0.0]];
         params.emb_mut().assign(&rows);
-        let outcome = Outcome { epochs: 0, best_epoch: 0, dev_f1: 0.0, network: "none".into() };
+        let outcome = Outcome {
+            epochs: 0,
+            best_epoch: 0,
+            dev_f1: 0.0,
+            dev_accuracy: 0.0,
+            measure: crate::Measure::F1,
+            network: "none".into(),
+        };
         Model::from_parts(config, vocabulary, labels, params, outcome)
     }
 

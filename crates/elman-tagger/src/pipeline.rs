@@ -1,8 +1,9 @@
 //! From words to tags: a model that an implementation of the network has prepared.
 
+use elman::ndarray::ArrayView1;
 use elman::{Network, Sentences, Tagger};
 
-use crate::{Error, Evaluation, Labels, Model, TaggedSentence, Vocabulary};
+use crate::{Error, Evaluation, Labels, Model, Scheme, TaggedSentence, Tagging, ValidTags, Vocabulary};
 
 /// A model made ready by an implementation of the network: from words to tags.
 ///
@@ -27,6 +28,8 @@ use crate::{Error, Evaluation, Labels, Model, TaggedSentence, Vocabulary};
 pub struct Pipeline {
     vocabulary: Vocabulary,
     labels: Labels,
+    tagging: Tagging,
+    forced: bool,
     tagger: Box<dyn Tagger<f32>>,
     /// Memory for the next call.
     sentences: Sentences,
@@ -48,17 +51,52 @@ impl Pipeline {
     /// # Errors
     /// The network's errors.
     pub fn new(model: &Model, network: &dyn Network<f32>) -> Result<Self, Error> {
-        let tagger = network.tagger(model.params())?;
-        Ok(Pipeline::of(model.vocabulary().clone(), model.labels().clone(), tagger))
-    }
-
-    fn of(vocabulary: Vocabulary, labels: Labels, tagger: Box<dyn Tagger<f32>>) -> Self {
-        Pipeline { vocabulary, labels, tagger, sentences: Sentences::new(), ids: Vec::new() }
+        Ok(Pipeline {
+            vocabulary: model.vocabulary().clone(),
+            labels: model.labels().clone(),
+            tagging: model.tagging(),
+            forced: model.config().scheme.is_some(),
+            tagger: network.tagger(model.params())?,
+            sentences: Sentences::new(),
+            ids: Vec::new(),
+        })
     }
 
     /// Another pipeline of the same model, for another thread. What the network has prepared is shared.
     pub fn fork(&self) -> Self {
-        Pipeline::of(self.vocabulary.clone(), self.labels.clone(), self.tagger.fork())
+        Pipeline {
+            vocabulary: self.vocabulary.clone(),
+            labels: self.labels.clone(),
+            tagging: self.tagging,
+            forced: self.forced,
+            tagger: self.tagger.fork(),
+            sentences: Sentences::new(),
+            ids: Vec::new(),
+        }
+    }
+
+    /// The same, with tags that are scored by this scheme, whatever they look like.
+    pub fn with_scheme(mut self, scheme: Scheme) -> Self {
+        self.tagging = self.tagging.with_scheme(scheme);
+        self.forced = true;
+        self
+    }
+
+    /// How the model's tags mark phrases.
+    pub fn tagging(&self) -> Tagging {
+        self.tagging
+    }
+
+    /// How the tags of a corpus mark phrases: as the model's if it has no others, or if the scheme was given;
+    /// otherwise as they look.
+    pub fn tagging_of(&self, corpus: &[TaggedSentence]) -> Tagging {
+        let all_known =
+            || corpus.iter().flat_map(TaggedSentence::tags).all(|tag| self.labels.id(tag).is_some());
+        if self.forced || all_known() {
+            self.tagging
+        } else {
+            Tagging::recognise(corpus.iter().map(TaggedSentence::tags))
+        }
     }
 
     /// One tag for each word; an empty sentence yields an empty list.
@@ -112,33 +150,52 @@ impl Pipeline {
         words: &[impl AsRef<str>],
         count: usize,
     ) -> Result<Vec<Vec<Scored<'_>>>, Error> {
-        if words.is_empty() {
-            return Ok(Vec::new());
-        }
-        let s = self.tagger.scores(&self.vocabulary.ids(words))?;
-        Ok(s.rows()
-            .into_iter()
-            .map(|row| {
-                let tags = self.labels.tags().zip(row);
-                let mut all: Vec<Scored<'_>> =
-                    tags.map(|(tag, score)| Scored { tag, score: *score }).collect();
-                // A stable sort keeps the order of the labels among equals.
-                all.sort_by(|a, b| b.score.total_cmp(&a.score));
-                all.truncate(count);
-                all
-            })
-            .collect())
+        Ok(self.scored(words, count, None)?.1)
     }
 
-    /// Tags a corpus and compares with its own tags.
+    /// One tag for each word and, from the same pass, [`Pipeline::best_tags`]. With `valid`, the tags are the most
+    /// probable ones among the sequences that a scheme allows.
+    ///
+    /// # Errors
+    /// The network's errors.
+    #[allow(clippy::type_complexity, reason = "tags, and beside each the best")]
+    pub fn scored(
+        &mut self,
+        words: &[impl AsRef<str>],
+        count: usize,
+        valid: Option<&ValidTags>,
+    ) -> Result<(Vec<&str>, Vec<Vec<Scored<'_>>>), Error> {
+        if words.is_empty() {
+            return Ok(Default::default());
+        }
+        let s = self.tagger.scores(&self.vocabulary.ids(words))?;
+        let ranked = |row: ArrayView1<'_, f32>, count| {
+            let tags = self.labels.tags().zip(row);
+            let mut all: Vec<Scored<'_>> = tags.map(|(tag, score)| Scored { tag, score: *score }).collect();
+            // A stable sort keeps the order of the labels among equals.
+            all.sort_by(|a, b| b.score.total_cmp(&a.score));
+            all.truncate(count);
+            all
+        };
+        let tags = match valid {
+            Some(valid) => self.labels.tags_of(&valid.best(s))?,
+            None => s.rows().into_iter().flat_map(|row| ranked(row, 1)).map(|best| best.tag).collect(),
+        };
+        let best = s.rows().into_iter().filter(|_| count > 0).map(|row| ranked(row, count)).collect();
+        Ok((tags, best))
+    }
+
+    /// Tags a corpus and compares with its own tags; phrases are those of the tags' schemes, as
+    /// [`Evaluation::add_as`] says.
     ///
     /// # Errors
     /// The network's errors.
     pub fn evaluate(&mut self, corpus: &[TaggedSentence]) -> Result<Evaluation, Error> {
         let mut evaluation = Evaluation::default();
+        let (tagging, own) = (self.tagging_of(corpus), self.tagging);
         let words: Vec<&[String]> = corpus.iter().map(TaggedSentence::words).collect();
         for (sentence, predicted) in corpus.iter().zip(self.tag_all(&words)?) {
-            evaluation.add(sentence.tags(), &predicted)?;
+            evaluation.add_as((sentence.tags(), &tagging), (&predicted, &own))?;
         }
         Ok(evaluation)
     }

@@ -1,5 +1,6 @@
 //! Training, one epoch at a call.
 
+use std::cmp::Ordering as CmpOrdering;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -14,7 +15,8 @@ use crate::checkpoint::fingerprint;
 use crate::limits::check_shape;
 use crate::random::below;
 use crate::{
-    Checkpoint, Error, Evaluation, Labels, Model, Outcome, Recipe, TaggedSentence, TrainConfig, Vocabulary,
+    Checkpoint, Error, Evaluation, Labels, Model, Outcome, Recipe, Scheme, TaggedSentence, Tagging,
+    TrainConfig, Vocabulary,
 };
 
 /// One epoch of a training.
@@ -34,12 +36,54 @@ pub struct EpochRecord {
     pub dev_recall: f64,
     /// F1 on the development corpus after the epoch, in percent.
     pub dev_f1: f64,
-    /// Whether this F1 is better than that of every epoch before.
+    /// Words of the development corpus whose tag is right after the epoch, in percent. (0 in the checkpoints of
+    /// versions that did not write it.)
+    #[serde(default)]
+    pub dev_accuracy: f64,
+    /// Whether this epoch is better than every one before, as [`Recipe`] says.
     pub best: bool,
     /// Seconds for the updates; the evaluation is not among them.
     pub seconds: f64,
     /// Words of the training corpus in each of those seconds.
     pub words_per_second: f64,
+}
+
+/// The number by which epochs are compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Measure {
+    /// F1 of the phrases.
+    #[default]
+    F1,
+    /// The share of words tagged right: for tags that form no phrases ([`Scheme::Plain`]), and for a development
+    /// corpus that has no phrase.
+    Accuracy,
+}
+
+impl Measure {
+    /// The number of an epoch, in percent.
+    pub fn of(self, record: &EpochRecord) -> f64 {
+        match self {
+            Measure::F1 => record.dev_f1,
+            Measure::Accuracy => record.dev_accuracy,
+        }
+    }
+
+    /// Whether an F1 and an accuracy are better (greater), worse, or the same. An F1 above 0 is beaten by a better
+    /// one alone, as in the tutorial; an F1 of 0 says nothing, and the accuracy decides.
+    fn compare(self, (f1, accuracy): (f64, f64), (best_f1, best_accuracy): (f64, f64)) -> CmpOrdering {
+        let by_accuracy = accuracy.total_cmp(&best_accuracy);
+        match self {
+            Measure::F1 if f1 > 0.0 && f1 <= best_f1 => CmpOrdering::Less,
+            Measure::F1 => f1.total_cmp(&best_f1).then(by_accuracy),
+            Measure::Accuracy => by_accuracy,
+        }
+    }
+
+    /// As [`Measure::compare`], of two epochs.
+    pub(crate) fn compare_epochs(self, record: &EpochRecord, best: &EpochRecord) -> CmpOrdering {
+        self.compare((record.dev_f1, record.dev_accuracy), (best.dev_f1, best.dev_accuracy))
+    }
 }
 
 /// How far an epoch has come; see [`Trainer::run_epoch`].
@@ -131,6 +175,8 @@ pub struct Trainer<'a> {
     batch: Sentences,
     dev: Sentences,
     dev_tags: Vec<&'a [String]>,
+    tagging: Tagging,
+    measure: Measure,
     learner: Mode<'a>,
     rate: LearningRate,
     best: Best,
@@ -141,10 +187,11 @@ pub struct Trainer<'a> {
     between_epochs: bool,
 }
 
-/// The parameters of the best development F1 so far: a copy that no later epoch changes.
+/// The parameters of the best epoch so far: a copy that no later epoch changes.
 struct Best {
     epoch: usize,
     f1: f64,
+    accuracy: f64,
     params: Params<f32>,
 }
 
@@ -178,14 +225,21 @@ impl<'a> Trainer<'a> {
         for sentence in dev {
             dev_ids.push(&vocabulary.ids(sentence.words()), &[])?;
         }
+        let tagging = Tagging::recognise(train.iter().map(TaggedSentence::tags));
+        let tagging = config.scheme.map_or(tagging, |scheme| tagging.with_scheme(scheme));
+        let has_phrases = dev.iter().any(|sentence| !tagging.phrases(sentence.tags()).is_empty());
+        let measure =
+            if tagging.scheme() == Scheme::Plain || !has_phrases { Measure::Accuracy } else { Measure::F1 };
         Ok(Trainer {
             train: train_ids,
             batch: Sentences::new(),
             dev: dev_ids,
             dev_tags: dev.iter().map(TaggedSentence::tags).collect(),
+            tagging,
+            measure,
             learner: Mode::new(implementation, &config, params.clone())?,
             rate: LearningRate::new(&config),
-            best: Best { epoch: 0, f1: f64::NEG_INFINITY, params },
+            best: Best { epoch: 0, f1: f64::NEG_INFINITY, accuracy: f64::NEG_INFINITY, params },
             history: Vec::new(),
             implementation,
             config,
@@ -212,13 +266,14 @@ impl<'a> Trainer<'a> {
     ) -> Result<Self, Error> {
         let mut trainer = Trainer::new(implementation, config, train, dev)?;
         let shape = trainer.config.shape(trainer.vocabulary.size(), trainer.labels.size());
-        checkpoint.check(&trainer.config, &trainer.corpora, shape)?;
+        checkpoint.check(&trainer.config, &trainer.corpora, trainer.measure, shape)?;
         for record in &checkpoint.history {
-            trainer.rate.halves_after(record.best);
             if record.best {
                 trainer.best.epoch = record.epoch;
                 trainer.best.f1 = record.dev_f1;
+                trainer.best.accuracy = record.dev_accuracy;
             }
+            trainer.rate.halves_after(record.best, trainer.measure.of(record) > 0.0);
         }
         trainer.best.params = checkpoint.best;
         trainer.learner = Mode::new(implementation, &trainer.config, checkpoint.current)?;
@@ -233,6 +288,7 @@ impl<'a> Trainer<'a> {
             path: Default::default(),
             config: self.config.clone(),
             corpora: self.corpora.clone(),
+            measure: self.measure,
             history: self.history.clone(),
             current: self.learner.params(),
             best: self.best.params.clone(),
@@ -292,12 +348,17 @@ impl<'a> Trainer<'a> {
         if let Some((_, _, value)) = not_finite(&params) {
             return Err(Error::Diverged { epoch, sentence: done, loss: f64::from(value), learning_rate });
         }
-        let dev = self.evaluate(&params)?.total();
-        let gained = dev.f1() > self.best.f1;
+        let evaluation = self.evaluate(&params)?;
+        let (dev, accuracy) = (evaluation.total(), evaluation.accuracy());
+        let gained = match self.measure.compare((dev.f1(), accuracy), (self.best.f1, self.best.accuracy)) {
+            CmpOrdering::Equal => self.dev_loss(&params)? < self.dev_loss(&self.best.params)?,
+            order => order == CmpOrdering::Greater,
+        };
         if gained {
-            self.best = Best { epoch, f1: dev.f1(), params };
+            self.best = Best { epoch, f1: dev.f1(), accuracy, params };
         }
-        if self.rate.halves_after(gained) && self.config.recipe == Recipe::Tutorial {
+        let score = if self.measure == Measure::F1 { dev.f1() } else { accuracy };
+        if self.rate.halves_after(gained, score > 0.0) && self.config.recipe == Recipe::Tutorial {
             self.learner = Mode::new(self.implementation, &self.config, self.best.params.clone())?;
         }
         self.history.push(EpochRecord {
@@ -307,6 +368,7 @@ impl<'a> Trainer<'a> {
             dev_precision: dev.precision(),
             dev_recall: dev.recall(),
             dev_f1: dev.f1(),
+            dev_accuracy: accuracy,
             best: gained,
             seconds,
             words_per_second: words as f64 / seconds,
@@ -324,9 +386,27 @@ impl<'a> Trainer<'a> {
         for tags in &self.dev_tags {
             let (ids, after) = rest.split_at(tags.len());
             rest = after;
-            evaluation.add(tags, &self.labels.tags_of(ids)?)?;
+            let predicted = self.labels.tags_of(ids)?;
+            evaluation.add_as((tags, &self.tagging), (&predicted, &self.tagging))?;
         }
         Ok(evaluation)
+    }
+
+    /// The mean over the words of the development corpus of `-ln s[t][label[t]]`; words whose tag training lacks
+    /// are not among them.
+    fn dev_loss(&self, params: &Params<f32>) -> Result<f64, Error> {
+        let (mut sum, mut words) = (0.0, 0);
+        let mut tagger = self.implementation.tagger(params)?;
+        for (sentence, tags) in self.dev.batch().iter().zip(&self.dev_tags) {
+            let s = tagger.scores(sentence.words)?;
+            for (row, tag) in s.rows().into_iter().zip(*tags) {
+                if let Some(id) = self.labels.id(tag) {
+                    sum -= f64::from(row[id as usize].max(f32::MIN_POSITIVE)).ln();
+                    words += 1;
+                }
+            }
+        }
+        Ok(sum / f64::from(words.max(1)))
     }
 
     /// What is trained, and how.
@@ -344,17 +424,29 @@ impl<'a> Trainer<'a> {
         &self.labels
     }
 
+    /// How the tags mark phrases: as the config says, or as was recognised in the training corpus.
+    pub fn tagging(&self) -> Tagging {
+        self.tagging
+    }
+
+    /// By which number epochs are compared.
+    pub fn measure(&self) -> Measure {
+        self.measure
+    }
+
     /// The epochs so far.
     pub fn history(&self) -> &[EpochRecord] {
         &self.history
     }
 
-    /// The model of the best development F1; before the first epoch, the untrained one.
+    /// The model of the best epoch; before the first epoch, the untrained one.
     pub fn into_model(self) -> Model {
         let outcome = Outcome {
             epochs: self.history.len(),
             best_epoch: self.best.epoch,
             dev_f1: self.best.f1.max(0.0),
+            dev_accuracy: self.best.accuracy.max(0.0),
+            measure: self.measure,
             network: self.implementation.name() + &self.config.by_word.map(suffix).unwrap_or_default(),
         };
         Model::from_parts(self.config, self.vocabulary, self.labels, self.best.params, outcome)
@@ -366,16 +458,20 @@ pub(crate) struct LearningRate {
     recipe: Recipe,
     pub(crate) rate: f64,
     waited: usize,
+    /// Whether any epoch had a score above 0.
+    begun: bool,
 }
 
 impl LearningRate {
     pub(crate) fn new(config: &TrainConfig) -> Self {
-        LearningRate { recipe: config.recipe, rate: config.learning_rate, waited: 0 }
+        LearningRate { recipe: config.recipe, rate: config.learning_rate, waited: 0, begun: false }
     }
 
-    /// Takes note of one more epoch; whether the learning rate was halved after it.
-    pub(crate) fn halves_after(&mut self, gained: bool) -> bool {
-        self.waited = if gained { 0 } else { self.waited + 1 };
+    /// Takes note of one more epoch; whether the learning rate was halved after it. Until a score is above 0
+    /// there is nothing to wait for.
+    pub(crate) fn halves_after(&mut self, gained: bool, above_zero: bool) -> bool {
+        self.begun |= above_zero;
+        self.waited = if gained || !self.begun { 0 } else { self.waited + 1 };
         let halves = self.waited >= Recipe::PATIENCE;
         if halves {
             self.rate *= 0.5;
@@ -445,8 +541,8 @@ mod tests {
     #[test]
     fn the_rate_falls_as_the_recipes_say() {
         let rates = |recipe, gains: &[bool]| {
-            let mut rate = LearningRate { recipe, rate: 1.0, waited: 0 };
-            gains.iter().map(|gained| (rate.halves_after(*gained), rate.rate).1).collect::<Vec<_>>()
+            let mut rate = LearningRate { recipe, rate: 1.0, waited: 0, begun: true };
+            gains.iter().map(|gained| (rate.halves_after(*gained, true), rate.rate).1).collect::<Vec<_>>()
         };
         let mut gains = vec![true];
         gains.extend([false; 12]);
@@ -579,8 +675,12 @@ mod tests {
 
     #[test]
     fn where_the_rate_falls_one_recipe_goes_back_to_the_best_and_the_other_goes_on() {
-        // The F1 stays 0, and the first epoch is the best.
-        let (train, dev) = (travel::corpus(1, 10), never_seen());
+        // There is one tag: the F1 is 100, and the first epoch is the best.
+        let one_tag = |corpus: Vec<TaggedSentence>| -> Vec<TaggedSentence> {
+            let tags = |s: &TaggedSentence| vec!["B-x".to_owned(); s.words().len()];
+            corpus.iter().map(|s| TaggedSentence::new(s.words().to_vec(), tags(s)).unwrap()).collect()
+        };
+        let (train, dev) = (one_tag(travel::corpus(1, 10)), one_tag(travel::corpus(2, 5)));
         let network = Reference::new();
         for (recipe, goes_back) in [(Recipe::Tutorial, true), (Recipe::Standard, false)] {
             let small = TrainConfig { hidden: 4, embed: 3, window: 3, epochs: 20, ..config() };
@@ -598,6 +698,90 @@ mod tests {
             assert_eq!(trainer.history.len(), 11, "{recipe:?}");
             assert_eq!(trainer.learner.params() == trainer.best.params, goes_back, "{recipe:?}");
         }
+    }
+
+    /// A corpus of tags without phrases: the travel corpus's tags, each with a letter that no scheme has.
+    fn plain(corpus: Vec<TaggedSentence>) -> Vec<TaggedSentence> {
+        let tags = |s: &TaggedSentence| s.tags().iter().map(|tag| format!("T{tag}")).collect();
+        corpus.iter().map(|s| TaggedSentence::new(s.words().to_vec(), tags(s)).unwrap()).collect()
+    }
+
+    #[test]
+    fn tags_without_phrases_are_judged_by_accuracy() {
+        let (train, dev) = (plain(travel::corpus(1, 200)), plain(travel::corpus(2, 50)));
+        let network = Reference::new();
+        let mut trainer = Trainer::new(&network, config(), &train, &dev).unwrap();
+        assert_eq!((trainer.tagging().scheme(), trainer.measure()), (Scheme::Plain, Measure::Accuracy));
+        while !trainer.is_finished() {
+            trainer.run_epoch(&mut |_| {}).unwrap();
+        }
+        let records = trainer.history().to_vec();
+        let mut best = f64::NEG_INFINITY;
+        for record in &records {
+            assert!(
+                record.best == (record.dev_accuracy > best) || record.dev_accuracy == best,
+                "{records:?}"
+            );
+            best = best.max(record.dev_accuracy);
+        }
+        assert!(best > records[0].dev_accuracy, "{records:?}");
+        let outcome = trainer.into_model().outcome().clone();
+        assert!(outcome.best_epoch > 1 && outcome.dev_accuracy == best, "{outcome:?}");
+        assert_eq!(outcome.measure, Measure::Accuracy);
+    }
+
+    #[test]
+    fn before_the_first_f1_above_zero_epochs_are_told_apart_and_patience_is_not_spent() {
+        // The only phrase has a tag that training lacks.
+        let own = |text: &str| text.split(' ').map(str::to_owned).collect();
+        let (train, dev) =
+            (travel::corpus(1, 20), [TaggedSentence::new(own("to mars"), own("O B-never")).unwrap()]);
+        let network = Reference::new();
+        let config = TrainConfig { learning_rate: 1e-3, epochs: 14, ..config() };
+        let mut trainer = Trainer::new(&network, config.clone(), &train, &dev).unwrap();
+        let forced = TrainConfig { scheme: Some(Scheme::Io), ..config };
+        assert_eq!(Trainer::new(&network, forced, &train, &dev).unwrap().tagging().scheme(), Scheme::Io);
+        while !trainer.is_finished() {
+            trainer.run_epoch(&mut |_| {}).unwrap();
+        }
+        let records = trainer.history();
+        assert!(records.iter().all(|record| record.dev_f1 == 0.0), "{records:?}");
+        assert_eq!((trainer.measure(), records.len()), (Measure::F1, 14));
+        assert!(records.iter().all(|record| record.learning_rate == 1e-3), "{records:?}");
+        assert!(trainer.best.epoch > 11, "the loss falls in every epoch: {records:?}");
+
+        // A development corpus in which nothing is a phrase cannot have an F1 above 0.
+        let outside = TaggedSentence::new(vec!["to".into()], vec!["O".into()]).unwrap();
+        let dev = [outside];
+        let trainer = Trainer::new(&network, TrainConfig::default(), &train, &dev).unwrap();
+        assert_eq!((trainer.tagging().scheme(), trainer.measure()), (Scheme::Iob2, Measure::Accuracy));
+    }
+
+    #[test]
+    fn iobes_scores_as_its_iob2() {
+        let train = travel::corpus(1, 120);
+        let dev = travel::corpus(2, 30);
+        let iobes = |corpus: &[TaggedSentence]| -> Vec<TaggedSentence> {
+            let tags = |s: &TaggedSentence| Tagging::new(Scheme::Iob2).convert(s.tags(), Scheme::Iobes);
+            corpus.iter().map(|s| TaggedSentence::new(s.words().to_vec(), tags(s)).unwrap()).collect()
+        };
+        let network = Reference::new();
+        let (train, dev_iobes) = (iobes(&train), iobes(&dev));
+        let mut trainer =
+            Trainer::new(&network, TrainConfig { epochs: 6, ..config() }, &train, &dev_iobes).unwrap();
+        assert_eq!(trainer.tagging().scheme(), Scheme::Iobes);
+        while !trainer.is_finished() {
+            trainer.run_epoch(&mut |_| {}).unwrap();
+        }
+        let f1 = trainer.history().iter().map(|record| record.dev_f1).fold(0.0, f64::max);
+        assert!(f1 > 10.0, "{f1}");
+        // The model against the same corpus, in either scheme.
+        let mut pipeline = crate::Pipeline::new(&trainer.into_model(), &network).unwrap();
+        let same = pipeline.evaluate(&dev_iobes).unwrap();
+        assert_eq!(same.total().f1(), f1);
+        let other = pipeline.evaluate(&dev).unwrap();
+        assert_eq!(other.total(), same.total());
+        assert!(other.accuracy() >= same.accuracy());
     }
 
     #[test]

@@ -150,7 +150,7 @@ impl Labels {
     }
 
     /// The tags in the order of their ids.
-    pub fn tags(&self) -> impl ExactSizeIterator<Item = &str> {
+    pub fn tags(&self) -> impl ExactSizeIterator<Item = &str> + Clone {
         self.tags.iter().map(String::as_str)
     }
 }

@@ -1,0 +1,188 @@
+//! The most probable tags among the sequences that a scheme allows.
+
+use elman::ndarray::ArrayView2;
+use indexmap::IndexSet;
+
+use crate::{Labels, Tagging};
+
+/// Finds the most probable tags of a sentence among the sequences that a scheme allows: in IOB2, `I-x` only after
+/// `B-x` or `I-x`. The network gives each word's probabilities for itself; the sequence with the greatest product
+/// is found by Viterbi's algorithm, in time linear in words and tags.
+///
+/// Nothing is trained for it. In IO and with plain tags every sequence is allowed, and the result is the most
+/// probable tag of each word.
+///
+/// ```
+/// use elman::ndarray::array;
+/// use elman_tagger::{Labels, Tagging, ValidTags};
+///
+/// let labels = Labels::from_tags(["B-x", "I-x", "O"].map(str::to_owned))?;
+/// let valid = ValidTags::new(&labels, Tagging::of_tags(labels.tags()));
+/// // Alone, the first word would be O and the second one I-x.
+/// let s = array![[0.4_f32, 0.0, 0.6], [0.0, 0.9, 0.1]];
+/// assert_eq!(valid.best(s.view()), [0, 1]);
+/// # Ok::<(), elman_tagger::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ValidTags {
+    labels: Vec<Label>,
+    kinds: usize,
+}
+
+/// What may stand beside a label; types are numbered.
+#[derive(Clone, Copy, Debug)]
+struct Label {
+    kind: usize,
+    goes_on: bool,
+    can_go_on: bool,
+    can_end: bool,
+}
+
+/// The best sequence that ends with a label, by its score: the label.
+type Ending = Option<(f64, usize)>;
+
+fn better(a: Ending, b: Ending) -> Ending {
+    match (a, b) {
+        (Some(x), Some(y)) if y.0 > x.0 => Some(y),
+        (Some(x), _) => Some(x),
+        (None, y) => y,
+    }
+}
+
+impl ValidTags {
+    /// Of the tags of a network, in the scheme that they follow.
+    pub fn new(labels: &Labels, tagging: Tagging) -> Self {
+        let mut kinds = IndexSet::new();
+        let labels = labels.tags().map(|tag| {
+            let link = tagging.chain(tag);
+            Label {
+                kind: kinds.insert_full(link.kind).0,
+                goes_on: link.goes_on,
+                can_go_on: link.can_go_on,
+                can_end: link.can_end,
+            }
+        });
+        let labels = labels.collect();
+        ValidTags { labels, kinds: kinds.len() }
+    }
+
+    /// The ids of the tags, from the probabilities of each word: `[words, classes]`. Of equal sequences it is the
+    /// one with the first ids. Where the tags allow no sequence at all, it is the most probable tag of each word.
+    pub fn best(&self, probabilities: ArrayView2<'_, f32>) -> Vec<u32> {
+        let (words, classes) = probabilities.dim();
+        assert_eq!(classes, self.labels.len(), "one probability for each tag");
+        // A probability of 0 is one too small for a number.
+        let log = |p: f32| f64::from(p.max(f32::MIN_POSITIVE)).ln();
+        // The scores of the sequences that end here with each label, and the label before.
+        let mut scores: Vec<Option<f64>> = Vec::new();
+        let mut before = vec![0; words * classes];
+        for (word, row) in probabilities.rows().into_iter().enumerate() {
+            let (mut ended, mut open) = (None, vec![None; self.kinds]);
+            for (id, (label, score)) in self.labels.iter().zip(&scores).enumerate() {
+                let ending = score.map(|score| (score, id));
+                if label.can_end {
+                    ended = better(ended, ending);
+                }
+                if label.can_go_on {
+                    open[label.kind] = better(open[label.kind], ending);
+                }
+            }
+            if word == 0 {
+                ended = Some((0.0, 0));
+            }
+            scores = self
+                .labels
+                .iter()
+                .zip(row)
+                .enumerate()
+                .map(|(id, (label, p))| {
+                    let (score, last) = if label.goes_on { open[label.kind] } else { ended }?;
+                    before[word * classes + id] = last;
+                    Some(score + log(*p))
+                })
+                .collect();
+        }
+        let last = self.labels.iter().zip(&scores).enumerate().fold(None, |best, (id, (label, score))| {
+            better(best, score.filter(|_| label.can_end).map(|score| (score, id)))
+        });
+        let Some((_, mut id)) = last else {
+            return probabilities.rows().into_iter().map(|row| first_greatest(row.iter()) as u32).collect();
+        };
+        let mut ids = vec![0; words];
+        for word in (0..words).rev() {
+            ids[word] = id as u32;
+            id = before[word * classes + id];
+        }
+        ids
+    }
+}
+
+fn first_greatest<'p>(row: impl Iterator<Item = &'p f32>) -> usize {
+    row.enumerate().reduce(|best, other| if other.1 > best.1 { other } else { best }).map_or(0, |(id, _)| id)
+}
+
+#[cfg(test)]
+mod tests {
+    use elman::ndarray::Array2;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Scheme;
+
+    fn labels(tags: &str) -> Labels {
+        Labels::from_tags(tags.split(' ').map(str::to_owned)).unwrap()
+    }
+
+    /// Every sequence, by brute force: the first of the greatest products among those without a fault.
+    fn by_hand(labels: &Labels, tagging: Tagging, s: &Array2<f32>) -> Option<f64> {
+        let (words, classes) = s.dim();
+        (0..classes.pow(words as u32))
+            .filter_map(|number| {
+                let ids: Vec<u32> =
+                    (0..words).map(|word| (number / classes.pow(word as u32) % classes) as u32).collect();
+                let tags = labels.tags_of(&ids).unwrap();
+                tagging.faults(&tags, false).is_empty().then(|| score(s, &ids))
+            })
+            .reduce(f64::max)
+    }
+
+    fn score(s: &Array2<f32>, ids: &[u32]) -> f64 {
+        ids.iter()
+            .enumerate()
+            .map(|(word, id)| f64::from(s[[word, *id as usize]].max(f32::MIN_POSITIVE)).ln())
+            .sum()
+    }
+
+    proptest! {
+        #[test]
+        fn no_allowed_sequence_is_better(
+            numbers in prop::collection::vec(0.0_f32..1.0, 28),
+            scheme in prop::sample::select(&[Scheme::Iob1, Scheme::Iob2, Scheme::Iobes, Scheme::Bmes][..]),
+        ) {
+            let labels = labels(match scheme {
+                Scheme::Iob1 | Scheme::Iob2 => "B-x B-y I-x I-y O",
+                Scheme::Iobes => "B-x E-x I-x O S-x S-y E-y",
+                _ => "B E M S",
+            });
+            let tagging = Tagging::new(scheme);
+            let s = Array2::from_shape_fn((4, labels.size()), |(word, id)| numbers[word * labels.size() + id]);
+            let best = ValidTags::new(&labels, tagging).best(s.view());
+            prop_assert_eq!(tagging.faults(&labels.tags_of(&best).unwrap(), false), []);
+            let expected = by_hand(&labels, tagging, &s).unwrap();
+            prop_assert!((score(&s, &best) - expected).abs() < 1e-9);
+        }
+    }
+
+    #[test]
+    fn where_everything_is_allowed_each_word_has_its_most_probable_tag() {
+        let s = elman::ndarray::array![[0.2_f32, 0.5, 0.3], [0.4, 0.4, 0.2], [0.0, 0.0, 0.0]];
+        for (tags, scheme) in [("DT NN VB", Scheme::Plain), ("I-x I-y O", Scheme::Io)] {
+            assert_eq!(ValidTags::new(&labels(tags), Tagging::new(scheme)).best(s.view()), [1, 0, 0]);
+        }
+        // No tag may begin a sentence.
+        let stuck = labels("I-x I-y I-z");
+        assert_eq!(ValidTags::new(&stuck, Tagging::new(Scheme::Iob2)).best(s.view()), [1, 0, 0]);
+        let none = Array2::zeros((0, 3));
+        assert!(ValidTags::new(&stuck, Tagging::new(Scheme::Iob2)).best(none.view()).is_empty());
+    }
+}
