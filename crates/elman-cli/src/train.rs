@@ -323,7 +323,10 @@ impl RecipeArgs {
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
     // Everything that can be refused is refused before the first epoch.
     let config = args.config()?;
-    config.check()?;
+    if config.by_word.is_some() && config.feedback == Feedback::Output {
+        return Err(Error::unsupported("option --by-word", "an Elman network", "a Jordan network"));
+    }
+    config.shape(1, 1).check()?;
     let network = args.kernel.network()?;
     let train = read_conll(&args.train)?;
     let dev = read_conll(&args.dev)?;
