@@ -67,6 +67,7 @@ impl Distinct {
 pub(crate) struct Scratch<T> {
     /// Sentences by length, the longest first.
     order: Vec<usize>,
+    /// Those of these sentences, and memory of more.
     groups: Vec<Group>,
     /// The words of all sentences.
     distinct: Distinct,
@@ -226,7 +227,8 @@ impl<T: Num> Scratch<T> {
         self.order.clear();
         self.order.extend(0..batch.len());
         self.order.sort_unstable_by_key(|i| (Reverse(batch.length(*i)), *i));
-        self.groups.resize_with(batch.len().div_ceil(GROUP), Group::default);
+        let groups = batch.len().div_ceil(GROUP).max(self.groups.len());
+        self.groups.resize_with(groups, Group::default);
         let mut row = 0;
         for (group, (i, order)) in self.groups.iter_mut().zip(self.order.chunks(GROUP).enumerate()) {
             group.pack.pack(order.len(), |rank| batch.length(order[rank]));
@@ -272,7 +274,8 @@ impl<T: Num> Scratch<T> {
         let rows = self.packed.grow(words, batch.len(), widths);
         let chunk =
             Chunk { weights, batch, share, table, distinct: &self.distinct, order: &self.order, widths };
-        let parts = Parts { groups: &self.groups, rows, losses: &mut self.losses, widths };
+        let groups = &self.groups[..batch.len().div_ceil(GROUP)];
+        let parts = Parts { groups, rows, losses: &mut self.losses, widths };
         let hidden = layer.hidden();
         // Zeros stay zeros, but each thread needs its own.
         let zeros = grow(&mut self.zeros, hidden);
@@ -288,7 +291,7 @@ impl<T: Num> Scratch<T> {
 
         // To the order of the words.
         let Rows { a, h, fed_back, s, carried, .. } = self.rows.grow(words, batch.len(), widths);
-        for Group { pack, first_row, first_rank } in &self.groups {
+        for Group { pack, first_row, first_rank } in groups {
             for (row, rank, t) in pack.each_row() {
                 let (from, to) = (first_row + row, self.starts[self.order[first_rank + rank]] + t);
                 copy_row(&self.packed.a, from, a, to, widths.a);

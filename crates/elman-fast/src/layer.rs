@@ -60,7 +60,7 @@ pub(crate) fn forward<S: Simd, T: Num>(
                 let rows = &output.fed_back[offset * output.stride..];
                 View::new(rows, active, layer.wh.rows(), output.stride, 1)
             }
-            (None, None) => first.rows_from(0, active),
+            (None, None) => first.rows_from(0, active).cols_from(0, layer.wh.rows()),
             (None, Some(t)) => {
                 View::new(&before[pack.offset(t) * h_stride..], active, layer.wh.rows(), h_stride, 1)
             }

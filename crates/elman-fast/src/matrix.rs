@@ -79,7 +79,8 @@ impl<T: Num> Matrix<T> {
     /// A matrix whose columns are those of some gates side by side, `[rows, gates·width]`: here each gate's columns
     /// are padded to whole vectors.
     pub(crate) fn from_gates(array: ArrayView2<'_, T>, gates: usize) -> Self {
-        let mut matrix = Matrix::zeros(array.nrows(), gates * padded::<T>(array.ncols() / gates));
+        let cols = if gates == 1 { array.ncols() } else { gates * padded::<T>(array.ncols() / gates) };
+        let mut matrix = Matrix::zeros(array.nrows(), cols);
         matrix.copy_gates_from(array, gates);
         matrix
     }
@@ -88,7 +89,7 @@ impl<T: Num> Matrix<T> {
     pub(crate) fn copy_gates_from(&mut self, array: ArrayView2<'_, T>, gates: usize) {
         let width = array.ncols() / gates;
         assert_eq!(
-            (self.rows, self.cols),
+            (self.rows, padded::<T>(self.cols)),
             (array.nrows(), gates * padded::<T>(width)),
             "shape of a copied array"
         );
@@ -348,7 +349,6 @@ impl<T: Num> crate::pool::Split for ViewMut<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use elman::ndarray::Array2;
 
     #[test]
     fn the_extent_of_a_matrix_is_its_last_entry_and_one() {

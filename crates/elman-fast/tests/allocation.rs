@@ -1,4 +1,4 @@
-//! A learner's step and the labelling of a sentence do not allocate once their buffers have grown.
+//! A learner's step and labelling do not allocate once their buffers have grown.
 
 mod common;
 
@@ -6,7 +6,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use common::*;
-use elman::{Feedback, Network, Params, Shape};
+use elman::{Network, Params, Shape, Update};
 use elman_fast::Fast;
 
 /// The system's allocator, counting.
@@ -42,40 +42,37 @@ fn allocations(work: impl FnOnce()) -> u64 {
 
 #[test]
 fn the_steady_state_does_not_allocate() {
-    FEEDBACKS.into_iter().for_each(steady_state);
-}
-
-fn steady_state(feedback: Feedback) {
-    let random = &mut Random::new(5);
-    let shape = Shape { vocab: 40, embed: 10, window: 7, hidden: 40, classes: 20, feedback };
-    let params: Params<f32> = params(shape, random);
-    let sentences: Vec<_> = (1..40).map(|words| sentence(&shape, words, random)).collect();
-    let fast = Fast::new();
-    let mut learner = fast.learner(params.clone()).unwrap();
-    let mut tagger = fast.tagger(&params).unwrap();
-    let mut labels = Vec::new();
-    let mut all = |what: &str| {
-        let sgd = allocations(|| {
-            for sentence in &sentences {
-                learner.step(std::slice::from_ref(sentence), 0.01).unwrap();
-            }
-        });
-        let batches = allocations(|| {
-            for batch in sentences.chunks(8) {
-                learner.step(batch, 0.01).unwrap();
-            }
-        });
-        let labelling = allocations(|| {
-            for sentence in &sentences {
-                tagger.label(sentence.sentence(), &mut labels).unwrap();
-            }
-        });
-        println!(
-            "{feedback}, {what}: {sgd} allocations in steps, {batches} in batches, {labelling} in labelling"
-        );
-        [sgd, batches, labelling]
-    };
-    let first = all("first pass");
-    assert!(first.iter().all(|count| *count > 0), "the counter does not count: {first:?}");
-    assert_eq!(all("second pass"), [0, 0, 0]);
+    let sizes = Shape { vocab: 40, embed: 10, window: 7, hidden: 40, classes: 20, ..Shape::ELMAN };
+    for shape in networks(sizes) {
+        let random = &mut Random::new(5);
+        let params: Params<f32> = params(shape, random);
+        let sentences = sentences(&shape, 40, random);
+        let all = sentences.batch();
+        let (mut learner, mut tagger) = {
+            let fast = Fast::new();
+            (fast.learner(params.clone()).unwrap(), fast.tagger(&params).unwrap())
+        };
+        let update = &mut Update::sgd(0.01);
+        let mut labels = vec![0; all.words().len()];
+        let mut pass = || {
+            // Batches of 40 are three chunks.
+            let steps = [1, 8, 40].map(|size| {
+                allocations(|| {
+                    for from in (0..40).step_by(size) {
+                        learner.step(all.slice(from..from + size), update).unwrap();
+                    }
+                })
+            });
+            let alone = allocations(|| {
+                for sentence in all.iter() {
+                    tagger.label(sentence.words, &mut labels[..sentence.words.len()]).unwrap();
+                }
+            });
+            let bulk = allocations(|| tagger.label_all(all, &mut labels).unwrap());
+            (steps, [alone, bulk])
+        };
+        let first = pass();
+        assert!(first.0[0] > 0 && first.1[0] > 0, "the counter does not count: {first:?}");
+        assert_eq!(pass(), ([0; 3], [0; 2]), "{}: steps of 1, 8 and 40; labels", shape.name());
+    }
 }

@@ -1,8 +1,9 @@
-//! Random networks, sentences and sequences for the tests of this crate.
+//! Random networks, sentences and sequences, and the implementations whose bits must agree.
 #![allow(dead_code, reason = "each test file uses a part")]
 
-use elman::ndarray::{Array1, Array2};
-use elman::{Cell, Feedback, Labelled, Params, Real, Sentence, Shape};
+use elman::ndarray::Array2;
+use elman::{Cell, Feedback, Layout, Params, Sentences, Shape};
+use elman_fast::{Fast, Isa, Num};
 
 /// A small generator, so that a failing case is named by its seed.
 pub(crate) struct Random(u64);
@@ -16,13 +17,13 @@ impl Random {
         (self.next() % n as u64) as usize
     }
 
-    pub(crate) fn of<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
-        &choices[self.below(choices.len())]
+    pub(crate) fn of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len())]
     }
 
-    /// Uniform in [-1, 1).
+    /// Uniform in [-1, 1), and exact in f32.
     pub(crate) fn number(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+        f64::from(((self.next() >> 11) as f64 / (1u64 << 52) as f64 - 1.0) as f32)
     }
 
     fn next(&mut self) -> u64 {
@@ -37,63 +38,89 @@ impl Random {
 /// Sizes on both sides of every vector boundary.
 pub(crate) const SIZES: [usize; 12] = [1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 65, 100];
 
-/// Elman's network and Jordan's.
-pub(crate) const FEEDBACKS: [Feedback; 2] = [Feedback::Hidden, Feedback::Output];
+/// Every network of these sizes: each cell with each feedback that it can have.
+pub(crate) fn networks(sizes: Shape) -> Vec<Shape> {
+    let all = Cell::ALL.into_iter().flat_map(|cell| Feedback::ALL.map(|feedback| (cell, feedback)));
+    let shapes = all.map(|(cell, feedback)| Shape { cell, feedback, ..sizes });
+    shapes.filter(|shape| shape.check().is_ok()).collect()
+}
 
-pub(crate) fn shape(random: &mut Random) -> Shape {
+/// Random sizes.
+pub(crate) fn sizes(random: &mut Random) -> Shape {
     Shape {
         vocab: 1 + random.below(30),
-        embed: *random.of(&SIZES),
-        window: 1 + 2 * random.below(5),
-        hidden: *random.of(&SIZES),
-        classes: *random.of(&SIZES),
-        feedback: *random.of(&FEEDBACKS),
+        embed: random.of(&SIZES),
+        window: random.of(&[1, 3, 5, 7, 9]),
+        hidden: random.of(&SIZES),
+        classes: random.of(&SIZES),
+        ..Shape::ELMAN
     }
 }
 
-/// Parameters of all tensors, the biases and h0 too; rounded to f32 so that both number types can have them.
-pub(crate) fn params<T: Real>(shape: Shape, random: &mut Random) -> Params<T> {
-    let scale = 1.5 / (shape.hidden as f64).sqrt();
-    Params::<f64>::zeros(shape).unwrap().map(|_| T::from_f64(f64::from((random.number() * scale) as f32)))
+/// Random numbers in all tensors, the biases and h0 too.
+pub(crate) fn params<T: Num, S: Layout>(shape: S, random: &mut Random) -> Params<T, S> {
+    let zeros = Params::<f64, S>::zeros(shape).unwrap();
+    let scale = 1.5 / (zeros.h0().len() as f64).sqrt();
+    zeros.map(|_| T::from_f64(f64::from((random.number() * scale) as f32)))
 }
 
-pub(crate) fn sentence(shape: &Shape, words: usize, random: &mut Random) -> Labelled {
-    let ids = (0..words).map(|_| random.below(shape.vocab)).collect();
-    let labels = (0..words).map(|_| random.below(shape.classes)).collect();
-    Labelled::new(Sentence::new(ids).unwrap(), labels).unwrap()
+/// So many sentences of 1 to 12 words.
+pub(crate) fn sentences(shape: &Shape, sentences: usize, random: &mut Random) -> Sentences {
+    let mut all = Sentences::new();
+    for _ in 0..sentences {
+        let words = 1 + random.below(12);
+        let mut ids = |limit| (0..words).map(|_| random.below(limit) as u32).collect::<Vec<_>>();
+        all.push(&ids(shape.vocab), &ids(shape.classes)).unwrap();
+    }
+    all
 }
 
-pub(crate) fn cell<T: Real>(input: usize, hidden: usize, random: &mut Random) -> Cell<T> {
-    let scale = 1.5 / (hidden as f64).sqrt();
-    let mut number = || T::from_f64(f64::from((random.number() * scale) as f32));
-    Cell {
-        wx: Array2::from_shape_simple_fn((input, hidden), &mut number),
-        wh: Array2::from_shape_simple_fn((hidden, hidden), &mut number),
-        bh: Array1::from_shape_simple_fn(hidden, &mut number),
-        h0: Array1::from_shape_simple_fn(hidden, &mut number),
+pub(crate) fn rows<T: Num>(rows: usize, cols: usize, random: &mut Random) -> Array2<T> {
+    Array2::from_shape_simple_fn((rows, cols), || T::from_f64(random.number()))
+}
+
+/// The implementations that must agree to the bit, in groups: all instruction sets with fused multiply-add and up to
+/// four threads on the best of them; the others each with one thread and with three.
+pub(crate) fn groups() -> Vec<Vec<Fast>> {
+    let (fused, others): (Vec<Isa>, Vec<Isa>) = Isa::available().into_iter().partition(|isa| isa.is_fused());
+    let with = |isa: &Isa, threads| Fast::with(*isa).unwrap().threads(threads).unwrap();
+    let mut all: Vec<Fast> = fused.iter().map(|isa| with(isa, 1)).collect();
+    if fused.len() < 2 {
+        println!("fewer than two instruction sets with fused multiply-add here: {fused:?}");
+    }
+    all.extend(fused.last().into_iter().flat_map(|best| [2, 3, 4].map(|threads| with(best, threads))));
+    let others = others.iter().map(|isa| vec![with(isa, 1), with(isa, 3)]);
+    std::iter::once(all).filter(|all| !all.is_empty()).chain(others).collect()
+}
+
+/// Results as bits, each with its name; NaN equals itself, and 0 differs from -0.
+pub(crate) type Bits = Vec<(String, Vec<u64>)>;
+
+/// Asserts that all implementations of a group get the same results.
+pub(crate) fn assert_same_everywhere(groups: &[Vec<Fast>], case: &str, compute: impl Fn(&Fast) -> Bits) {
+    for group in groups {
+        let expected = compute(&group[0]);
+        for fast in &group[1..] {
+            assert_same(&compute(fast), &expected, &format!("{case}, {fast:?} against {:?}", group[0]));
+        }
     }
 }
 
-pub(crate) fn rows<T: Real>(rows: usize, cols: usize, random: &mut Random) -> Array2<T> {
-    Array2::from_shape_simple_fn((rows, cols), || T::from_f64(f64::from(random.number() as f32)))
-}
-
-/// Every entry within `allowed` of what is expected; the message names the place.
-pub(crate) fn assert_close<'a, T: Real>(
-    what: &str,
-    found: impl IntoIterator<Item = &'a T>,
-    expected: impl IntoIterator<Item = &'a f64>,
-    allowed: f64,
-) {
-    let found: Vec<f64> = found.into_iter().map(|v| v.to_f64()).collect();
-    let expected: Vec<f64> = expected.into_iter().copied().collect();
-    assert_eq!(found.len(), expected.len(), "{what}");
-    for (i, (f, e)) in found.iter().zip(&expected).enumerate() {
-        assert!((f - e).abs() <= allowed, "{what}[{i}] = {f}, expected {e}, allowed {allowed:e}");
+/// Asserts the same results; the message names the first that differs and its place.
+pub(crate) fn assert_same(found: &Bits, expected: &Bits, case: &str) {
+    assert_eq!(found.len(), expected.len(), "{case}");
+    for ((name, found), (_, expected)) in found.iter().zip(expected) {
+        assert_eq!(found.len(), expected.len(), "{case}: {name}");
+        let differs = found.iter().zip(expected).position(|(found, expected)| found != expected);
+        assert_eq!(differs, None, "{case}: the first entry of {name} that differs");
     }
 }
 
-/// The largest entry of all tensors.
-pub(crate) fn largest(params: &Params<f64>) -> f64 {
-    params.tensors().iter().flat_map(|(_, t)| t.iter()).fold(0.0, |m: f64, v| m.max(v.abs()))
+pub(crate) fn bits<'a, T: Num>(values: impl IntoIterator<Item = &'a T>) -> Vec<u64> {
+    values.into_iter().map(|value| value.bits()).collect()
+}
+
+/// The bits of all tensors.
+pub(crate) fn tensors<T: Num, S: Layout>(what: &str, params: &Params<T, S>) -> Bits {
+    params.tensors().map(|(name, tensor)| (format!("{name} of {what}"), bits(tensor.iter()))).collect()
 }
