@@ -1,11 +1,11 @@
 //! Outputs, losses and gradients against the reference.
 
-use elman::{Error, Float, Network, Shape};
+use elman::{Error, Float, Name, Network, Shape};
 
 use super::{LITTLE, TUTORIAL, both, garbage, gradient_of};
 use crate::report::Against;
 use crate::runner::{Part, Trial};
-use crate::strategies::{Problem, Sizes};
+use crate::strategies::{Fill, Problem, Sizes};
 use crate::{Options, Report, tolerance};
 
 /// Outputs, loss and gradients against the `f64` reference, element by element: at random sizes, at the tutorial's full
@@ -17,6 +17,12 @@ use crate::{Options, Report, tolerance};
 pub fn check_agreement<T: Float>(network: &dyn Network<T>, options: &Options) -> Report {
     let mut part = Part::new::<T>("agreement", network.name(), options);
     part.problems(Sizes::Full, |problem, trial| agrees(network, problem, trial));
+    // Without weights every argument of an activation is exactly 0.
+    part.tutorial("zero", LITTLE, (&[3, 1], 3), |problem, trial| {
+        let names = [Name::Wx, Name::Wh, Name::Bh, Name::Bhn, Name::H0];
+        let zero = names.into_iter().fold(problem.clone(), |problem, name| problem.fill(name, Fill::Zero));
+        agrees(network, &zero, trial)
+    });
     let wide = Shape { vocab: 40, embed: 32, window: 1, hidden: 256, classes: 33, ..Shape::ELMAN };
     let widest = Shape { vocab: 300, embed: 3, window: 33, hidden: 512, classes: 4, ..Shape::ELMAN };
     let many_labels = Shape { hidden: 8, classes: 512, ..wide };

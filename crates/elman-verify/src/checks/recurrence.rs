@@ -32,6 +32,11 @@ pub fn check_recurrence<T: Float>(name: &str, recurrence: &dyn Recurrence<T>, op
     part.each_cell("history", |cell, trial| {
         history(recurrence, &sequenced(*cell, 5, 9, vec![4, 3, 4], (true, true)), trial)
     });
+    // Without weights every argument of an activation is exactly 0.
+    part.each_cell("zero", |cell, trial| {
+        let sequenced = sequenced(*cell, 3, 4, vec![3, 1], (false, true));
+        agrees(recurrence, &Sequenced { fills: [Fill::Zero; 5], ..sequenced }, trial)
+    });
     part.each_cell("seventy", |cell, trial| {
         let lengths = (0..70).map(|i| 1 + i % 8).collect();
         agrees(recurrence, &sequenced(*cell, 5, 9, lengths, (false, false)), trial)

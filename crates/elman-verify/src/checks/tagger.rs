@@ -130,6 +130,9 @@ fn ties<T: Float>(network: &dyn Network<T>, shape: Shape, trial: &mut Trial<'_>)
             }
             expect(network, &params, first as u32, trial)?;
         }
+        params.b_mut().fill(T::from_f64(1e30));
+        params.b_mut()[first] = T::from_f64(2e30);
+        expect(network, &params, first as u32, trial)?;
     }
     params.b_mut().fill(T::from_f64(-1.0));
     expect(network, &params, 0, trial)
