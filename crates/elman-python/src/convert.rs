@@ -5,11 +5,12 @@ use std::io::ErrorKind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, TryLockError};
 
-use elman::ndarray::{Array1, Array2, ArrayView, Dimension};
-use elman::{Error, Feedback, Labelled, Params, Real, Sentence, Shape, TENSOR_NAMES};
+use elman::ndarray::{Array2, ArrayView, Dimension};
+use elman::{Activation, Cell, LayerParams, LayerShape, Layout, Name, Params, Real, Sentences, Shape};
 use elman_fast::{Fast, Isa};
+use elman_tagger::Error;
 use numpy::{
-    Element, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, PyUntypedArray,
+    Element, PyArray, PyArray2, PyArrayDyn, PyArrayMethods, PyReadonlyArray, PyReadonlyArray2, PyUntypedArray,
 };
 use numpy::{PyArrayDescrMethods, PyUntypedArrayMethods};
 use pyo3::exceptions::{
@@ -20,7 +21,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMapping};
 
 /// The exception for an error: `ValueError`, or `OSError` for the operating system's.
-pub(crate) fn exception(error: Error) -> PyErr {
+pub(crate) fn exception(error: impl Into<Error>) -> PyErr {
+    let error = error.into();
     let message = error.to_string();
     match error {
         Error::Io { source, .. } => match source.kind() {
@@ -205,23 +207,27 @@ pub(crate) fn finite<T: Named, D: Dimension>(name: &str, array: ArrayView<'_, T,
     Err(PyValueError::new_err(format!("{name}{index:?}: expected a finite number, found {value}")))
 }
 
+/// An array of `T`, to be read in place.
+fn array<'py, T: Named, D: Dimension>(
+    name: &str,
+    object: &Bound<'py, PyAny>,
+) -> PyResult<PyReadonlyArray<'py, T, D>> {
+    let array = object.cast::<PyArray<T, D>>().map_err(|_| {
+        let dimensions = match D::NDIM {
+            Some(1) => "1 dimension".to_string(),
+            several => format!("{} dimensions", several.unwrap_or_default()),
+        };
+        wrong(name, &format!("a NumPy array of {} with {dimensions}", T::NAME), object)
+    })?;
+    array.try_readonly().map_err(|error| PyValueError::new_err(format!("{name}: {error}")))
+}
+
 /// A matrix of `T`, to be read in place.
 pub(crate) fn matrix<'py, T: Named>(
     name: &str,
     object: &Bound<'py, PyAny>,
 ) -> PyResult<PyReadonlyArray2<'py, T>> {
-    let array = object
-        .cast::<PyArray2<T>>()
-        .map_err(|_| wrong(name, &format!("a NumPy array of {} with 2 dimensions", T::NAME), object))?;
-    array.try_readonly().map_err(|error| PyValueError::new_err(format!("{name}: {error}")))
-}
-
-/// A vector of `T`, to be read in place.
-fn vector<'py, T: Named>(name: &str, object: &Bound<'py, PyAny>) -> PyResult<PyReadonlyArray1<'py, T>> {
-    let array = object
-        .cast::<PyArray1<T>>()
-        .map_err(|_| wrong(name, &format!("a NumPy array of {} with 1 dimension", T::NAME), object))?;
-    array.try_readonly().map_err(|error| PyValueError::new_err(format!("{name}: {error}")))
+    array(name, object)
 }
 
 /// A row-major copy of a matrix.
@@ -231,72 +237,127 @@ pub(crate) fn owned_matrix<T: Named>(name: &str, object: &Bound<'_, PyAny>) -> P
     Ok(array.as_array().as_standard_layout().into_owned())
 }
 
-/// A copy of a vector.
-pub(crate) fn owned_vector<T: Named>(name: &str, object: &Bound<'_, PyAny>) -> PyResult<Array1<T>> {
-    let array = vector::<T>(name, object)?;
-    finite(name, array.as_array())?;
-    Ok(array.as_array().as_standard_layout().into_owned())
-}
-
-/// The parameters of an Elman network in a mapping of the seven names to arrays, all of one number type.
-pub(crate) fn params(object: &Bound<'_, PyAny>) -> PyResult<AnyParams> {
-    let mapping =
-        object.cast::<PyMapping>().map_err(|_| wrong("params", "a mapping of names to arrays", object))?;
-    for key in mapping.keys()? {
-        let key = key.to_string();
-        if !TENSOR_NAMES.contains(&key.as_str()) {
-            let expected = TENSOR_NAMES.join(", ");
-            return Err(PyValueError::new_err(format!("params: expected {expected}, found {key:?}")));
+/// A cell by the names of Python's arguments: elman with an activation (by default the sigmoid), or gru.
+pub(crate) fn cell(cell: &str, activation: Option<&str>) -> PyResult<Cell> {
+    match (cell, activation) {
+        ("elman", None) => Ok(Cell::default()),
+        ("elman", Some(name)) => Ok(Cell::Elman(name.parse::<Activation>().map_err(exception)?)),
+        ("gru", None) => Ok(Cell::Gru),
+        ("gru", Some(name)) => {
+            Err(PyValueError::new_err(format!("activation: expected none for the cell gru, found {name}")))
         }
-    }
-    if is_double("emb", &entry(mapping, "emb")?, 2)? {
-        Ok(Any::F64(typed_params(mapping)?))
-    } else {
-        Ok(Any::F32(typed_params(mapping)?))
+        (other, _) => Err(PyValueError::new_err(format!("cell: expected elman or gru, found {other}"))),
     }
 }
 
-fn entry<'py>(mapping: &Bound<'py, PyMapping>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-    if !mapping.contains(name)? {
-        let expected = TENSOR_NAMES.join(", ");
-        return Err(PyValueError::new_err(format!("params: expected {expected}, found no {name}")));
-    }
-    mapping.get_item(name)
+/// The arguments of [`cell`], for pickle and copy.
+pub(crate) fn cell_arguments(arguments: &Bound<'_, PyDict>, cell: Cell) -> PyResult<()> {
+    arguments.set_item("cell", cell.name())?;
+    arguments.set_item("activation", cell.activation().map(Activation::name))
 }
 
-fn typed_params<T: Named>(mapping: &Bound<'_, PyMapping>) -> PyResult<Params<T>> {
-    let matrix = |name| owned_matrix(name, &entry(mapping, name)?);
-    let vector = |name| owned_vector(name, &entry(mapping, name)?);
-    let params = Params {
-        emb: matrix("emb")?,
-        wx: matrix("wx")?,
-        wh: matrix("wh")?,
-        w: matrix("w")?,
-        bh: vector("bh")?,
-        b: vector("b")?,
-        h0: vector("h0")?,
-        feedback: Feedback::Hidden,
-    };
-    params.shape().map_err(exception)?;
+/// Reads every tensor of `params` from the array of its name, of one number type.
+fn read<'py, T: Named, S: Layout>(
+    params: &mut Params<T, S>,
+    get: impl Fn(Name) -> PyResult<Bound<'py, PyAny>>,
+) -> PyResult<()> {
+    for (name, mut tensor) in params.tensors_mut() {
+        let object = get(name)?;
+        let (matrix, vector);
+        let found = if tensor.ndim() == 2 {
+            matrix = self::matrix::<T>(name.as_str(), &object)?;
+            matrix.as_array().into_dyn()
+        } else {
+            vector = array::<T, elman::ndarray::Ix1>(name.as_str(), &object)?;
+            vector.as_array().into_dyn()
+        };
+        finite(name.as_str(), found.view())?;
+        if found.shape() != tensor.shape() {
+            let (expected, found) = (format!("{:?}", tensor.shape()), format!("{:?}", found.shape()));
+            return Err(exception(Error::shape(name.as_str(), expected, found)));
+        }
+        tensor.assign(&found);
+    }
+    Ok(())
+}
+
+/// The number of rows and columns of a matrix, whose columns are those of the cell's gates side by side.
+fn gated<T: Named>(name: &str, object: &Bound<'_, PyAny>, cell: Cell) -> PyResult<(usize, usize)> {
+    let (rows, cols) = matrix::<T>(name, object)?.as_array().dim();
+    if cols % cell.gates() != 0 {
+        let expected = format!("a multiple of {}, the gates of {cell}", cell.gates());
+        return Err(exception(Error::shape(format!("columns of {name}"), expected, cols)));
+    }
+    Ok((rows, cols / cell.gates()))
+}
+
+/// The tensors of a recurrence, each an array by its name.
+pub(crate) fn layer<'py, T: Named>(
+    cell: Cell,
+    get: impl Fn(Name) -> PyResult<Bound<'py, PyAny>>,
+) -> PyResult<LayerParams<T>> {
+    let (input, hidden) = gated::<T>("wx", &get(Name::Wx)?, cell)?;
+    let mut params = LayerParams::zeros(LayerShape { input, hidden, cell }).map_err(exception)?;
+    read(&mut params, get)?;
     Ok(params)
 }
 
-/// Parameters or a gradient as a dictionary of arrays, which take over the memory.
-pub(crate) fn dictionary<'py, T: Named>(py: Python<'py>, params: Params<T>) -> PyResult<Bound<'py, PyDict>> {
-    let Params { emb, wx, wh, w, bh, b, h0, feedback: _ } = params;
-    let dictionary = PyDict::new(py);
-    for (name, matrix) in [("emb", emb), ("wx", wx), ("wh", wh), ("w", w)] {
-        dictionary.set_item(name, PyArray2::from_owned_array(py, matrix))?;
+/// The parameters of a network of this cell in a mapping of their names to arrays, all of one number type.
+pub(crate) fn params(object: &Bound<'_, PyAny>, cell: Cell) -> PyResult<AnyParams> {
+    let mapping =
+        object.cast::<PyMapping>().map_err(|_| wrong("params", "a mapping of names to arrays", object))?;
+    let shape = Shape { cell, ..Shape::ELMAN };
+    let names: Vec<&str> = shape.table().map(|tensor| tensor.name.as_str()).collect();
+    let expected = names.join(", ");
+    for key in mapping.keys()? {
+        let key = key.to_string();
+        if !names.contains(&key.as_str()) {
+            return Err(PyValueError::new_err(format!("params: expected {expected}, found {key:?}")));
+        }
     }
-    for (name, vector) in [("bh", bh), ("b", b), ("h0", h0)] {
-        dictionary.set_item(name, PyArray1::from_owned_array(py, vector))?;
+    let get = |name: Name| {
+        if !mapping.contains(name.as_str())? {
+            return Err(PyValueError::new_err(format!("params: expected {expected}, found no {name}")));
+        }
+        mapping.get_item(name.as_str())
+    };
+    if is_double("emb", &get(Name::Emb)?, 2)? {
+        Ok(Any::F64(typed_params(cell, get)?))
+    } else {
+        Ok(Any::F32(typed_params(cell, get)?))
+    }
+}
+
+fn typed_params<'py, T: Named>(
+    cell: Cell,
+    get: impl Fn(Name) -> PyResult<Bound<'py, PyAny>>,
+) -> PyResult<Params<T>> {
+    let (rows, embed) = matrix::<T>("emb", &get(Name::Emb)?)?.as_array().dim();
+    let (input, hidden) = gated::<T>("wx", &get(Name::Wx)?, cell)?;
+    let classes = matrix::<T>("w", &get(Name::W)?)?.as_array().ncols();
+    let window = input.checked_div(embed).unwrap_or(1);
+    let shape = Shape { vocab: rows.saturating_sub(1), embed, window, hidden, classes, cell, ..Shape::ELMAN };
+    if window * embed != input {
+        let expected = format!("a multiple of {embed}, the width of emb");
+        return Err(exception(Error::shape("rows of wx", expected, input)));
+    }
+    let mut params = Params::zeros(shape).map_err(exception)?;
+    read(&mut params, get)?;
+    Ok(params)
+}
+
+/// Parameters or a gradient as a dictionary of arrays.
+pub(crate) fn dictionary<'py, T: Named>(py: Python<'py>, params: &Params<T>) -> PyResult<Bound<'py, PyDict>> {
+    let dictionary = PyDict::new(py);
+    for (name, tensor) in params.tensors() {
+        dictionary.set_item(name.as_str(), PyArrayDyn::from_array(py, &tensor))?;
     }
     Ok(dictionary)
 }
 
 /// The five sizes as a dictionary.
 pub(crate) fn sizes<'py>(py: Python<'py>, shape: Shape) -> PyResult<Bound<'py, PyDict>> {
-    let Shape { vocab, embed, window, hidden, classes, feedback: _ } = shape;
+    let Shape { vocab, embed, window, hidden, classes, .. } = shape;
     let dictionary = PyDict::new(py);
     for (name, size) in
         [("vocab", vocab), ("embed", embed), ("window", window), ("hidden", hidden), ("classes", classes)]
@@ -306,8 +367,8 @@ pub(crate) fn sizes<'py>(py: Python<'py>, shape: Shape) -> PyResult<Bound<'py, P
     Ok(dictionary)
 }
 
-/// Ids from a sequence of integers or an array of them.
-pub(crate) fn ids(name: &str, object: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
+/// Numbers from a sequence of integers or an array of them.
+pub(crate) fn integers(name: &str, object: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
     let expected = "a sequence of integers of at least 0";
     let list = match object.cast::<PyUntypedArray>() {
         Ok(array) if array.ndim() == 1 => &array.call_method0("tolist")?,
@@ -317,20 +378,31 @@ pub(crate) fn ids(name: &str, object: &Bound<'_, PyAny>) -> PyResult<Vec<usize>>
     list.extract().map_err(|error| PyValueError::new_err(format!("{name}: expected {expected}: {error}")))
 }
 
-pub(crate) fn sentence(object: &Bound<'_, PyAny>) -> PyResult<Sentence> {
-    Sentence::new(ids("words", object)?).map_err(exception)
+/// The same as ids.
+pub(crate) fn ids(name: &str, object: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
+    let id = |id: usize| {
+        u32::try_from(id).map_err(|_| {
+            PyValueError::new_err(format!("{name}: expected ids of at most {}, found {id}", u32::MAX))
+        })
+    };
+    integers(name, object)?.into_iter().map(id).collect()
 }
 
 /// A batch: a sequence of pairs (words, labels).
-pub(crate) fn batch(object: &Bound<'_, PyAny>) -> PyResult<Vec<Labelled>> {
-    let mut batch = Vec::new();
+pub(crate) fn batch(object: &Bound<'_, PyAny>) -> PyResult<Sentences> {
+    let mut batch = Sentences::new();
     for pair in
         object.try_iter().map_err(|_| wrong("batch", "a sequence of pairs (words, labels)", object))?
     {
         let pair = pair?;
         let (words, labels): (Bound<'_, PyAny>, Bound<'_, PyAny>) =
             pair.extract().map_err(|_| wrong("batch", "pairs (words, labels)", &pair))?;
-        batch.push(Labelled::new(sentence(&words)?, ids("labels", &labels)?).map_err(exception)?);
+        let (words, labels) = (ids("words", &words)?, ids("labels", &labels)?);
+        if labels.len() != words.len() {
+            let expected = format!("{}, one for each word", words.len());
+            return Err(exception(Error::shape("labels", expected, labels.len())));
+        }
+        batch.push(&words, &labels).map_err(exception)?;
     }
     Ok(batch)
 }

@@ -1,6 +1,6 @@
 use std::sync::{Arc, Mutex};
 
-use elman::{Feedback, Network as _, Params, Real as _, Shape};
+use elman::{Activation, Network as _, Params, Real as _, Shape, Update};
 use elman_fast::Fast;
 use numpy::PyArray2;
 use pyo3::exceptions::PyValueError;
@@ -42,9 +42,10 @@ impl Computation {
 /// The tutorial's initial parameters: emb, wx, wh and w uniform in [-0.2, 0.2), the others zero.
 ///
 /// Returns a dictionary of arrays: emb [vocab + 1, embed] (the last row is the padding), wx [embed * window,
-/// hidden], wh [hidden, hidden], w [hidden, classes], bh [hidden], b [classes], h0 [hidden].
+/// gates * hidden], wh [hidden, gates * hidden], w [hidden, classes], bh [gates * hidden], b [classes], h0 [hidden]. The
+/// cell "elman" has one gate; "gru" has three, r, z and n side by side, and a bias bhn [hidden] inside the product with r.
 #[pyfunction]
-#[pyo3(signature = (*, vocab, embed, window, hidden, classes, seed=345, dtype="float32"))]
+#[pyo3(signature = (*, vocab, embed, window, hidden, classes, cell="elman", seed=345, dtype="float32"))]
 #[allow(clippy::too_many_arguments)] // by name only
 pub(crate) fn init<'py>(
     py: Python<'py>,
@@ -53,19 +54,23 @@ pub(crate) fn init<'py>(
     window: usize,
     hidden: usize,
     classes: usize,
+    cell: &str,
     seed: u64,
     dtype: &str,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let shape = Shape { vocab, embed, window, hidden, classes, feedback: Feedback::Hidden };
+    let cell = convert::cell(cell, None)?;
+    let shape = Shape { vocab, embed, window, hidden, classes, cell, ..Shape::ELMAN };
     match dtype {
-        "float32" => convert::dictionary(py, Params::<f32>::init(shape, seed).map_err(exception)?),
-        "float64" => convert::dictionary(py, Params::<f64>::init(shape, seed).map_err(exception)?),
+        "float32" => convert::dictionary(py, &Params::<f32>::init(shape, seed).map_err(exception)?),
+        "float64" => convert::dictionary(py, &Params::<f64>::init(shape, seed).map_err(exception)?),
         other => Err(PyValueError::new_err(format!("dtype: expected float32 or float64, found {other}"))),
     }
 }
 
-/// The network with a copy of these parameters: a mapping of emb, wx, wh, w, bh, b, h0 to arrays, all float32 or
-/// all float64.
+/// The network with a copy of these parameters: a mapping of emb, wx, wh, w, bh, b, h0 (and bhn of a GRU) to arrays, all
+/// float32 or all float64.
+///
+/// cell is "elman", with the activation "sigmoid" (the default), "tanh" or "relu"; or "gru".
 ///
 /// isa pins the instruction set (portable, avx2, avx512, neon); by default the best that the CPU has. The results
 /// have the same bits with any number of threads.
@@ -78,19 +83,26 @@ pub(crate) struct Network {
 #[pymethods]
 impl Network {
     #[new]
-    #[pyo3(signature = (params, *, isa=None, threads=1))]
-    fn new(params: &Bound<'_, PyAny>, isa: Option<String>, threads: usize) -> PyResult<Self> {
-        Ok(Network { params: convert::params(params)?, computation: Computation::new(isa, threads)? })
+    #[pyo3(signature = (params, *, cell="elman", activation=None, isa=None, threads=1))]
+    fn new(
+        params: &Bound<'_, PyAny>,
+        cell: &str,
+        activation: Option<&str>,
+        isa: Option<String>,
+        threads: usize,
+    ) -> PyResult<Self> {
+        let params = convert::params(params, convert::cell(cell, activation)?)?;
+        Ok(Network { params, computation: Computation::new(isa, threads)? })
     }
 
     /// The probability of each label at each word: an array [words, classes], each row a softmax.
     ///
     /// words: ids below shape["vocab"], at least one.
     fn predict<'py>(&self, py: Python<'py>, words: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let sentence = convert::sentence(words)?;
+        let words = convert::ids("words", words)?;
         let fast = self.computation.fast()?;
         either!(&self.params, params => {
-            let s = py.detach(|| fast.predict(params, &sentence)).map_err(exception)?;
+            let s = py.detach(|| fast.predict(params, &words)).map_err(exception)?;
             Ok(PyArray2::from_owned_array(py, s).into_any())
         })
     }
@@ -109,24 +121,36 @@ impl Network {
         let fast = self.computation.fast()?;
         either!(&self.params, params => {
             let (loss, gradient) = py.detach(|| {
-                let mut gradient = Params::zeros(params.shape()?)?;
-                let loss = fast.gradient(params, &batch, &mut gradient)?;
-                Ok((loss.to_f64(), gradient))
+                let mut gradient = Params::zeros(params.shape())?;
+                let loss = fast.gradient(params, batch.batch(), &mut gradient)?;
+                Ok::<_, elman::Error>((loss.to_f64(), gradient))
             }).map_err(exception)?;
-            Ok((loss, convert::dictionary(py, gradient)?))
+            Ok((loss, convert::dictionary(py, &gradient)?))
         })
     }
 
     /// A copy of the parameters.
     #[getter]
     fn params<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        either!(&self.params, params => convert::dictionary(py, params.clone()))
+        either!(&self.params, params => convert::dictionary(py, params))
     }
 
     /// The sizes vocab, embed, window, hidden and classes.
     #[getter]
     fn shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        convert::sizes(py, either!(&self.params, params => params.shape()).map_err(exception)?)
+        convert::sizes(py, shape_of(&self.params))
+    }
+
+    /// "elman" or "gru".
+    #[getter]
+    fn cell(&self) -> &'static str {
+        shape_of(&self.params).cell.name()
+    }
+
+    /// "sigmoid", "tanh" or "relu"; None of a GRU.
+    #[getter]
+    fn activation(&self) -> Option<&'static str> {
+        shape_of(&self.params).cell.activation().map(Activation::name)
     }
 
     /// The implementation, for example fast/avx512.
@@ -136,8 +160,22 @@ impl Network {
     }
 
     fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<NewArguments<'py>> {
-        Ok((PyTuple::new(py, [self.params(py)?])?, self.computation.arguments(py)?))
+        new_arguments(py, &self.params, &self.computation)
     }
+}
+
+fn shape_of(params: &AnyParams) -> Shape {
+    either!(params, params => params.shape())
+}
+
+fn new_arguments<'py>(
+    py: Python<'py>,
+    params: &AnyParams,
+    computation: &Computation,
+) -> PyResult<NewArguments<'py>> {
+    let arguments = computation.arguments(py)?;
+    convert::cell_arguments(&arguments, shape_of(params).cell)?;
+    Ok((PyTuple::new(py, [either!(params, params => convert::dictionary(py, params))?])?, arguments))
 }
 
 type AnyLearner = Any<Box<dyn elman::Learner<f32>>, Box<dyn elman::Learner<f64>>>;
@@ -165,6 +203,11 @@ impl Learner {
             Self::of(params, &self.computation)
         })
     }
+
+    fn current(&self, py: Python<'_>) -> PyResult<AnyParams> {
+        let learner = self.learner(py)?;
+        Ok(py.detach(|| current(&lock(&learner))))
+    }
 }
 
 fn current(learner: &AnyLearner) -> AnyParams {
@@ -177,10 +220,17 @@ fn current(learner: &AnyLearner) -> AnyParams {
 #[pymethods]
 impl Learner {
     #[new]
-    #[pyo3(signature = (params, *, isa=None, threads=1))]
-    fn new(params: &Bound<'_, PyAny>, isa: Option<String>, threads: usize) -> PyResult<Self> {
+    #[pyo3(signature = (params, *, cell="elman", activation=None, isa=None, threads=1))]
+    fn new(
+        params: &Bound<'_, PyAny>,
+        cell: &str,
+        activation: Option<&str>,
+        isa: Option<String>,
+        threads: usize,
+    ) -> PyResult<Self> {
         let computation = Computation::new(isa, threads)?;
-        let learner = Self::of(convert::params(params)?, &computation)?;
+        let params = convert::params(params, convert::cell(cell, activation)?)?;
+        let learner = Self::of(params, &computation)?;
         Ok(Learner { learner: PerProcess::new(learner), computation })
     }
 
@@ -191,22 +241,18 @@ impl Learner {
     fn step(&self, py: Python<'_>, batch: &Bound<'_, PyAny>, learning_rate: f64) -> PyResult<f64> {
         let batch = convert::batch(batch)?;
         let learner = self.learner(py)?;
-        let finite = |rate: f64| match rate.is_finite() {
-            true => Ok(()),
-            false => Err(elman::Error::Shape {
-                what: "learning_rate".into(),
-                expected: "a finite number of the parameters' type".into(),
-                found: learning_rate.to_string(),
-            }),
+        let finite = |finite: bool| {
+            let expected = "a finite number of the parameters' type";
+            if finite { Ok(()) } else { Err(elman::Error::shape("learning_rate", expected, learning_rate)) }
         };
         py.detach(|| match &mut *lock(&learner) {
             Any::F32(learner) => {
-                finite(f64::from(learning_rate as f32))?;
-                learner.step(&batch, learning_rate as f32).map(f64::from)
+                finite((learning_rate as f32).is_finite())?;
+                learner.step(batch.batch(), &mut Update::sgd(learning_rate as f32)).map(f64::from)
             }
             Any::F64(learner) => {
-                finite(learning_rate)?;
-                learner.step(&batch, learning_rate)
+                finite(learning_rate.is_finite())?;
+                learner.step(batch.batch(), &mut Update::sgd(learning_rate))
             }
         })
         .map_err(exception)
@@ -215,12 +261,10 @@ impl Learner {
     /// A copy of the parameters as they are now.
     #[getter]
     fn params<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let learner = self.learner(py)?;
-        let params = py.detach(|| current(&lock(&learner)));
-        either!(params, params => convert::dictionary(py, params))
+        either!(self.current(py)?, params => convert::dictionary(py, &params))
     }
 
     fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<NewArguments<'py>> {
-        Ok((PyTuple::new(py, [self.params(py)?])?, self.computation.arguments(py)?))
+        new_arguments(py, &self.current(py)?, &self.computation)
     }
 }

@@ -1,57 +1,86 @@
+//! The recurrence alone, for arrays, and its trace.
+
 use elman::ndarray::Array2;
-use elman::{Cell, CellGradient, Recurrence as _, Sequences};
+use elman::{Cell, Error, LayerParams, Name, Recurrence as _, RecurrenceGradient, Sequences, States};
 use elman_fast::Fast;
-use numpy::{PyArray1, PyArray2};
+use numpy::{PyArray2, PyArrayDyn};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::convert::{self, Any, Named, either, exception, owned_matrix, owned_vector};
+use crate::convert::{self, Any, Named, either, exception, owned_matrix};
 use crate::network::Computation;
 
 /// The arrays of a call, as Python hands them over.
 struct Arguments<'a, 'py> {
+    cell: Cell,
     xs: &'a Bound<'py, PyAny>,
-    wx: &'a Bound<'py, PyAny>,
-    wh: &'a Bound<'py, PyAny>,
-    bh: &'a Bound<'py, PyAny>,
-    h0: &'a Bound<'py, PyAny>,
+    /// wx, wh, bh, h0.
+    tensors: [&'a Bound<'py, PyAny>; 4],
+    bhn: Option<&'a Bound<'py, PyAny>>,
+    initial: Option<&'a Bound<'py, PyAny>>,
     lengths: Option<&'a Bound<'py, PyAny>>,
 }
 
-impl Arguments<'_, '_> {
-    fn cell<T: Named>(&self) -> PyResult<Cell<T>> {
-        Ok(Cell {
-            wx: owned_matrix("wx", self.wx)?,
-            wh: owned_matrix("wh", self.wh)?,
-            bh: owned_vector("bh", self.bh)?,
-            h0: owned_vector("h0", self.h0)?,
+impl<'py> Arguments<'_, 'py> {
+    fn layer<T: Named>(&self) -> PyResult<LayerParams<T>> {
+        if let (Some(_), false) = (self.bhn, self.cell.has_bhn()) {
+            return Err(PyValueError::new_err(format!("bhn: expected none for the cell {}", self.cell)));
+        }
+        convert::layer(self.cell, |name| {
+            let [wx, wh, bh, h0] = self.tensors;
+            let found = match name {
+                Name::Wx => Some(wx),
+                Name::Wh => Some(wh),
+                Name::Bh => Some(bh),
+                Name::H0 => Some(h0),
+                Name::Bhn => self.bhn,
+                _ => None,
+            };
+            let missing =
+                || PyValueError::new_err(format!("{name}: expected an array for the cell {}", self.cell));
+            found.cloned().ok_or_else(missing)
         })
     }
 
     /// The lengths of the sequences; of all rows if none are given.
     fn lengths(&self, rows: usize) -> PyResult<Vec<usize>> {
-        self.lengths.map_or(Ok(vec![rows]), |lengths| convert::ids("lengths", lengths))
+        self.lengths.map_or(Ok(vec![rows]), |lengths| convert::integers("lengths", lengths))
     }
 
-    fn forward<'py, T: Named>(&self, py: Python<'py>, fast: &Fast) -> PyResult<Bound<'py, PyAny>>
+    fn initial<T: Named>(&self) -> PyResult<Option<Array2<T>>> {
+        self.initial.map(|initial| owned_matrix("initial", initial)).transpose()
+    }
+
+    fn forward<T: Named>(&self, py: Python<'py>, fast: &Fast) -> PyResult<Bound<'py, PyAny>>
     where
         Fast: elman::Recurrence<T>,
     {
-        let cell = self.cell::<T>()?;
+        let layer = self.layer::<T>()?;
         let array = convert::matrix::<T>("xs", self.xs)?;
         let view = array.as_array();
         convert::finite("xs", view)?;
         let rows = view.as_standard_layout(); // copies only what is not contiguous
-        let lengths = self.lengths(rows.nrows())?;
+        let (lengths, initial) = (self.lengths(rows.nrows())?, self.initial()?);
         let xs = Sequences::new(rows.view(), &lengths).map_err(exception)?;
-        let h = py.detach(|| fast.forward(&cell, &xs)).map_err(exception)?;
+        let xs = starting_from(xs, initial.as_ref()).map_err(exception)?;
+        let States { h, .. } = py.detach(|| fast.forward(layer.layer(), &xs)).map_err(exception)?;
         Ok(PyArray2::from_owned_array(py, h).into_any())
     }
 }
 
-/// The states h [sum of lengths, hidden] of h[t] = sigmoid(xs[t] @ wx + h[t-1] @ wh + bh), h[-1] = h0.
+fn starting_from<'a, T: Named>(
+    xs: Sequences<'a, T>,
+    initial: Option<&'a Array2<T>>,
+) -> Result<Sequences<'a, T>, Error> {
+    initial.map_or(Ok(xs), |initial| xs.starting_from(initial.view()))
+}
+
+/// The states h [sum of lengths, hidden] of h[t] = f(xs[t] @ wx + h[t-1] @ wh + bh), h[-1] = h0 (or initial, a row for
+/// each sequence), or of a GRU.
 #[pyfunction]
-#[pyo3(signature = (xs, wx, wh, bh, h0, lengths=None, *, isa=None, threads=1))]
+#[pyo3(signature = (xs, wx, wh, bh, h0, lengths=None, *, bhn=None, initial=None, cell="elman", activation=None,
+                    isa=None, threads=1))]
 #[allow(clippy::too_many_arguments)] // the equation's
 pub(crate) fn forward<'py>(
     py: Python<'py>,
@@ -61,20 +90,25 @@ pub(crate) fn forward<'py>(
     bh: &Bound<'py, PyAny>,
     h0: &Bound<'py, PyAny>,
     lengths: Option<&Bound<'py, PyAny>>,
+    bhn: Option<&Bound<'py, PyAny>>,
+    initial: Option<&Bound<'py, PyAny>>,
+    cell: &str,
+    activation: Option<&str>,
     isa: Option<&str>,
     threads: usize,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let fast = convert::fast(isa, threads)?;
-    let arguments = Arguments { xs, wx, wh, bh, h0, lengths };
+    let (fast, cell) = (convert::fast(isa, threads)?, convert::cell(cell, activation)?);
+    let arguments = Arguments { cell, xs, tensors: [wx, wh, bh, h0], bhn, initial, lengths };
     match convert::is_double("xs", xs, 2)? {
         true => arguments.forward::<f64>(py, &fast),
         false => arguments.forward::<f32>(py, &fast),
     }
 }
 
-/// The states as forward gives them, in a Trace that can be followed backwards. The inputs are copied.
+/// The states as recurrence gives them, in a Trace that can be followed backwards. The inputs are copied.
 #[pyfunction]
-#[pyo3(signature = (xs, wx, wh, bh, h0, lengths=None, *, isa=None, threads=1))]
+#[pyo3(signature = (xs, wx, wh, bh, h0, lengths=None, *, bhn=None, initial=None, cell="elman", activation=None,
+                    isa=None, threads=1))]
 #[allow(clippy::too_many_arguments)] // the equation's
 pub(crate) fn vjp<'py>(
     py: Python<'py>,
@@ -84,12 +118,16 @@ pub(crate) fn vjp<'py>(
     bh: &Bound<'py, PyAny>,
     h0: &Bound<'py, PyAny>,
     lengths: Option<&Bound<'py, PyAny>>,
+    bhn: Option<&Bound<'py, PyAny>>,
+    initial: Option<&Bound<'py, PyAny>>,
+    cell: &str,
+    activation: Option<&str>,
     isa: Option<String>,
     threads: usize,
 ) -> PyResult<Trace> {
     let computation = Computation::new(isa, threads)?;
-    let fast = computation.fast()?;
-    let arguments = Arguments { xs, wx, wh, bh, h0, lengths };
+    let (fast, cell) = (computation.fast()?, convert::cell(cell, activation)?);
+    let arguments = Arguments { cell, xs, tensors: [wx, wh, bh, h0], bhn, initial, lengths };
     let run = match convert::is_double("xs", xs, 2)? {
         true => Any::F64(Run::new(py, &arguments, &fast)?),
         false => Any::F32(Run::new(py, &arguments, &fast)?),
@@ -99,9 +137,10 @@ pub(crate) fn vjp<'py>(
 
 /// The inputs of a run, owned, and its states.
 struct Run<T> {
-    cell: Cell<T>,
+    layer: LayerParams<T>,
     rows: Array2<T>,
     lengths: Vec<usize>,
+    initial: Option<Array2<T>>,
     h: Array2<T>,
 }
 
@@ -111,11 +150,16 @@ where
 {
     fn new(py: Python<'_>, arguments: &Arguments<'_, '_>, fast: &Fast) -> PyResult<Self> {
         let rows = owned_matrix("xs", arguments.xs)?;
-        let lengths = arguments.lengths(rows.nrows())?;
-        let cell = arguments.cell()?;
-        let h =
-            py.detach(|| fast.forward(&cell, &Sequences::new(rows.view(), &lengths)?)).map_err(exception)?;
-        Ok(Run { cell, rows, lengths, h })
+        let (lengths, initial) = (arguments.lengths(rows.nrows())?, arguments.initial()?);
+        let layer = arguments.layer::<T>()?;
+        let mut run = Run { layer, rows, lengths, initial, h: Array2::zeros((0, 0)) };
+        let states = py.detach(|| fast.forward(run.layer.layer(), &run.xs()?)).map_err(exception)?;
+        run.h = states.h;
+        Ok(run)
+    }
+
+    fn xs(&self) -> Result<Sequences<'_, T>, Error> {
+        starting_from(Sequences::new(self.rows.view(), &self.lengths)?, self.initial.as_ref())
     }
 
     /// elman's own trace borrows what it was made from, and so cannot be kept in an object of Python's; it is made
@@ -130,14 +174,16 @@ where
         let view = array.as_array();
         convert::finite("dh", view)?;
         let dh = view.as_standard_layout();
-        let gradient = py.detach(|| {
-            let xs = Sequences::new(self.rows.view(), &self.lengths)?;
-            fast.vjp(&self.cell, &xs)?.backward(dh.view())
-        });
-        let CellGradient { xs, cell: Cell { wx, wh, bh, h0 } } = gradient.map_err(exception)?;
-        let [xs, wx, wh] = [xs, wx, wh].map(|matrix| PyArray2::from_owned_array(py, matrix).into_any());
-        let [bh, h0] = [bh, h0].map(|vector| PyArray1::from_owned_array(py, vector).into_any());
-        PyTuple::new(py, [xs, wx, wh, bh, h0])
+        let gradient = py.detach(|| fast.vjp(self.layer.layer(), &self.xs()?)?.backward(dh.view(), None));
+        let RecurrenceGradient { xs, initial, layer } = gradient.map_err(exception)?;
+        let mut gradients = vec![PyArray2::from_owned_array(py, xs).into_any()];
+        for name in [Name::Wx, Name::Wh, Name::Bh, Name::H0, Name::Bhn] {
+            gradients.extend(layer.tensor(name).map(|tensor| PyArrayDyn::from_array(py, &tensor).into_any()));
+        }
+        if self.initial.is_some() {
+            gradients.push(PyArray2::from_owned_array(py, initial).into_any());
+        }
+        PyTuple::new(py, gradients)
     }
 }
 
@@ -156,7 +202,8 @@ impl Trace {
         either!(&self.run, run => PyArray2::from_array(py, &run.h).into_any())
     }
 
-    /// The gradients of sum(dh * h) with respect to xs, wx, wh, bh and h0, in this order.
+    /// The gradients of sum(dh * h) with respect to xs, wx, wh, bh and h0, in this order; then of a GRU's bhn, and of
+    /// the initial states if they were given (h0's is then zero).
     fn backward<'py>(&self, py: Python<'py>, dh: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
         either!(&self.run, run => run.backward(py, &self.computation.fast()?, dh))
     }

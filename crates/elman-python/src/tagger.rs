@@ -1,10 +1,10 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use elman::{Network as _, Params, Sentence};
+use elman::{Activation, Cell, Feedback, Network as _, Params, Sentences};
 use elman_formats::tagger::{Import, Names};
 use elman_formats::{Nonlinearity, Number, npy, onnx, torch};
-use elman_tagger::{Labels, Model, Normalization, Vocabulary};
+use elman_tagger::{Error, Labels, Model, Normalization, Vocabulary};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyMapping, PyString, PyTuple};
@@ -15,13 +15,15 @@ use crate::network::{Computation, NewArguments};
 /// A tagger: words in, tags out. Made of float32 parameters (as for Network), the words by id, of which the first is
 /// "<UNK>", and the tags by id; or read from a model folder by Tagger.load.
 ///
+/// cell and activation are those of Network.
+///
 /// lowercase and digits say what is done to a word before it is looked up: letters become lower case, each digit
 /// the word DIGIT.
 #[pyclass(module = "elman", frozen)]
 pub(crate) struct Tagger {
     model: Model,
     tags: Vec<Py<PyString>>,
-    tagger: PerProcess<Box<dyn elman::Tagger>>,
+    tagger: PerProcess<Box<dyn elman::Tagger<f32>>>,
     computation: Computation,
 }
 
@@ -34,7 +36,7 @@ impl Tagger {
     }
 
     /// This process's tagger, made of the model.
-    fn tagger(&self, py: Python<'_>) -> PyResult<Arc<Mutex<Box<dyn elman::Tagger>>>> {
+    fn tagger(&self, py: Python<'_>) -> PyResult<Arc<Mutex<Box<dyn elman::Tagger<f32>>>>> {
         let again = |_: &_| self.computation.fast()?.tagger(self.model.params()).map_err(exception);
         self.tagger.get(py, again)
     }
@@ -43,19 +45,22 @@ impl Tagger {
 #[pymethods]
 impl Tagger {
     #[new]
-    #[pyo3(signature = (params, words, labels, *, lowercase=false, digits=false, isa=None, threads=1))]
+    #[pyo3(signature = (params, words, labels, *, cell="elman", activation=None, lowercase=false, digits=false,
+                        isa=None, threads=1))]
     #[allow(clippy::too_many_arguments)] // most by name only
     fn new(
         py: Python<'_>,
         params: &Bound<'_, PyAny>,
         words: Vec<String>,
         labels: Vec<String>,
+        cell: &str,
+        activation: Option<&str>,
         lowercase: bool,
         digits: bool,
         isa: Option<String>,
         threads: usize,
     ) -> PyResult<Self> {
-        let Any::F32(params) = convert::params(params)? else {
+        let Any::F32(params) = convert::params(params, convert::cell(cell, activation)?)? else {
             return Err(PyTypeError::new_err("params: expected arrays of float32, found float64"));
         };
         let vocabulary =
@@ -70,7 +75,7 @@ impl Tagger {
     #[pyo3(signature = (folder, *, isa=None, threads=1))]
     fn load(py: Python<'_>, folder: PathBuf, isa: Option<String>, threads: usize) -> PyResult<Self> {
         let model = py.detach(|| Model::load(folder)).map_err(exception)?;
-        model.shape().feedback.only_elman("elman for Python").map_err(exception)?;
+        model.shape().only("elman for Python", &Cell::ALL).map_err(exception)?;
         Self::of(py, model, Computation::new(isa, threads)?)
     }
 
@@ -79,8 +84,8 @@ impl Tagger {
         py.detach(|| self.model.save(folder, &[])).map_err(exception)
     }
 
-    /// Writes the tagger in another system's format: "onnx" (a file), "torch" (a safetensors file of nn.RNN) or
-    /// "npy" (the Theano tutorial's folder, with vocab.txt and labels.txt beside the arrays).
+    /// Writes the tagger in another system's format: "onnx" (a file), "torch" (a safetensors file of nn.RNN or
+    /// nn.GRU) or "npy" (the Theano tutorial's folder, with vocab.txt and labels.txt beside the arrays).
     ///
     /// nonlinearity is what the file's recurrence computes, "tanh" or "sigmoid"; the probabilities are the same. By
     /// default it is sigmoid in onnx and tanh, which nn.RNN has, in torch. dtype is "float32" or "float64" (npy and
@@ -128,7 +133,7 @@ impl Tagger {
     }
 
     /// Reads a tagger from another system's format: "npy" (the Theano tutorial's folder) or "torch" (a safetensors
-    /// file of nn.RNN). A Jordan network is refused.
+    /// file of nn.RNN or nn.GRU). A Jordan network is refused.
     ///
     /// words and labels are files with one name a line in the order of their ids; by default vocab.txt and labels.txt in
     /// the folder, or the metadata of torch's file. unknown is the word that stands for all words that the network does
@@ -164,10 +169,13 @@ impl Tagger {
         let model = py
             .detach(|| match format {
                 "npy" => {
-                    npy::network_of(&path)?.only_elman("elman for Python")?;
-                    import.npy(&path, None)
+                    let network = npy::network_of(&path)?;
+                    if network != Feedback::Hidden {
+                        return Err(Error::unsupported("elman for Python", Feedback::Hidden, network));
+                    }
+                    import.npy(&path, Some(network))
                 }
-                _ => import.torch(&path, nonlinearity, &naming),
+                _ => import.torch(&path, None, nonlinearity, &naming),
             })
             .map_err(exception)?;
         Self::of(py, model, Computation::new(isa, threads)?)
@@ -177,7 +185,7 @@ impl Tagger {
     /// faster than one at a time, and get the same tags.
     fn label<'py>(&self, py: Python<'py>, sentences: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
         let expected = "label: expected a sequence of sentences, each a sequence of words";
-        let words = |sentence: Bound<'py, PyAny>| -> PyResult<Vec<usize>> {
+        let words = |sentence: Bound<'py, PyAny>| -> PyResult<Vec<u32>> {
             if sentence.is_instance_of::<PyString>() {
                 return Err(PyTypeError::new_err(format!("{expected}, found a text in the place of one")));
             }
@@ -192,24 +200,24 @@ impl Tagger {
         if sentences.is_instance_of::<PyString>() {
             return Err(PyTypeError::new_err(format!("{expected}, found a text")));
         }
-        let mut empty = Vec::new();
-        let mut filled = Vec::new();
+        let mut lengths = Vec::new();
+        let mut filled = Sentences::new();
         for sentence in sentences.try_iter()? {
             let ids = words(sentence?)?;
-            empty.push(ids.is_empty());
+            lengths.push(ids.len());
             if !ids.is_empty() {
-                filled.push(Sentence::new(ids).map_err(exception)?);
+                filled.push(&ids, &[]).map_err(exception)?;
             }
         }
+        let mut labels = vec![0; filled.batch().words().len()];
         let tagger = self.tagger(py)?;
-        let labels = py.detach(|| lock(&tagger).label_all(&filled)).map_err(exception)?;
+        py.detach(|| lock(&tagger).label_all(filled.batch(), &mut labels)).map_err(exception)?;
         let mut labels = labels.into_iter();
         let lists = PyList::empty(py);
-        for empty in empty {
-            let ids = if empty { Vec::new() } else { labels.next().unwrap_or_default() };
-            let tags = ids.into_iter().map(|id| {
+        for length in lengths {
+            let tags = labels.by_ref().take(length).map(|id| {
                 self.tags
-                    .get(id)
+                    .get(id as usize)
                     .map(|tag| tag.bind(py))
                     .ok_or_else(|| PyValueError::new_err("label out of range"))
             });
@@ -231,20 +239,32 @@ impl Tagger {
     }
 
     /// The ids of a sentence's words; 0 for words that the network does not know.
-    fn ids(&self, words: Vec<String>) -> Vec<usize> {
-        words.iter().map(|word| self.model.vocabulary().id(word)).collect()
+    fn ids(&self, words: Vec<String>) -> Vec<u32> {
+        self.model.vocabulary().ids(&words)
     }
 
     /// A copy of the parameters.
     #[getter]
     fn params<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        convert::dictionary(py, self.model.params().clone())
+        convert::dictionary(py, self.model.params())
     }
 
     /// The sizes vocab, embed, window, hidden and classes.
     #[getter]
     fn shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         convert::sizes(py, self.model.shape())
+    }
+
+    /// "elman" or "gru".
+    #[getter]
+    fn cell(&self) -> &'static str {
+        self.model.shape().cell.name()
+    }
+
+    /// "sigmoid", "tanh" or "relu"; None of a GRU.
+    #[getter]
+    fn activation(&self) -> Option<&'static str> {
+        self.model.shape().cell.activation().map(Activation::name)
     }
 
     fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<NewArguments<'py>> {
@@ -254,6 +274,7 @@ impl Tagger {
             PyList::new(py, self.labels())?.into_any(),
         ];
         let options = self.computation.arguments(py)?;
+        convert::cell_arguments(&options, self.model.shape().cell)?;
         let normalization = self.model.vocabulary().normalization();
         options.set_item("lowercase", normalization.lowercase)?;
         options.set_item("digits", normalization.digits)?;
@@ -270,7 +291,7 @@ struct Export {
 }
 
 impl Export {
-    fn write<T: Number>(&self, format: &str, params: &Params<T>, names: &Names) -> Result<(), elman::Error> {
+    fn write<T: Number>(&self, format: &str, params: &Params<T>, names: &Names) -> Result<(), Error> {
         if format == "npy" {
             let names_of_files = if self.capital { npy::Names::Capital } else { npy::Names::Lower };
             let options = npy::Options { names: names_of_files, order: npy::Order::C };

@@ -9,6 +9,8 @@ _Array: TypeAlias = NDArray[numpy.float32] | NDArray[numpy.float64]
 _Params: TypeAlias = Mapping[str, _Array]
 _Ids: TypeAlias = Sequence[int] | NDArray[numpy.integer[Any]]
 _Batch: TypeAlias = Iterable[tuple[_Ids, _Ids]]
+_Cell: TypeAlias = Literal["elman", "gru"]
+_Activation: TypeAlias = Literal["sigmoid", "tanh", "relu"] | None
 _Isa: TypeAlias = Literal["portable", "avx2", "avx512", "neon"] | None
 # NumPy arrays or PyTorch tensors; the result is of the same kind.
 _Tensor = TypeVar("_Tensor")
@@ -29,6 +31,7 @@ def init(
     window: int,
     hidden: int,
     classes: int,
+    cell: _Cell = "elman",
     seed: int = 345,
     dtype: Literal["float32", "float64"] = "float32",
 ) -> dict[str, _Array]: ...
@@ -40,6 +43,10 @@ def recurrence(
     h0: _Tensor,
     lengths: Sequence[int] | None = None,
     *,
+    bhn: _Tensor | None = None,
+    initial: _Tensor | None = None,
+    cell: _Cell = "elman",
+    activation: _Activation = None,
     isa: _Isa = None,
     threads: int = 1,
 ) -> _Tensor: ...
@@ -51,6 +58,10 @@ def vjp(
     h0: _Array,
     lengths: _Ids | None = None,
     *,
+    bhn: _Array | None = None,
+    initial: _Array | None = None,
+    cell: _Cell = "elman",
+    activation: _Activation = None,
     isa: _Isa = None,
     threads: int = 1,
 ) -> Trace: ...
@@ -59,11 +70,19 @@ def travel(seed: int, sentences: int) -> list[tuple[list[str], list[str]]]: ...
 class Trace:
     @property
     def h(self) -> _Array: ...
-    def backward(self, dh: _Array) -> tuple[_Array, _Array, _Array, _Array, _Array]: ...
+    def backward(self, dh: _Array) -> tuple[_Array, ...]: ...
 
 @final
 class Network:
-    def __new__(cls, params: _Params, *, isa: _Isa = None, threads: int = 1) -> Network: ...
+    def __new__(
+        cls,
+        params: _Params,
+        *,
+        cell: _Cell = "elman",
+        activation: _Activation = None,
+        isa: _Isa = None,
+        threads: int = 1,
+    ) -> Network: ...
     def predict(self, words: _Ids) -> _Array: ...
     def gradient(self, batch: _Batch) -> tuple[float, dict[str, _Array]]: ...
     @property
@@ -71,11 +90,23 @@ class Network:
     @property
     def shape(self) -> _Shape: ...
     @property
+    def cell(self) -> _Cell: ...
+    @property
+    def activation(self) -> _Activation: ...
+    @property
     def name(self) -> str: ...
 
 @final
 class Learner:
-    def __new__(cls, params: _Params, *, isa: _Isa = None, threads: int = 1) -> Learner: ...
+    def __new__(
+        cls,
+        params: _Params,
+        *,
+        cell: _Cell = "elman",
+        activation: _Activation = None,
+        isa: _Isa = None,
+        threads: int = 1,
+    ) -> Learner: ...
     def step(self, batch: _Batch, learning_rate: float) -> float: ...
     @property
     def params(self) -> dict[str, _Array]: ...
@@ -88,6 +119,8 @@ class Tagger:
         words: Sequence[str],
         labels: Sequence[str],
         *,
+        cell: _Cell = "elman",
+        activation: _Activation = None,
         lowercase: bool = False,
         digits: bool = False,
         isa: _Isa = None,
@@ -133,3 +166,7 @@ class Tagger:
     def params(self) -> dict[str, NDArray[numpy.float32]]: ...
     @property
     def shape(self) -> _Shape: ...
+    @property
+    def cell(self) -> _Cell: ...
+    @property
+    def activation(self) -> _Activation: ...
