@@ -82,6 +82,8 @@ pub(crate) struct Scratch<T> {
     /// The first row of each sentence.
     starts: Vec<usize>,
     zeros: Buffer<T>,
+    /// The sentences' losses, first group by group, then in the order of the sentences.
+    ranked_losses: Vec<T>,
     losses: Vec<T>,
     /// The words of a chunk, and its rows and sentences.
     chunk: Distinct,
@@ -212,6 +214,7 @@ impl<T: Num> Scratch<T> {
             rows: rows(),
             starts: Vec::new(),
             zeros: buffer(),
+            ranked_losses: Vec::new(),
             losses: Vec::new(),
             chunk: Distinct::default(),
             chunk_rows: 0..0,
@@ -269,13 +272,15 @@ impl<T: Num> Scratch<T> {
             project_words(simd, shape, &layer, &e[from * e_stride..], e_stride, table);
         });
 
-        self.losses.clear();
-        self.losses.resize(batch.len(), T::zero());
+        for losses in [&mut self.ranked_losses, &mut self.losses] {
+            losses.clear();
+            losses.resize(batch.len(), T::zero());
+        }
         let rows = self.packed.grow(words, batch.len(), widths);
         let chunk =
             Chunk { weights, batch, share, table, distinct: &self.distinct, order: &self.order, widths };
         let groups = &self.groups[..batch.len().div_ceil(GROUP)];
-        let parts = Parts { groups, rows, losses: &mut self.losses, widths };
+        let parts = Parts { groups, rows, losses: &mut self.ranked_losses, widths };
         let hidden = layer.hidden();
         // Zeros stay zeros, but each thread needs its own.
         let zeros = grow(&mut self.zeros, hidden);
@@ -289,7 +294,10 @@ impl<T: Num> Scratch<T> {
             });
         }
 
-        // To the order of the words.
+        // To the order of the sentences and their words.
+        for (loss, sentence) in self.ranked_losses.iter().zip(&self.order) {
+            self.losses[*sentence] = *loss;
+        }
         let Rows { a, h, fed_back, s, carried, .. } = self.rows.grow(words, batch.len(), widths);
         for Group { pack, first_row, first_rank } in groups {
             for (row, rank, t) in pack.each_row() {
