@@ -5,9 +5,8 @@ use std::fs;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use elman::Error;
 use elman_fast::Fast;
-use elman_tagger::{Checkpoint, Model, Pipeline, TrainConfig, Trainer, travel};
+use elman_tagger::{Checkpoint, Error, Model, Pipeline, TrainConfig, Trainer, travel};
 
 /// By how much memory may differ from what it was after the first tenth of the time: the allocator's pages.
 const GROWTH: u64 = 2 << 20;

@@ -2,9 +2,8 @@
 
 use std::sync::LazyLock;
 
-use elman::Error;
 use elman_fast::Fast;
-use elman_tagger::{Checkpoint, Model, TaggedSentence, TrainConfig, Trainer, travel};
+use elman_tagger::{Checkpoint, Error, Model, TaggedSentence, TrainConfig, Trainer, travel};
 use sha2::{Digest, Sha256};
 
 use crate::files;

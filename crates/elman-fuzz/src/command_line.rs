@@ -24,7 +24,7 @@ pub(crate) fn check(data: &[u8]) {
         }
         Ok(Some(config)) => match config.check() {
             // Each of its values is within its limits; only their product may be too large.
-            Err(elman::Error::Shape { what, .. }) => {
+            Err(elman_tagger::Error::Network(elman::Error::Shape { what, .. })) => {
                 assert!(["number of parameters", "embed times window"].contains(&what.as_str()), "{what}");
             }
             other => other.expect("a training that can begin"),

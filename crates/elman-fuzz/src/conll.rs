@@ -3,9 +3,8 @@
 use std::io::Read;
 use std::path::Path;
 
-use elman::Error;
 use elman_tagger::{
-    ConllReader, ConllWriter, MAX_LINE, MAX_TOKEN, MAX_WORDS, SentenceReader, TaggedSentence,
+    ConllReader, ConllWriter, Error, MAX_LINE, MAX_TOKEN, MAX_WORDS, SentenceReader, TaggedSentence,
 };
 
 /// Gives one byte at a time.

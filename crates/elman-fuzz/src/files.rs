@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use elman::Error;
+use elman_tagger::Error;
 use tempfile::TempDir;
 
 /// Parts the files of an input that replaces all of them.

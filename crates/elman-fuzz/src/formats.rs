@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::sync::LazyLock;
 
-use elman::{Error, Feedback, Params, Shape};
+use elman::{Activation, Cell, Feedback, Params, Shape};
 use elman_formats::{Nonlinearity, npy, torch};
+use elman_tagger::Error;
 
 use crate::files;
 
-const SHAPE: Shape =
-    Shape { vocab: 3, embed: 2, window: 3, hidden: 2, classes: 3, feedback: Feedback::Hidden };
+const SHAPE: Shape = Shape { vocab: 3, embed: 2, window: 3, hidden: 2, classes: 3, ..Shape::ELMAN };
 
 fn params() -> Params<f32> {
     Params::init(SHAPE, 1).expect("a small network")
@@ -31,17 +31,21 @@ fn folder<T: elman_formats::Number>(params: &Params<T>, order: npy::Order) -> Ve
     files::read(&path, &names.files(Feedback::Hidden))
 }
 
-/// Files of nn.RNN, of both nonlinearities.
+/// Files of nn.RNN, of a sigmoid network in both nonlinearities and of the other activations, and of nn.GRU.
 pub(crate) fn torch_files() -> Vec<Vec<u8>> {
-    [Nonlinearity::Tanh, Nonlinearity::Sigmoid]
-        .map(|nonlinearity| torch::to_bytes(&params(), nonlinearity, []).expect("a file"))
-        .to_vec()
+    let file = |cell, nonlinearity| {
+        let params = Params::<f32>::init(Shape { cell, ..SHAPE }, 1).expect("a small network");
+        torch::to_bytes(&params, nonlinearity, []).expect("a file")
+    };
+    let sigmoid = Cell::Elman(Activation::Sigmoid);
+    let all = Cell::ALL.map(|cell| file(cell, Nonlinearity::Tanh));
+    [&all[..], &[file(sigmoid, Nonlinearity::Sigmoid)]].concat()
 }
 
 /// Equal, or both not a number.
 fn assert_same(found: &Params<f32>, expected: &Params<f32>) {
-    for ((name, found), (_, expected)) in found.tensors().into_iter().zip(expected.tensors()) {
-        assert_eq!(found.shape(), expected.shape(), "{name}");
+    assert_eq!(found.shape(), expected.shape());
+    for ((name, found), (_, expected)) in found.tensors().zip(expected.tensors()) {
         let same = |(a, b): (&f32, &f32)| a == b || a.is_nan() && b.is_nan();
         assert!(found.iter().zip(&expected).all(same), "{name}: {found}, expected {expected}");
     }
@@ -60,7 +64,6 @@ pub(crate) fn npy(data: &[u8]) {
         }
         Err(error) => return files::assert_names_a_file(&error, &path, &names),
     };
-    params.shape().expect("tensors that fit");
     for order in [npy::Order::C, npy::Order::Fortran] {
         for names in [npy::Names::Lower, npy::Names::Capital] {
             let again = parent.path().join("again");
@@ -81,7 +84,6 @@ pub(crate) fn torch(data: &[u8]) {
         }
         Err(other) => panic!("an input must be refused as such, found {other:?}"),
     };
-    params.shape().expect("tensors that fit");
     let written = torch::to_bytes(&params, Nonlinearity::Sigmoid, []).expect("tensors that fit");
     let (again, _) = torch::from_bytes(&written, path, None).expect("what was written can be read");
     assert_same(&again, &params);
