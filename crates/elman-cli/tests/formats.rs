@@ -136,7 +136,7 @@ fn torch_goes_there_and_back() {
         done(folder, &["import", "--from", "torch", "out.safetensors", "--model", "back"]);
         // In f64 the conversion to tanh and back loses nothing that f32 would keep.
         let back = loaded(folder);
-        for ((name, a), (_, b)) in model.params().tensors().into_iter().zip(back.params().tensors()) {
+        for ((name, a), (_, b)) in model.params().tensors().zip(back.params().tensors()) {
             assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= f32::EPSILON / 4.0), "{name}");
         }
         assert_eq!((back.vocabulary(), back.labels()), (model.vocabulary(), model.labels()));

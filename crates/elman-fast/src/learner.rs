@@ -23,9 +23,14 @@ pub(crate) struct FastLearner<T: Num> {
 struct State<T> {
     weights: Weights<T>,
     sentence: sentence::Scratch<T>,
-    /// Memory that is not in use.
-    free: Mutex<(Vec<batch::Scratch<T>>, Vec<Sum<T>>)>,
+    free: Mutex<Free<T>>,
     seen: Places,
+}
+
+/// Memory that is not in use.
+struct Free<T> {
+    scratch: Vec<batch::Scratch<T>>,
+    sums: Vec<Sum<T>>,
 }
 
 /// Sentences that one thread computes together, at most: so many that few are alone in their length, and that their
@@ -38,7 +43,7 @@ impl<T: Num> FastLearner<T> {
         let state = State {
             weights: Weights::new(params),
             sentence: sentence::Scratch::new(),
-            free: Mutex::default(),
+            free: Mutex::new(Free { scratch: Vec::new(), sums: Vec::new() }),
             seen: Places::default(),
         };
         Ok(FastLearner { cpu, pool, state })
@@ -58,7 +63,7 @@ impl<T: Num> Learner<T> for FastLearner<T> {
         for (word, row) in sum.rows() {
             emb.row_mut(word as usize).iter_mut().zip(row).for_each(|(to, from)| *to = *from);
         }
-        state.free().1.push(sum);
+        state.free().sums.push(sum);
         Ok(loss)
     }
 
@@ -96,17 +101,17 @@ fn learning_rate<T: Num>(update: &Update<T>) -> Result<T, Error> {
 }
 
 impl<T: Num> State<T> {
-    fn free(&self) -> MutexGuard<'_, (Vec<batch::Scratch<T>>, Vec<Sum<T>>)> {
+    fn free(&self) -> MutexGuard<'_, Free<T>> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take_scratch(&self) -> batch::Scratch<T> {
-        let free = self.free().0.pop();
+        let free = self.free().scratch.pop();
         free.unwrap_or_else(batch::Scratch::new)
     }
 
     fn take_sum(&self) -> Sum<T> {
-        let free = self.free().1.pop();
+        let free = self.free().sums.pop();
         free.unwrap_or_else(|| Sum::new(*self.weights.shape()))
     }
 
@@ -129,7 +134,7 @@ impl<T: Num> State<T> {
                 let mut scratch = self.take_scratch();
                 scratch.forward_backward(simd, threads, &self.weights, batch, share);
                 let found = self.fold(simd, &mut scratch, batch, 0, share, threads);
-                self.free().0.push(scratch);
+                self.free().scratch.push(scratch);
                 found
             }
         }
@@ -145,7 +150,7 @@ impl<T: Num> State<T> {
             #[inline(always)]
             || sum.add(simd, &other),
         );
-        self.free().1.push(other);
+        self.free().sums.push(other);
         (loss + right, sum)
     }
 
@@ -315,7 +320,7 @@ impl<T: Num> Task for BatchStep<'_, T> {
                 },
             );
             normalise(simd, sum.words.iter().copied(), seen, weights);
-            state.free().1.push(sum);
+            state.free().sums.push(sum);
             return loss;
         }
         // One chunk: its gradient is applied to the same bits without being stored.
@@ -334,7 +339,7 @@ impl<T: Num> Task for BatchStep<'_, T> {
             },
         );
         normalise(simd, scratch.embeddings(&shape).map(|(word, _)| word), seen, weights);
-        state.free().0.push(scratch);
+        state.free().scratch.push(scratch);
         share * loss
     }
 }

@@ -34,9 +34,12 @@ fn loss(params: &Params<Dual64>, batch: Batch<'_>) -> Result<Dual64, Error> {
     Reference::new().truncate_gradient(0).gradient(params, batch, &mut scratch)
 }
 
+/// Derivatives by the inputs, the initial states and the layer.
+type ByInputs = (Array2<f64>, Array2<f64>, LayerParams<f64>);
+
 /// The derivatives of `sum(dh ∘ h) + sum(dlast ∘ last)` with respect to every input, every entry of the initial states
 /// (that of each sequence, where all start from h0) and every entry of the layer.
-pub(crate) fn recurrence(drawn: &Drawn<f64>) -> Result<(Array2<f64>, Array2<f64>, LayerParams<f64>), Error> {
+pub(crate) fn recurrence(drawn: &Drawn<f64>) -> Result<ByInputs, Error> {
     let value = |duals: &Drawn<Dual64>| {
         let states = Reference::new().forward(duals.layer.layer(), &duals.xs()?)?;
         let mut eps: f64 = states.h.iter().zip(&drawn.dh).map(|(h, dh)| h.eps * dh).sum();
