@@ -133,6 +133,31 @@ fn a_jordan_network_is_trained_and_used() {
 }
 
 #[test]
+fn every_cell_is_trained_and_its_model_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_corpus(&folder.join("train.conll"), 1, 250);
+    write_corpus(&folder.join("dev.conll"), 2, 60);
+    write_corpus(&folder.join("test.conll"), 3, 60);
+    for (options, cell) in [
+        (&["--cell", "gru"][..], "gru"),
+        (&["--activation", "tanh"], "elman-tanh"),
+        (&["--cell", "elman", "--activation", "relu", "--lr", "0.05"], "elman-relu"),
+    ] {
+        let output = success(&train(folder, &[&["--test", "test.conll"], options].concat()));
+        let (_, report) = output.split_once("\n\n").unwrap();
+        assert!(number(report, "FB1:") > 30.0, "{cell}: {report}");
+        let config = fs::read_to_string(folder.join("model/config.toml")).unwrap();
+        assert!(config.contains(&format!("cell = \"{cell}\"")), "{config}");
+        let reference = ["evaluate", "--model", "model", "--kernel", "reference", "test.conll"];
+        assert_eq!(success(&run(folder, &reference)), report, "{cell}");
+        assert!(success(&run(folder, &["inspect", "model"])).starts_with(&format!("cell {cell}\n")));
+    }
+    let both = train(folder, &["--cell", "gru", "--activation", "tanh"]);
+    failure(&both, 2, &["option --activation with --cell gru: expected none, found tanh"]);
+}
+
+#[test]
 fn tag_reads_both_forms_from_a_file_or_the_standard_input() {
     let trained = trained();
     let folder = trained.folder.path();
