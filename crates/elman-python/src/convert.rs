@@ -10,7 +10,7 @@ use elman::{Activation, Cell, LayerParams, LayerShape, Layout, Name, Params, Rea
 use elman_fast::{Fast, Isa};
 use elman_tagger::Error;
 use numpy::{
-    Element, PyArray, PyArray2, PyArrayDyn, PyArrayMethods, PyReadonlyArray, PyReadonlyArray2, PyUntypedArray,
+    Element, PyArray, PyArrayDyn, PyArrayMethods, PyReadonlyArray, PyReadonlyArray2, PyUntypedArray,
 };
 use numpy::{PyArrayDescrMethods, PyUntypedArrayMethods};
 use pyo3::exceptions::{
