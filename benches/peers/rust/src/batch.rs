@@ -2,15 +2,21 @@
 
 use std::cmp::Reverse;
 
-use elman::Labelled;
+use elman::Sentence;
 use elman::ndarray::Array2;
 use elman_benches::Workload;
 
 /// The ids of the words around each word, `window` for each; beyond the sentence the padding.
-pub(crate) fn contexts(words: &[usize], vocab: usize, window: usize) -> Vec<usize> {
+pub(crate) fn contexts(words: &[u32], vocab: usize, window: usize) -> Vec<usize> {
     let half = window / 2;
-    let word = |t: usize| t.checked_sub(half).and_then(|t| words.get(t)).copied().unwrap_or(vocab);
+    let word = |t: usize| t.checked_sub(half).and_then(|t| words.get(t)).map_or(vocab, |word| *word as usize);
     (0..words.len()).flat_map(|t| (t..t + window).map(word)).collect()
+}
+
+/// The place of the first word of each sentence among all words.
+pub(crate) fn starts(sentences: elman::Batch<'_>) -> Vec<usize> {
+    let lengths = sentences.iter().map(|sentence| sentence.words.len());
+    lengths.scan(0, |end, length| Some(std::mem::replace(end, *end + length))).collect()
 }
 
 /// The places of sentences packed by time: first the first words of all sentences, then the second words of
@@ -64,15 +70,14 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    pub(crate) fn new(workload: &Workload, sentences: &[Labelled]) -> Self {
-        let (emb, w) = (&workload.params.emb, &workload.params.w);
-        let window = workload.params.wx.nrows() / emb.ncols();
-        let lengths = sentences.iter().map(|sentence| sentence.labels().len());
+    pub(crate) fn new(workload: &Workload, sentences: elman::Batch<'_>) -> Self {
+        let shape = workload.params.shape();
+        let (vocab, window) = (shape.vocab, shape.window);
+        let sentences: Vec<Sentence<'_>> = sentences.iter().collect();
+        let lengths = sentences.iter().map(|sentence| sentence.words.len());
         let packing = Packing::new(lengths.clone());
-        let by_sentence: Vec<Vec<usize>> = sentences
-            .iter()
-            .map(|sentence| contexts(sentence.sentence().words(), emb.nrows() - 1, window))
-            .collect();
+        let by_sentence: Vec<Vec<usize>> =
+            sentences.iter().map(|sentence| contexts(sentence.words, vocab, window)).collect();
         let contexts: Vec<usize> = packing
             .places
             .iter()
@@ -86,10 +91,10 @@ impl Batch {
         let lengths: Vec<usize> = lengths.collect();
         let weight = |s: usize| 1.0 / (sentences.len() * lengths[s]) as f32;
         let mut weights = Array2::zeros((packing.places.len(), 1));
-        let mut target = Array2::zeros((packing.places.len(), w.ncols()));
+        let mut target = Array2::zeros((packing.places.len(), shape.classes));
         for (row, (s, t)) in packing.places.iter().enumerate() {
             weights[[row, 0]] = weight(*s);
-            target[[row, sentences[*s].labels()[*t]]] = weight(*s);
+            target[[row, sentences[*s].labels[*t] as usize]] = weight(*s);
         }
         Batch { packing, sentences: sentences.len(), contexts, rows, local, weights, target }
     }

@@ -1,12 +1,12 @@
 //! The network by hand on another crate's tensors: loop and gradient, with the products that can be moved out of
 //! the loop moved out. Written once for the crates that have tensors.
 
-use elman::ndarray::{Array1, Array2, ArrayD, Axis};
-use elman::{Labelled, Params, Sentence};
+use elman::ndarray::{Array2, ArrayD, ArrayView1, Axis};
+use elman::{Cell, Params};
 use elman_benches::Workload;
 use elman_benches::protocol::{Failure, Hello, Inputs, Labeller, Run, System, Trainer, WORKS};
 
-use crate::batch::{Batch, Packing, by_sequence, by_time, contexts};
+use crate::batch::{Batch, Packing, by_sequence, by_time, contexts, starts};
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -70,7 +70,7 @@ impl<T: Tensors> System for Peer<T> {
                 .iter()
                 .map(|(name, version)| (name.to_string(), version.to_string()))
                 .collect(),
-            works: WORKS.to_vec(),
+            works: WORKS.into_iter().filter(|work| !work.starts_with("gru")).collect(),
             unchecked: Vec::new(),
         }
     }
@@ -78,9 +78,9 @@ impl<T: Tensors> System for Peer<T> {
     fn trainer<'a>(
         &'a self,
         workload: &'a Workload,
-        batches: Vec<&'a [Labelled]>,
+        batches: Vec<elman::Batch<'a>>,
     ) -> Result<Box<dyn Trainer + 'a>> {
-        let batches = batches.iter().map(|batch| Prepared::new(self.0, Batch::new(workload, batch)));
+        let batches = batches.iter().map(|batch| Prepared::new(self.0, Batch::new(workload, *batch)));
         let batches = batches.collect::<Result<_>>()?;
         Ok(Box::new(Training { ops: self.0, weights: Weights::new(self.0, &workload.params)?, batches }))
     }
@@ -90,23 +90,26 @@ impl<T: Tensors> System for Peer<T> {
     }
 
     fn recurrence<'a>(&'a self, inputs: &'a Inputs) -> Result<Box<dyn Run + 'a>> {
-        let (ops, Inputs { batch, steps, cell, xs, dh }) = (self.0, inputs);
+        let (ops, Inputs { batch, steps, params, xs, dh }) = (self.0, inputs);
+        if params.shape().cell != Cell::default() {
+            return Err(self.cannot("compute a GRU"));
+        }
         Ok(Box::new(Alone {
             ops,
             batch: *batch,
             steps: *steps,
-            wx: ops.tensor(&cell.wx)?,
-            wh: ops.tensor(&cell.wh)?,
-            bh: row(ops, &cell.bh)?,
-            h0: row(ops, &cell.h0)?,
+            wx: ops.tensor(&params.wx().to_owned())?,
+            wh: ops.tensor(&params.wh().to_owned())?,
+            bh: row(ops, params.bh())?,
+            h0: row(ops, params.h0())?,
             xs: ops.tensor(&by_time(xs, *batch, *steps))?,
             dh: ops.tensor(&by_time(dh, *batch, *steps))?,
         }))
     }
 }
 
-fn row<T: Tensors>(ops: T, vector: &Array1<f32>) -> Result<T::Tensor> {
-    ops.tensor(&vector.clone().insert_axis(Axis(0)))
+fn row<T: Tensors>(ops: T, vector: ArrayView1<'_, f32>) -> Result<T::Tensor> {
+    ops.tensor(&vector.insert_axis(Axis(0)).to_owned())
 }
 
 /// The packed states from `a = x·wx + bh`.
@@ -202,18 +205,18 @@ struct Weights<T: Tensors> {
 
 impl<T: Tensors> Weights<T> {
     fn new(ops: T, params: &Params<f32>) -> Result<Self> {
-        let embed = params.emb.ncols();
+        let shape = params.shape();
         Ok(Weights {
-            emb: ops.tensor(&params.emb)?,
-            wx: ops.tensor(&params.wx)?,
-            wh: ops.tensor(&params.wh)?,
-            w: ops.tensor(&params.w)?,
-            bh: row(ops, &params.bh)?,
-            b: row(ops, &params.b)?,
-            h0: row(ops, &params.h0)?,
-            embed,
-            window: params.wx.nrows() / embed,
-            vocab: params.emb.nrows() - 1,
+            emb: ops.tensor(&params.emb().to_owned())?,
+            wx: ops.tensor(&params.wx().to_owned())?,
+            wh: ops.tensor(&params.wh().to_owned())?,
+            w: ops.tensor(&params.w().to_owned())?,
+            bh: row(ops, params.bh())?,
+            b: row(ops, params.b())?,
+            h0: row(ops, params.h0())?,
+            embed: shape.embed,
+            window: shape.window,
+            vocab: shape.vocab,
         })
     }
 
@@ -332,23 +335,22 @@ impl<T: Tensors> Tagging<T> {
 }
 
 impl<T: Tensors> Labeller for Tagging<T> {
-    fn label(&mut self, sentence: &Sentence, labels: &mut Vec<usize>) -> Result<()> {
-        let words = sentence.words();
+    fn label(&mut self, words: &[u32], labels: &mut [u32]) -> Result<()> {
         let contexts = contexts(words, self.weights.vocab, self.weights.window);
-        *labels = self.labels(&contexts, &vec![1; words.len()])?;
+        let found = self.labels(&contexts, &vec![1; words.len()])?;
+        labels.iter_mut().zip(found).for_each(|(place, label)| *place = label as u32);
         Ok(())
     }
 
-    fn label_all(&mut self, sentences: &[Sentence]) -> Result<Vec<Vec<usize>>> {
+    fn label_all(&mut self, sentences: elman::Batch<'_>, labels: &mut [u32]) -> Result<()> {
         let (vocab, window) = (self.weights.vocab, self.weights.window);
+        let starts = starts(sentences);
         let mut order: Vec<usize> = (0..sentences.len()).collect();
-        order.sort_by_key(|i| sentences[*i].words().len());
-        let mut found: Vec<Vec<usize>> =
-            sentences.iter().map(|sentence| vec![0; sentence.words().len()]).collect();
+        order.sort_by_key(|i| sentences.length(*i));
         for group in order.chunks(32) {
-            let packing = Packing::new(group.iter().map(|i| sentences[*i].words().len()));
+            let packing = Packing::new(group.iter().map(|i| sentences.length(*i)));
             let by_sentence: Vec<Vec<usize>> =
-                group.iter().map(|i| contexts(sentences[*i].words(), vocab, window)).collect();
+                group.iter().map(|i| contexts(sentences.sentence(*i).words, vocab, window)).collect();
             let places = packing.places.iter();
             let contexts: Vec<usize> = places
                 .clone()
@@ -356,10 +358,10 @@ impl<T: Tensors> Labeller for Tagging<T> {
                 .copied()
                 .collect();
             for ((s, t), label) in places.zip(self.labels(&contexts, &packing.sizes)?) {
-                found[group[*s]][*t] = label;
+                labels[starts[group[*s]] + t] = label as u32;
             }
         }
-        Ok(found)
+        Ok(())
     }
 }
 

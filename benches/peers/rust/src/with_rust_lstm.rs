@@ -1,8 +1,8 @@
 //! rust-lstm: f64, gates only. It has no Elman network; a GRU whose gates are held open is one, with tanh:
 //! with z = r = 1, h' = n = tanh(W_ih x + b_ih + W_hh h). It computes the gates all the same.
 
-use elman::ndarray::{Array1 as Ours1, Array2 as Ours2, ArrayD};
-use elman::{Cell, Labelled, Params, Sentence};
+use elman::ndarray::{Array1 as Ours1, Array2 as Ours2, ArrayD, ArrayView1, ArrayView2};
+use elman::{Batch, Cell, LayerParams, Params, Sentence};
 use elman_benches::Workload;
 use elman_benches::protocol::{Failure, Hello, Inputs, Labeller, Run, System, Trainer};
 use rust_lstm::layers::gru_cell::GRUCell;
@@ -12,7 +12,7 @@ use rust_lstm::models::gru_network::{GRUNetwork, GRUNetworkCache};
 use rust_lstm::optimizers::SGD;
 
 use crate::batch::contexts;
-use crate::tanh::{as_tanh, output};
+use crate::tanh::{as_tanh, layer, output};
 
 type Result<T> = std::result::Result<T, Failure>;
 type Array2 = ndarray_0_15::Array2<f64>;
@@ -43,17 +43,20 @@ impl System for RustLstm {
     fn trainer<'a>(
         &'a self,
         workload: &'a Workload,
-        batches: Vec<&'a [Labelled]>,
+        batches: Vec<Batch<'a>>,
     ) -> Result<Box<dyn Trainer + 'a>> {
-        Ok(Box::new(Training { model: Model::new(&workload.params), batches }))
+        Ok(Box::new(Training { model: Model::new(&workload.params)?, batches }))
     }
 
     fn tagger(&self, workload: &Workload) -> Result<Box<dyn Labeller>> {
-        Ok(Box::new(Tagging(Model::new(&workload.trained))))
+        Ok(Box::new(Tagging(Model::new(&workload.trained)?)))
     }
 
     fn recurrence<'a>(&'a self, inputs: &'a Inputs) -> Result<Box<dyn Run + 'a>> {
-        let Inputs { batch, steps, cell, xs, dh } = inputs;
+        let Inputs { batch, steps, params, xs, dh } = inputs;
+        if params.shape().cell != Cell::default() {
+            return Err(self.cannot("compute a GRU of its own"));
+        }
         // Step by step, [width, batch].
         let by_step = |tensor: &Ours2<f32>| -> Vec<Array2> {
             (0..*steps)
@@ -64,10 +67,10 @@ impl System for RustLstm {
                 })
                 .collect()
         };
-        let changed = as_tanh(cell);
+        let changed = as_tanh(params);
         Ok(Box::new(Alone {
             network: network(&changed),
-            h0: Array2::from_shape_fn((changed.h0.len(), *batch), |(i, _)| f64::from(changed.h0[i])),
+            h0: Array2::from_shape_fn((changed.h0().len(), *batch), |(i, _)| f64::from(changed.h0()[i])),
             xs: by_step(xs),
             // By g: h = (1 + g) / 2.
             dg: by_step(&dh.mapv(|entry| entry / 2.0)),
@@ -77,8 +80,8 @@ impl System for RustLstm {
 }
 
 /// A GRU of one layer that computes the tanh network of these weights.
-fn network(cell: &Cell<f32>) -> GRUNetwork {
-    let (input, hidden) = cell.wx.dim();
+fn network(params: &LayerParams<f32>) -> GRUNetwork {
+    let (input, hidden) = params.wx().dim();
     let mut network = GRUNetwork::new(input, hidden, 1);
     let gru: &mut GRUCell = &mut network.get_cells_mut()[0];
     for gate in [&mut gru.w_ir, &mut gru.w_hr, &mut gru.w_iz, &mut gru.w_hz] {
@@ -87,17 +90,17 @@ fn network(cell: &Cell<f32>) -> GRUNetwork {
     // The sigmoid of 1000 is 1.
     gru.b_ir.fill(1000.0);
     gru.b_iz.fill(1000.0);
-    gru.w_ih = transposed(&cell.wx);
-    gru.w_hh = transposed(&cell.wh);
-    gru.b_ih = column(&cell.bh);
+    gru.w_ih = transposed(params.wx());
+    gru.w_hh = transposed(params.wh());
+    gru.b_ih = column(params.bh());
     network
 }
 
-fn transposed(tensor: &Ours2<f32>) -> Array2 {
+fn transposed(tensor: ArrayView2<'_, f32>) -> Array2 {
     Array2::from_shape_fn((tensor.ncols(), tensor.nrows()), |(i, j)| f64::from(tensor[[j, i]]))
 }
 
-fn column(vector: &Ours1<f32>) -> Array2 {
+fn column(vector: ArrayView1<'_, f32>) -> Array2 {
     Array2::from_shape_fn((vector.len(), 1), |(i, _)| f64::from(vector[i]))
 }
 
@@ -125,26 +128,20 @@ struct Model {
 }
 
 impl Model {
-    fn new(params: &Params<f32>) -> Self {
-        let cell = Cell {
-            wx: params.wx.clone(),
-            wh: params.wh.clone(),
-            bh: params.bh.clone(),
-            h0: params.h0.clone(),
-        };
-        let changed = as_tanh(&cell);
-        let (w, b) = output(&params.w, &params.b);
-        Model {
+    fn new(params: &Params<f32>) -> Result<Self> {
+        let changed = as_tanh(&layer(params)?);
+        let (w, b) = output(params.w(), params.b());
+        Ok(Model {
             network: network(&changed),
-            linear: LinearLayer::from_weights(transposed(&w), column(&b)),
-            emb: params.emb.mapv(f64::from),
-            h0: column(&changed.h0),
-            window: params.wx.nrows() / params.emb.ncols(),
-        }
+            linear: LinearLayer::from_weights(transposed(w.view()), column(b.view())),
+            emb: params.emb().mapv(f64::from),
+            h0: column(changed.h0()),
+            window: params.shape().window,
+        })
     }
 
     /// The ids and the inputs of each word, a column each.
-    fn inputs(&self, words: &[usize]) -> (Vec<usize>, Vec<Array2>) {
+    fn inputs(&self, words: &[u32]) -> (Vec<usize>, Vec<Array2>) {
         let contexts = contexts(words, self.emb.nrows() - 1, self.window);
         let embed = self.emb.ncols();
         let xs = contexts
@@ -164,16 +161,16 @@ impl Model {
     }
 
     /// One step of gradient descent with the crate's own optimiser; embeddings and h0 by hand.
-    fn step(&mut self, sentence: &Labelled, lr: f32) -> f64 {
-        let (ids, xs) = self.inputs(sentence.sentence().words());
+    fn step(&mut self, sentence: Sentence<'_>, lr: f32) -> f64 {
+        let (ids, xs) = self.inputs(sentence.words);
         let words = xs.len();
         let (states, caches) = forward(&mut self.network, &xs, &self.h0);
         let scores = self.linear.forward(&Self::side_by_side(&states));
         let mut ds = softmax(&scores);
         let mut loss = 0.0;
-        for (t, label) in sentence.labels().iter().enumerate() {
-            loss -= ds[[*label, t]].ln() / words as f64;
-            ds[[*label, t]] -= 1.0;
+        for (t, label) in sentence.labels.iter().enumerate() {
+            loss -= ds[[*label as usize, t]].ln() / words as f64;
+            ds[[*label as usize, t]] -= 1.0;
         }
         ds /= words as f64;
         let (linear, dg) = self.linear.backward(&ds);
@@ -203,7 +200,7 @@ impl Model {
         loss
     }
 
-    fn labels(&mut self, words: &[usize]) -> Vec<usize> {
+    fn labels(&mut self, words: &[u32], labels: &mut [u32]) {
         let (_, xs) = self.inputs(words);
         let mut state = vec![self.h0.clone()];
         let mut states = Vec::with_capacity(xs.len());
@@ -213,31 +210,37 @@ impl Model {
         }
         let scores = self.linear.forward(&Self::side_by_side(&states));
         let best = |t: usize| (0..scores.nrows()).max_by(|i, j| scores[[*i, t]].total_cmp(&scores[[*j, t]]));
-        (0..words.len()).map(|t| best(t).unwrap_or(0)).collect()
+        labels.iter_mut().enumerate().for_each(|(t, label)| *label = best(t).unwrap_or(0) as u32);
     }
 }
 
 struct Training<'a> {
     model: Model,
-    batches: Vec<&'a [Labelled]>,
+    batches: Vec<Batch<'a>>,
 }
 
 impl Trainer for Training<'_> {
     fn epoch(&mut self, lr: f32) -> Result<f64> {
-        Ok(self.batches.iter().copied().flatten().map(|sentence| self.model.step(sentence, lr)).sum())
+        Ok(self.batches.iter().flat_map(Batch::iter).map(|sentence| self.model.step(sentence, lr)).sum())
     }
 }
 
 struct Tagging(Model);
 
 impl Labeller for Tagging {
-    fn label(&mut self, sentence: &Sentence, labels: &mut Vec<usize>) -> Result<()> {
-        *labels = self.0.labels(sentence.words());
+    fn label(&mut self, words: &[u32], labels: &mut [u32]) -> Result<()> {
+        self.0.labels(words, labels);
         Ok(())
     }
 
-    fn label_all(&mut self, sentences: &[Sentence]) -> Result<Vec<Vec<usize>>> {
-        Ok(sentences.iter().map(|sentence| self.0.labels(sentence.words())).collect())
+    fn label_all(&mut self, sentences: Batch<'_>, labels: &mut [u32]) -> Result<()> {
+        let mut rest = labels;
+        for sentence in sentences.iter() {
+            let (places, after) = rest.split_at_mut(sentence.words.len());
+            self.0.labels(sentence.words, places);
+            rest = after;
+        }
+        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use elman::ndarray::{Array2, ArrayD};
-use elman::{Cell, Sentence};
+use elman::{Batch, Cell, LayerParams};
 use elman_benches::Workload;
 use elman_benches::protocol::{Failure, Hello, Inputs, Labeller, Run, System};
 use tract_onnx::pb::{
@@ -14,8 +14,8 @@ use tract_onnx::pb::{
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::plan::SimplePlan;
 
-use crate::batch::{by_sequence, by_time, contexts};
-use crate::tanh::{as_tanh, output};
+use crate::batch::{by_sequence, by_time, contexts, starts};
+use crate::tanh::{as_tanh, layer, output};
 
 type Result<T> = std::result::Result<T, Failure>;
 type Model = Arc<SimplePlan<TypedFact, Box<dyn TypedOp>>>;
@@ -38,24 +38,20 @@ impl System for Tract {
 
     fn tagger(&self, workload: &Workload) -> Result<Box<dyn Labeller>> {
         let params = &workload.trained;
-        let cell = Cell {
-            wx: params.wx.clone(),
-            wh: params.wh.clone(),
-            bh: params.bh.clone(),
-            h0: params.h0.clone(),
-        };
-        let window = params.wx.nrows() / params.emb.ncols();
-        let (w, b) = output(&params.w, &params.b);
-        let mut constants = rnn_constants(&as_tanh(&cell));
-        constants.push(floats("emb", params.emb.shape(), params.emb.iter()));
+        let (shape, emb) = (params.shape(), params.emb());
+        let window = shape.window;
+        let changed = as_tanh(&layer(params)?);
+        let (w, b) = output(params.w(), params.b());
+        let mut constants = rnn_constants(&changed);
+        constants.push(floats("emb", emb.shape(), emb.iter()));
         constants.push(floats("w", w.shape(), w.iter()));
         constants.push(floats("b", b.shape(), b.iter()));
-        constants.push(integers("row", &[0, 0, params.wx.nrows() as i64]));
+        constants.push(integers("row", &[0, 0, shape.input() as i64]));
         constants.push(integers("direction", &[1]));
         let nodes = vec![
             node("Gather", &["emb", "contexts"], "gathered", vec![]), // [T, batch, window, embed]
             node("Reshape", &["gathered", "row"], "x", vec![]),
-            rnn_node(params.wh.nrows()), // [T, 1, batch, hidden]
+            rnn_node(shape.hidden), // [T, 1, batch, hidden]
             node("Squeeze", &["y", "direction"], "g", vec![]),
             node("MatMul", &["g", "w"], "product", vec![]),
             node("Add", &["product", "b"], "scores", vec![]),
@@ -71,18 +67,21 @@ impl System for Tract {
         };
         Ok(Box::new(Tagging {
             graph: model(graph),
-            h0: as_tanh(&cell).h0.to_vec(),
-            vocab: params.emb.nrows() - 1,
+            h0: changed.h0().to_vec(),
+            vocab: shape.vocab,
             window,
             compiled: HashMap::new(),
         }))
     }
 
     fn recurrence<'a>(&'a self, inputs: &'a Inputs) -> Result<Box<dyn Run + 'a>> {
-        let Inputs { batch, steps, cell, xs, .. } = inputs;
-        let (input, hidden) = cell.wx.dim();
-        let cell = as_tanh(cell);
-        let mut constants = rnn_constants(&cell);
+        let Inputs { batch, steps, params, xs, .. } = inputs;
+        if params.shape().cell != Cell::default() {
+            return Err(self.cannot("compute a GRU here"));
+        }
+        let (input, hidden) = params.wx().dim();
+        let changed = as_tanh(params);
+        let mut constants = rnn_constants(&changed);
         constants.push(floats("one", &[1], [1.0].iter()));
         constants.push(floats("half", &[1], [0.5].iter()));
         let graph = GraphProto {
@@ -97,7 +96,7 @@ impl System for Tract {
             output: vec![value("h", DataType::Float)],
             ..Default::default()
         };
-        let initial = repeated(cell.h0.as_slice().ok_or("h0 has a layout of its own")?, *batch)?;
+        let initial = repeated(changed.h0().to_slice().ok_or("h0 has a layout of its own")?, *batch)?;
         let xs = by_time(xs, *batch, *steps);
         let xs =
             tract_ndarray::ArrayD::from_shape_vec(vec![*steps, *batch, input], xs.iter().copied().collect())?;
@@ -148,10 +147,10 @@ fn rnn_node(hidden: usize) -> NodeProto {
 }
 
 /// The weights as the RNN node reads them.
-fn rnn_constants(cell: &Cell<f32>) -> Vec<TensorProto> {
-    let (input, hidden) = cell.wx.dim();
-    let (w, r) = (cell.wx.t(), cell.wh.t());
-    let biases: Vec<f32> = cell.bh.iter().copied().chain(std::iter::repeat_n(0.0, hidden)).collect();
+fn rnn_constants(params: &LayerParams<f32>) -> Vec<TensorProto> {
+    let (input, hidden) = params.wx().dim();
+    let (w, r) = (params.wx().reversed_axes(), params.wh().reversed_axes());
+    let biases: Vec<f32> = params.bh().iter().copied().chain(std::iter::repeat_n(0.0, hidden)).collect();
     vec![
         floats("W", &[1, hidden, input], w.iter()),
         floats("R", &[1, hidden, hidden], r.iter()),
@@ -239,40 +238,41 @@ impl Tagging {
         Ok(labels.iter().map(|label| *label as usize).collect())
     }
 
-    fn contexts(&self, words: &[usize]) -> impl Iterator<Item = i64> + use<> {
+    fn contexts(&self, words: &[u32]) -> impl Iterator<Item = i64> + use<> {
         contexts(words, self.vocab, self.window).into_iter().map(|id| id as i64)
     }
 }
 
 impl Labeller for Tagging {
-    fn label(&mut self, sentence: &Sentence, labels: &mut Vec<usize>) -> Result<()> {
-        let words = sentence.words();
-        *labels = self.labels(self.contexts(words).collect(), words.len(), 1)?;
+    fn label(&mut self, words: &[u32], labels: &mut [u32]) -> Result<()> {
+        let found = self.labels(self.contexts(words).collect(), words.len(), 1)?;
+        labels.iter_mut().zip(found).for_each(|(place, label)| *place = label as u32);
         Ok(())
     }
 
-    fn label_all(&mut self, sentences: &[Sentence]) -> Result<Vec<Vec<usize>>> {
+    fn label_all(&mut self, sentences: Batch<'_>, labels: &mut [u32]) -> Result<()> {
+        let starts = starts(sentences);
         let mut order: Vec<usize> = (0..sentences.len()).collect();
-        order.sort_by_key(|i| sentences[*i].words().len());
-        let mut found = vec![Vec::new(); sentences.len()];
+        order.sort_by_key(|i| sentences.length(*i));
         for group in order.chunks(32) {
             let count = group.len();
-            let steps = group.iter().map(|i| sentences[*i].words().len()).max().unwrap_or(0);
+            let steps = group.iter().map(|i| sentences.length(*i)).max().unwrap_or(0);
             let mut padded = vec![self.vocab as i64; steps * count * self.window];
             for (column, i) in group.iter().enumerate() {
-                let contexts: Vec<i64> = self.contexts(sentences[*i].words()).collect();
+                let contexts: Vec<i64> = self.contexts(sentences.sentence(*i).words).collect();
                 for (t, context) in contexts.chunks(self.window).enumerate() {
                     let at = (t * count + column) * self.window;
                     padded[at..at + self.window].copy_from_slice(context);
                 }
             }
-            let labels = self.labels(padded, steps, count)?;
+            let found = self.labels(padded, steps, count)?;
             for (column, i) in group.iter().enumerate() {
-                let words = sentences[*i].words().len();
-                found[*i] = (0..words).map(|t| labels[t * count + column]).collect();
+                for t in 0..sentences.length(*i) {
+                    labels[starts[*i] + t] = found[t * count + column] as u32;
+                }
             }
         }
-        Ok(found)
+        Ok(())
     }
 }
 
