@@ -5,7 +5,7 @@
 //! over zero steps.
 
 use elman::ndarray::Array2;
-use elman::{Batch, Error, LayerParams, Network, Params, Recurrence};
+use elman::{Batch, Error, LayerParams, Network, Params, Recurrence, RecurrenceGradient};
 use elman_reference::Reference;
 use num_dual::Dual64;
 
@@ -34,12 +34,9 @@ fn loss(params: &Params<Dual64>, batch: Batch<'_>) -> Result<Dual64, Error> {
     Reference::new().truncate_gradient(0).gradient(params, batch, &mut scratch)
 }
 
-/// Derivatives by the inputs, the initial states and the layer.
-type ByInputs = (Array2<f64>, Array2<f64>, LayerParams<f64>);
-
 /// The derivatives of `sum(dh ∘ h) + sum(dlast ∘ last)` with respect to every input, every entry of the initial states
 /// (that of each sequence, where all start from h0) and every entry of the layer.
-pub(crate) fn recurrence(drawn: &Drawn<f64>) -> Result<ByInputs, Error> {
+pub(crate) fn recurrence(drawn: &Drawn<f64>) -> Result<RecurrenceGradient<f64>, Error> {
     let value = |duals: &Drawn<Dual64>| {
         let states = Reference::new().forward(duals.layer.layer(), &duals.xs()?)?;
         let mut eps: f64 = states.h.iter().zip(&drawn.dh).map(|(h, dh)| h.eps * dh).sum();
@@ -56,7 +53,7 @@ pub(crate) fn recurrence(drawn: &Drawn<f64>) -> Result<ByInputs, Error> {
     let from = drawn.with_initial();
     let mut by_initial = from.initial.clone().unwrap_or_default();
     by_each(from.map(Dual64::from), initial_entries, entries(&mut by_initial), value)?;
-    Ok((by_xs, by_initial, by_layer))
+    Ok(RecurrenceGradient { xs: by_xs, initial: by_initial, layer: by_layer })
 }
 
 /// The entries of a matrix in row-major order.

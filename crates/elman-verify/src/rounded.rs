@@ -77,9 +77,10 @@ pub(crate) struct Rounded<T> {
     number: PhantomData<T>,
 }
 
-/// Half of the distance from 1 to the next number of `T`. The expected result is computed in `f64` and rounds too.
+/// Half of the distance from 1 to the next number of `T`. The expected result is computed in `f64` and rounds too, on its
+/// own: variances add.
 fn unit<T: Float>() -> f64 {
-    (T::EPSILON + f64::EPSILON) / 2.0
+    (T::EPSILON * T::EPSILON + f64::EPSILON * f64::EPSILON).sqrt() / 2.0
 }
 
 /// Where results stop to count: in `f32` below the smallest normal number, where results lose digits or become zero on

@@ -1,7 +1,7 @@
 //! The reference against PyTensor, PyTorch and JAX, truncated gradients included.
 
 use elman::ndarray::ArrayD;
-use elman::{Feedback, Network, Params, Sentences, Shape};
+use elman::{Cell, Feedback, Network, Params, Sentences, Shape};
 use elman_reference::Reference;
 use elman_verify::{Options, check_goldens};
 use safetensors::SafeTensors;
@@ -41,22 +41,24 @@ fn ids(file: &SafeTensors<'_>, name: &str) -> Vec<u32> {
 
 #[test]
 fn truncate_gradient_means_what_it_means_in_pytensor() {
-    let files: [(Feedback, &[u8]); 6] = [
-        (Feedback::Hidden, include_bytes!("../goldens/tiny.safetensors")),
-        (Feedback::Hidden, include_bytes!("../goldens/repeated_words.safetensors")),
-        (Feedback::Hidden, include_bytes!("../goldens/medium.safetensors")),
-        (Feedback::Output, include_bytes!("../goldens/jordan_tiny.safetensors")),
-        (Feedback::Output, include_bytes!("../goldens/jordan_square.safetensors")),
-        (Feedback::Output, include_bytes!("../goldens/jordan_medium.safetensors")),
-    ];
     let mut compared = 0;
-    for (feedback, bytes) in files {
-        let file = SafeTensors::deserialize(bytes).unwrap();
+    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/goldens")).unwrap() {
+        let path = file.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "safetensors") {
+            continue;
+        }
+        let bytes = std::fs::read(&path).unwrap();
+        let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+        let metadata = |key: &str| header.metadata().as_ref().and_then(|metadata| metadata.get(key));
+        let cell = metadata("cell").map_or(Cell::default(), |cell| cell.parse().unwrap());
+        let feedback = metadata("feedback").or(metadata("network"));
+        let feedback = feedback.map_or(Feedback::Hidden, |feedback| feedback.parse().unwrap());
+        let file = SafeTensors::deserialize(&bytes).unwrap();
         let dims = |name: &str| read(&file, &format!("params.{name}")).shape().to_vec();
         let ([rows, embed], [hidden, classes]) =
             ([0, 1].map(|i| dims("emb")[i]), [0, 1].map(|i| dims("w")[i]));
         let window = dims("wx")[0] / embed;
-        let shape = Shape { vocab: rows - 1, embed, window, hidden, classes, feedback, ..Shape::ELMAN };
+        let shape = Shape { vocab: rows - 1, embed, window, hidden, classes, cell, feedback };
         let mut params = Params::<f64>::zeros(shape).unwrap();
         for (name, mut tensor) in params.tensors_mut() {
             tensor.assign(&read(&file, &format!("params.{name}")));
@@ -76,12 +78,12 @@ fn truncate_gradient_means_what_it_means_in_pytensor() {
                 for (found, expected) in found.iter().zip(&expected) {
                     assert!(
                         (found - expected).abs() <= 1e-12 * scale,
-                        "{feedback} {k} {name}: {found}, {expected}"
+                        "{cell} {feedback} {k} {name}: {found}, {expected}"
                     );
                 }
                 compared += 1;
             }
         }
     }
-    assert_eq!(compared, 18 * 7);
+    assert!(compared > 30 * 7, "{compared}");
 }

@@ -43,7 +43,8 @@ fn compare(network: &dyn Network<f64>, golden: &Golden<'_>, trial: &mut Trial<'_
     let s = network.predict(&params, batch.sentence(0).words)?;
     near(trial, "s", s.view().into_dyn(), &golden.tensor("s")?);
     let (loss, grad) = gradient_of(network, &params, batch.slice(0..1))?;
-    near(trial, "loss", ArrayD::from_elem(vec![], loss).view(), &golden.tensor("loss")?);
+    let expected_loss = golden.tensor("loss")?;
+    near(trial, "loss", ArrayD::from_elem(expected_loss.raw_dim(), loss).view(), &expected_loss);
     let near_all = |trial: &mut Trial<'_>, found: &Params<f64>, group: &str| {
         let expected = golden.params(group)?;
         for ((name, found), (_, expected)) in found.tensors().zip(expected.tensors()) {

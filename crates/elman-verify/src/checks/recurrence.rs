@@ -207,7 +207,7 @@ fn every_entry<T: Float>(
     let exact = drawn.map(|v| v.to_f64());
     let judged = tolerance::recurrence(&drawn)?;
     let found = gradient_of(recurrence, &drawn)?;
-    let (by_xs, by_initial, by_layer) = duals::recurrence(&exact)?;
+    let duals = duals::recurrence(&exact)?;
     let mut compare = |name,
                        found: ArrayView2<'_, T>,
                        duals: &Array2<f64>,
@@ -227,13 +227,13 @@ fn every_entry<T: Float>(
             allowed.view().into_dyn(),
         );
     };
-    compare("xs", found.xs.view(), &by_xs, &judged.xs.allowed, exact.clone(), |at| {
+    compare("xs", found.xs.view(), &duals.xs, &judged.xs.allowed, exact.clone(), |at| {
         duals::entries(&mut at.rows)
     });
     compare(
         "initial",
         found.initial.view(),
-        &by_initial,
+        &duals.initial,
         &judged.initial.allowed,
         exact.with_initial(),
         duals::initial_entries,
@@ -245,7 +245,7 @@ fn every_entry<T: Float>(
     })
     .into_iter();
     for ((name, found), ((_, duals), (_, allowed))) in
-        found.layer.tensors().zip(by_layer.tensors().zip(judged.layer.allowed.tensors()))
+        found.layer.tensors().zip(duals.layer.tensors().zip(judged.layer.allowed.tensors()))
     {
         let differences = differences.by_ref().take(found.len()).collect();
         trial.derivatives(name.as_str(), found, (duals, differences), allowed);

@@ -134,7 +134,7 @@ pub(crate) enum Fault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     H0Ignored,
-    H0InEveryStep,
+    H0EachTime,
     NotFedBack,
     TwoStepsBefore,
     StateOfLastCall,
@@ -182,7 +182,7 @@ pub(crate) fn all() -> Vec<Mutation> {
     let tensors = names.into_iter().flat_map(|name| faults.map(|fault| Tensor(name, fault)));
     let steps = [
         Step::H0Ignored,
-        Step::H0InEveryStep,
+        Step::H0EachTime,
         Step::NotFedBack,
         Step::TwoStepsBefore,
         Step::StateOfLastCall,

@@ -180,7 +180,7 @@ impl Subject {
                     match self.mutation {
                         Sequence(Step::BhMissing) => bias = T::zero(),
                         Sequence(Step::BhTwice) => bias += bias,
-                        Sequence(Step::H0InEveryStep) if t > 0 && unit < layer.h0().len() => {
+                        Sequence(Step::H0EachTime) if t > 0 && unit < layer.h0().len() => {
                             bias += layer.h0()[unit]
                         }
                         _ => {}
@@ -533,7 +533,7 @@ impl Subject {
     fn strikes(&self) -> bool {
         let call = self.shared.calls.fetch_add(1, SeqCst) + 1;
         match self.mutation {
-            EveryCall(n) => call % n == 0,
+            EveryCall(n) => call.is_multiple_of(n),
             AfterCalls(n) => call > n,
             _ => false,
         }
