@@ -87,6 +87,25 @@ def test_pickle_and_copy(params):
     assert other.step(BATCH, 0.1) == learner.step(BATCH, 0.1)
 
 
+@pytest.mark.parametrize("options", [dict(cell="gru"), dict(activation="tanh"), dict(activation="relu")])
+def test_other_cells_learn_and_keep_what_they_are(options, dtype):
+    cell = options.get("cell", "elman")
+    params = elman.init(**SHAPE, cell=cell, dtype=dtype)
+    assert list(params) == ["emb", "wx", "wh", "w", "bh", *["bhn"] * (cell == "gru"), "b", "h0"]
+    network, learner = elman.Network(params, **options), elman.Learner(params, **options)
+    assert (network.cell, network.activation) == (cell, options.get("activation"))
+    assert network.shape == SHAPE
+    loss, gradient = network.gradient(BATCH)
+    assert gradient.keys() == params.keys()
+    losses = [learner.step(BATCH, 0.1) for _ in range(50)]
+    assert abs(losses[0] - loss) < TOLERANCE[dtype] and losses[-1] < losses[0]
+    for again in (lambda o: pickle.loads(pickle.dumps(o)), copy.copy):
+        assert (again(network).predict(WORDS) == network.predict(WORDS)).all()
+        assert again(learner).step(BATCH, 0.1) == again(learner).step(BATCH, 0.1)
+    assert not (elman.Network(random_params(dtype), activation="tanh").predict(WORDS)
+                == elman.Network(random_params(dtype)).predict(WORDS)).all()
+
+
 @pytest.mark.parametrize(
     ("call", "kind", "message"),
     [
@@ -102,10 +121,15 @@ def test_pickle_and_copy(params):
         (lambda p: elman.Network({**p, "emb": p["emb"].astype(int)}), TypeError, "found an array of int64"),
         (lambda p: elman.Network({**p, "bh": p["wh"]}), TypeError, "bh: expected .* 1 dimension"),
         (lambda p: elman.Network({**p, "wh": p["wx"]}), ValueError, r"wh: expected \[7, 7\], found \[20, 7\]"),
+        (lambda p: elman.Network(p, cell="lstm"), ValueError, "cell: expected elman or gru, found lstm"),
+        (lambda p: elman.Network(p, cell="gru"), ValueError, "expected a multiple of 3|found no bhn"),
+        (lambda p: elman.Network({**p, "bhn": p["h0"]}), ValueError, 'found "bhn"'),
+        (lambda p: elman.Network({**p, "wx": p["wx"][:-1]}), ValueError, "rows of wx: expected a multiple of 4"),
         (lambda p: elman.Network(p, isa="mmx"), ValueError, "mmx"),
         (lambda p: elman.Network(p, threads=0), ValueError, "threads: expected 1 to 1024, found 0"),
         (lambda p: elman.Network(p).predict([]), ValueError, "sentence: expected at least 1 word, found 0"),
         (lambda p: elman.Network(p).predict([20]), ValueError, "word at position 0: expected an id below 20"),
+        (lambda p: elman.Network(p).predict([1 << 32]), ValueError, "words: expected ids of at most 4294967295"),
         (lambda p: elman.Network(p).predict([-1]), ValueError, "words: expected a sequence of integers"),
         (lambda p: elman.Network(p).predict(["a"]), ValueError, "words: expected a sequence of integers"),
         (lambda p: elman.Network(p).predict(numpy.zeros(2)), ValueError, "words: expected a sequence of integers"),

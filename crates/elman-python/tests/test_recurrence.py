@@ -69,6 +69,108 @@ def test_a_trace_outlives_its_inputs_and_is_not_touched_by_their_changes():
         assert all((a == b).all() for a, b in zip(trace.backward(dh), expected))
 
 
+def sigmoid(a):
+    return 1 / (1 + numpy.exp(-a))
+
+
+def gru_arrays(dtype, rows=7, inputs=5, hidden=4, sequences=2, seed=1):
+    """xs, wx, wh, bh, h0, bhn and initial states."""
+    generator = numpy.random.default_rng(seed)
+    gates = 3 * hidden
+    shapes = [(rows, inputs), (inputs, gates), (hidden, gates), (gates,), (hidden,), (hidden,), (sequences, hidden)]
+    return [generator.normal(size=shape).astype(dtype) for shape in shapes]
+
+
+def gru_equations(xs, wx, wh, bh, h0, bhn, initial, lengths):
+    states, row = [], 0
+    for i, length in enumerate(lengths):
+        h = h0 if initial is None else initial[i]
+        for x in xs[row : row + length]:
+            (a_r, a_z, a_n), (h_r, h_z, h_n) = numpy.split(x @ wx + bh, 3), numpy.split(h @ wh, 3)
+            r, z = sigmoid(a_r + h_r), sigmoid(a_z + h_z)
+            n = numpy.tanh(a_n + r * (h_n + bhn))
+            h = (1 - z) * n + z * h
+            states.append(h)
+        row += length
+    return numpy.array(states)
+
+
+def test_a_gru_is_its_equations(dtype):
+    *inputs, bhn, initial = gru_arrays(dtype)
+    tolerance = 2e-6 if dtype == "float32" else 1e-14
+    for initial in (None, initial):
+        h = elman.recurrence(*inputs, [3, 4], cell="gru", bhn=bhn, initial=initial)
+        expected = gru_equations(*inputs, bhn, initial, [3, 4])
+        numpy.testing.assert_allclose(h, expected, atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize("with_initial", [False, True])
+def test_backward_of_a_gru_is_that_of_finite_differences(with_initial):
+    *inputs, bhn, initial = gru_arrays("float64")
+    initial = initial if with_initial else None
+    dh = numpy.random.default_rng(2).normal(size=(7, 4))
+    gradients = elman.vjp(*inputs, [3, 4], cell="gru", bhn=bhn, initial=initial).backward(dh)
+    given = [array for array in (*inputs, bhn, initial) if array is not None]
+    assert [gradient.shape for gradient in gradients] == [array.shape for array in given]
+    for array, gradient in zip(given, gradients):
+        for index in numpy.ndindex(array.shape):
+            kept = array[index]
+            sides = []
+            for step in (1e-5, -1e-5):
+                array[index] = kept + step
+                sides.append((dh * gru_equations(*inputs, bhn, initial, [3, 4])).sum())
+            array[index] = kept
+            assert abs(gradient[index] - (sides[0] - sides[1]) / 2e-5) < 1e-8
+
+
+def test_the_sigmoid_may_be_another_activation(dtype):
+    xs, wx, wh, bh, h0 = arrays(dtype)
+    for name, function in (("tanh", numpy.tanh), ("relu", lambda a: numpy.maximum(a, 0)), ("sigmoid", sigmoid)):
+        h, states = h0, []
+        for x in xs:
+            h = function(x @ wx + h @ (wh / 4) + bh)
+            states.append(h)
+        found = elman.recurrence(xs, wx, wh / 4, bh, h0, activation=name)
+        numpy.testing.assert_allclose(found, numpy.array(states), atol=1e-5 if dtype == "float32" else 1e-13, rtol=0)
+
+
+def test_a_sequence_cut_anywhere_gives_the_bits_of_the_whole(dtype):
+    xs, *tensors, bhn, _ = gru_arrays(dtype)
+    options = dict(cell="gru", bhn=bhn)
+    whole = elman.recurrence(xs, *tensors, **options)
+    dh = numpy.random.default_rng(3).normal(size=whole.shape).astype(dtype)
+    expected = elman.vjp(xs, *tensors, **options).backward(dh)
+    for cut in range(1, 7):
+        first = elman.vjp(xs[:cut], *tensors, **options)
+        second = elman.vjp(xs[cut:], *tensors, initial=first.h[-1:], **options)
+        assert (numpy.concatenate([first.h, second.h]) == whole).all()
+        dxs, *_, dinitial = second.backward(dh[cut:])
+        before = dh[:cut].copy()
+        before[-1] += dinitial[0]
+        assert (numpy.concatenate([first.backward(before)[0], dxs]) == expected[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(cell="lstm"), "cell: expected elman or gru, found lstm"),
+        (dict(activation="selu"), "activation: expected sigmoid, tanh, relu, found selu"),
+        (dict(cell="gru", activation="tanh"), "activation: expected none for the cell gru, found tanh"),
+        (dict(cell="gru"), "columns of wx: expected a multiple of 3, the gates of gru, found 4"),
+        (dict(bhn=numpy.zeros(4)), "bhn: expected none for the cell elman"),
+        (dict(initial=numpy.zeros((2, 4))), "initial states: expected 1, one for each sequence, found 2"),
+        (dict(initial=numpy.zeros((1, 3))), "width of the initial states: expected 4"),
+        (dict(initial=numpy.full((1, 4), numpy.nan)), r"initial\[0, 0\]: expected a finite number"),
+    ],
+)
+def test_a_wrong_cell_is_named(options, message):
+    for function in (elman.recurrence, elman.vjp):
+        with pytest.raises(ValueError, match=message):
+            function(*arrays("float64"), **options)
+    with pytest.raises(ValueError, match="bhn: expected an array for the cell gru"):
+        elman.recurrence(*gru_arrays("float64")[:5], cell="gru")
+
+
 @pytest.mark.parametrize(
     ("change", "kind", "message"),
     [

@@ -1,5 +1,5 @@
 import pytest
-from test_recurrence import arrays
+from test_recurrence import arrays, gru_arrays
 
 import elman
 
@@ -32,6 +32,28 @@ def test_gradients_are_those_of_a_loop_in_torch():
         (function(*tensors_, [3, 4]) ** 2).sum().backward()
     for a, b in zip(ours, theirs):
         torch.testing.assert_close(a.grad, b.grad)
+
+
+def test_gradcheck_of_a_gru_with_initial_states():
+    tensors_ = [torch.from_numpy(array).requires_grad_() for array in gru_arrays("float64")]
+
+    def recurrence(xs, wx, wh, bh, h0, bhn, initial):
+        return elman.recurrence(xs, wx, wh, bh, h0, [3, 4], cell="gru", bhn=bhn, initial=initial)
+
+    assert torch.autograd.gradcheck(recurrence, tensors_)
+    assert torch.autograd.gradcheck(lambda *t: recurrence(*t, None), tensors_[:6])
+
+
+def test_a_gru_is_that_of_torch():
+    xs, wx, wh, bh, h0, bhn, _ = (torch.from_numpy(array) for array in gru_arrays("float64"))
+    module = torch.nn.GRU(5, 4, dtype=torch.float64)
+    with torch.no_grad():
+        module.weight_ih_l0.copy_(wx.T)
+        module.weight_hh_l0.copy_(wh.T)
+        module.bias_ih_l0.copy_(bh)
+        module.bias_hh_l0.zero_()[8:].copy_(bhn)
+        expected = module(xs[:, None], h0[None, None])[0][:, 0]
+    torch.testing.assert_close(elman.recurrence(xs, wx, wh, bh, h0, cell="gru", bhn=bhn), expected)
 
 
 def test_only_what_needs_a_gradient_gets_one():
