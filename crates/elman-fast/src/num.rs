@@ -25,14 +25,16 @@ mod private {
         /// A vector.
         type V<S: Simd>: SimdFloat<S, Element = Self>;
 
-        /// e to the power of each lane: within 2 units in the last place everywhere, infinity above the
-        /// largest, 0 below the smallest, NaN for NaN.
+        /// e to the power of each lane, infinity above the largest, 0 below the smallest, NaN for NaN. The largest
+        /// error that was measured is 0.98 units in the last place, in f32 and in f64; tests/kernels/functions.rs asserts 1.
         fn exp_each<S: Simd>(simd: S, x: Self::V<S>) -> Self::V<S>;
 
-        /// `1 / (1 + exp(-x))` for each lane: within 2 units in the last place everywhere, NaN for NaN.
+        /// `1 / (1 + exp(-x))` for each lane, NaN for NaN. The largest error that was measured is 1.43 units in the last
+        /// place, without fused multiply-add 1.75; the test asserts 2.
         fn sigmoid_each<S: Simd>(simd: S, x: Self::V<S>) -> Self::V<S>;
 
-        /// The hyperbolic tangent of each lane: within 3 units in the last place everywhere, NaN for NaN.
+        /// The hyperbolic tangent of each lane, NaN for NaN. The largest error that was measured is 2.40 units in the
+        /// last place in f32 and 2.20 in f64; the test asserts 2.5. (-0 gives 0.)
         fn tanh_each<S: Simd>(simd: S, x: Self::V<S>) -> Self::V<S>;
 
         /// The halves of two vectors added, lane by lane in turn: `[a0+a8, b0+b8, a1+a9, b1+b9, ...]`. Applied
