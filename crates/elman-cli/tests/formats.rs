@@ -115,8 +115,9 @@ fn a_jordan_network_goes_to_npy_and_back_and_nowhere_else() {
     refused(folder, &import, 65, "the option --network jordan reads the other");
     done(folder, &[&import[..], &["--network", "jordan"]].concat());
     assert_eq!(loaded(folder).params(), model.params());
-    for (format, what) in [("torch", "nn.RNN"), ("onnx", "ONNX's RNN node")] {
-        let message = format!("{what}: expected an Elman network, found a Jordan network");
+    for (format, what) in [("torch", "nn.RNN and nn.GRU"), ("onnx", "ONNX's RNN and GRU nodes")] {
+        let message =
+            format!("{what}: expected a network of elman or elman-tanh or elman-relu or gru, found jordan");
         refused(folder, &["export", "--model", "model", "--to", format, "file"], 2, &message);
         assert!(!folder.join("file").exists());
     }
