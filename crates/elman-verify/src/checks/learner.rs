@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use elman::{Batch, Error, Float, Learner, Name, Network, Params, Sentences, Shape, Update};
 
+use elman_reference::Reference;
+
 use super::{LITTLE, TUTORIAL, both, garbage};
 use crate::report::Against;
 use crate::runner::{Part, Trial};
@@ -62,6 +64,9 @@ fn steps<T: Float>(network: &dyn Network<T>, problem: &Problem, trial: &mut Tria
     refusals(learner.as_mut(), problem, trial)?;
     step(learner.as_mut(), last, T::from_f64(0.0625), trial)?;
     let before = learner.params();
+    if overflows(&before, whole, T::from_f64(0.25))? {
+        return Ok(());
+    }
     learner.step(whole, &mut Update::sgd(T::zero()))?;
     for ((name, after), (_, before)) in learner.params().tensors().zip(before.tensors()) {
         if name != Name::Emb {
@@ -71,7 +76,19 @@ fn steps<T: Float>(network: &dyn Network<T>, problem: &Problem, trial: &mut Tria
     applied(network, &before, whole, trial)
 }
 
-/// One step, against one of the reference from the same parameters.
+/// Whether a step of the reference in this number type overflows, as one that diverges with a ReLU does: then there is
+/// nothing to compare.
+fn overflows<T: Float>(params: &Params<T>, batch: Batch<'_>, rate: T) -> Result<bool, Error> {
+    let mut learner = Network::learner(&Reference::new(), params.clone())?;
+    let mut grad = garbage(params.shape())?;
+    let loss = learner.gradient(batch, T::one(), &mut grad)?;
+    learner.apply(&grad, batch, &mut Update::sgd(rate))?;
+    let after = learner.params();
+    let mut numbers = grad.as_slice().iter().chain(after.as_slice()).chain([&loss]);
+    Ok(numbers.any(|v| !v.to_f64().is_finite()))
+}
+
+/// One step, against one of the reference from the same parameters; none where that overflows.
 fn step<T: Float>(
     learner: &mut dyn Learner<T>,
     batch: Batch<'_>,
@@ -79,6 +96,9 @@ fn step<T: Float>(
     trial: &mut Trial<'_>,
 ) -> Result<(), Error> {
     let before = learner.params();
+    if overflows(&before, batch, rate)? {
+        return Ok(());
+    }
     let loss = learner.step(batch, &mut Update::sgd(rate))?;
     let after = learner.params();
     let judged = tolerance::step::<T>(&before.map(|v| v.to_f64()), batch, rate.to_f64())?;
