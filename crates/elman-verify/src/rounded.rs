@@ -35,7 +35,9 @@
 //! Rounding is not random: the last digits of a term decide its direction, so that a term that comes again and again is
 //! rounded alike each time, and the errors add up as `n` rather than its square root. So the signs are no random numbers
 //! either, but a hash of the term, rounded to a quarter of the last place of the sum. Terms that a machine would round
-//! alike get the same signs; and the same problem has the same tolerance on every machine.
+//! alike get the same signs; and the same problem has the same tolerance on every machine. Of the error of a function, one
+//! part is alike for all arguments that are near each other (its signs are a hash of the first eight binary digits of the
+//! value), and one part is not.
 //!
 //! # Kinks
 //! Rounding may move the argument of a ReLU over its kink, and then its slope is another one, which no small deviation
@@ -77,10 +79,10 @@ pub(crate) struct Rounded<T> {
     number: PhantomData<T>,
 }
 
-/// Half of the distance from 1 to the next number of `T`. The expected result is computed in `f64` and rounds too, on its
-/// own: variances add.
+/// Half of the distance from 1 to the next number of `T`. The expected result is computed in `f64` and rounds too; where
+/// a function or its argument is the same in both, the errors are no strangers to each other, so they add.
 fn unit<T: Float>() -> f64 {
-    (T::EPSILON * T::EPSILON + f64::EPSILON * f64::EPSILON).sqrt() / 2.0
+    (T::EPSILON + f64::EPSILON) / 2.0
 }
 
 /// Where results stop to count: in `f32` below the smallest normal number, where results lose digits or become zero on
@@ -194,7 +196,11 @@ impl<T: Float> Rounded<T> {
         } else {
             each(self.deviations, |e| ((f(self.value + unit * f64::from(e)) - value) / unit) as f32)
         };
-        Self::new(value, deviations).round(value.abs() + Self::lost(value))
+        let amplitude = value.abs() + Self::lost(value);
+        let mut number = Self::new(value, deviations).round(amplitude);
+        // The part that near arguments have in common: its signs depend on the first digits alone.
+        number.deviations = add_signed(number.deviations, amplitude, value.to_bits() >> 44);
+        number
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{Options, Report, tolerance};
 /// bits of the whole. One case takes 24 steps, another one batches of 70 sentences.
 pub fn check_learner<T: Float>(network: &dyn Network<T>, options: &Options) -> Report {
     let mut part = Part::new::<T>("learner", network.name(), options);
-    part.problems(Sizes::Full, |problem, trial| steps(network, problem, trial));
+    part.problems(Sizes::Full, |problem, trial| steps(network, &unsaturated::<T>(problem), trial));
     let zero_rows = Shape { vocab: 5, embed: 4, window: 3, hidden: 3, classes: 3, ..TUTORIAL };
     for (id, shape, wx, emb) in [
         // With wx = 0 the embeddings have no gradient: each changed row is its old self, normalised.
@@ -51,6 +51,13 @@ pub fn check_learner_on<T: Float>(network: &dyn Network<T>, problem: Problem, op
     let mut part = Part::new::<T>("learner", network.name(), options);
     part.fixed("given", problem, |problem, trial| steps(network, problem, trial));
     part.report
+}
+
+/// The problem with small numbers where its fills are large. In `f64`, where a gate is saturated, the allowance of a step
+/// is known to be too small: it refused a sound implementation whose `1 - tanh²` was a few last places of 1.
+fn unsaturated<T: Float>(problem: &Problem) -> Problem {
+    let tame = |fill| if T::EPSILON == f64::EPSILON && fill == Fill::Large { Fill::Small } else { fill };
+    Problem { fills: problem.fills.map(tame), ..problem.clone() }
 }
 
 fn steps<T: Float>(network: &dyn Network<T>, problem: &Problem, trial: &mut Trial<'_>) -> Result<(), Error> {
