@@ -227,13 +227,13 @@ impl<T: Num> Pack<T> {
 
     /// One sequence alone.
     fn sequence(&self, i: usize) -> Pack<T> {
-        let start = self.lengths[..i].iter().sum();
+        let start: usize = self.lengths[..i].iter().sum();
         let steps = start..start + self.lengths[i];
         Pack {
-            rows: part(&self.rows, &[steps.clone()]),
-            dh: part(&self.dh, &[steps]),
-            initial: part(&self.initial, &[i..i + 1]),
-            dlast: part(&self.dlast, &[i..i + 1]),
+            rows: self.rows.slice(s![steps.clone(), ..]).to_owned(),
+            dh: self.dh.slice(s![steps, ..]).to_owned(),
+            initial: self.initial.slice(s![i..i + 1, ..]).to_owned(),
+            dlast: self.dlast.slice(s![i..i + 1, ..]).to_owned(),
             lengths: vec![self.lengths[i]],
         }
     }
