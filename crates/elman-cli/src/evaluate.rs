@@ -2,15 +2,15 @@ use std::path::{Path, PathBuf};
 
 use elman_tagger::Error;
 use elman_tagger::{
-    ConllReader, ConllevalReader, Evaluation, Model, Pipeline, RawTags, ReportForm, Scheme, TaggedSentence,
-    Tagging, ValidTags,
+    ConllReader, ConllevalReader, Evaluation, FileKind, Model, Pipeline, RawTags, ReportForm, Scheme,
+    TaggedSentence, Tagging, ValidTags, write_output,
 };
 
 use crate::input;
 use crate::kernels::KernelArgs;
-use crate::output::{evaluation_json, print, write_file};
+use crate::output::{check_file, evaluation_json, note, print};
 use crate::page::Page;
-use crate::train::{SchemeName, note};
+use crate::train::SchemeName;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -93,6 +93,7 @@ impl ConllevalArgs {
     /// Counts the model's tags.
     fn model(&self, args: &Args, model: &Path) -> Result<(Evaluation, Option<Tagging>), Error> {
         let network = args.kernel.network()?;
+        args.report.as_ref().map_or(Ok(()), |file| check_file(file, FileKind::HTML))?;
         let sentences: Vec<TaggedSentence> =
             ConllReader::new(input::open(&args.file)?, &args.file).collect::<Result<_, _>>()?;
         if sentences.is_empty() {
@@ -106,7 +107,7 @@ impl ConllevalArgs {
         if let Some(file) = &args.report {
             let (title, corpus) = ("elman evaluate", args.file.display().to_string());
             let page = Page { title, model: &model, history: &[], corpus: &corpus, sentences: &sentences };
-            write_file(file, &page.html(&mut pipeline)?)?;
+            write_output(file, FileKind::HTML, page.html(&mut pipeline)?.as_bytes())?;
         }
         if args.valid_iob {
             let (truth, own) = (pipeline.tagging_of(&sentences), pipeline.tagging());

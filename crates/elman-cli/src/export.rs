@@ -3,8 +3,9 @@ use std::path::PathBuf;
 use elman::Params;
 use elman_formats::tagger::Names;
 use elman_formats::{Nonlinearity, Number, npy, onnx, torch};
-use elman_tagger::Error;
-use elman_tagger::Model;
+use elman_tagger::{Error, Model};
+
+use crate::output::check_file;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -105,6 +106,21 @@ impl From<NonlinearityName> for Nonlinearity {
     }
 }
 
+impl Args {
+    fn npy(&self) -> npy::Options {
+        npy::Options {
+            names: match self.names.unwrap_or(FileNames::Lower) {
+                FileNames::Lower => npy::Names::Lower,
+                FileNames::Capital => npy::Names::Capital,
+            },
+            order: match self.order.unwrap_or(Order::C) {
+                Order::C => npy::Order::C,
+                Order::Fortran => npy::Order::Fortran,
+            },
+        }
+    }
+}
+
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let refuse = |option: &str, given: bool, formats: &[Format]| {
         if given && !formats.contains(&args.to) {
@@ -121,6 +137,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     refuse("--rename", !args.naming.rename.is_empty(), &[Format::Torch])?;
     refuse("--nonlinearity", args.nonlinearity.is_some(), &[Format::Torch, Format::Onnx])?;
 
+    match args.to {
+        // Its names depend on the model.
+        Format::Npy => {}
+        Format::Torch => check_file(&args.out, torch::KIND)?,
+        Format::Onnx => check_file(&args.out, onnx::KIND)?,
+    }
     let model = Model::load(&args.model)?;
     match args.dtype.unwrap_or(Dtype::F32) {
         Dtype::F32 => write(args, &model, model.params()),
@@ -131,19 +153,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
 fn write<T: Number>(args: &Args, model: &Model, params: &Params<T>) -> Result<(), Error> {
     let names = Names::of(model);
     match args.to {
-        Format::Npy => {
-            let options = npy::Options {
-                names: match args.names.unwrap_or(FileNames::Lower) {
-                    FileNames::Lower => npy::Names::Lower,
-                    FileNames::Capital => npy::Names::Capital,
-                },
-                order: match args.order.unwrap_or(Order::C) {
-                    Order::C => npy::Order::C,
-                    Order::Fortran => npy::Order::Fortran,
-                },
-            };
-            npy::write(&args.out, params, &names.to_files(), options)
-        }
+        Format::Npy => npy::write(&args.out, params, &names.to_files(), args.npy()),
         Format::Torch => {
             let nonlinearity = args.nonlinearity.unwrap_or(NonlinearityName::Tanh).into();
             torch::write_named(&args.out, params, nonlinearity, names.to_metadata()?, &args.naming.naming())

@@ -1,9 +1,14 @@
 //! The one place where an implementation of the network is chosen.
 
+use std::sync::Once;
+use std::thread;
+
 use elman::{Network, Recurrence};
 use elman_fast::{Fast, Isa};
 use elman_reference::Reference;
 use elman_tagger::Error;
+
+use crate::output::note;
 
 /// The implementations by name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -34,9 +39,13 @@ pub(crate) struct KernelArgs {
     /// best that the CPU has; the results have the same bits on all but portable
     #[arg(long, value_name = "NAME")]
     isa: Option<String>,
-    /// Number of threads (of the reference: 1); the results have the same bits with any number [default: 1]
+    /// Number of threads (of the reference: 1), at most one for each processor; the results have the same bits with any
+    /// number [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1024))]
     threads: Option<usize>,
+    /// Runs as many threads as --threads says even where there are fewer processors, which is slower
+    #[arg(long, requires = "threads")]
+    oversubscribe: bool,
 }
 
 impl KernelArgs {
@@ -91,10 +100,65 @@ impl KernelArgs {
             Some(name) => Fast::with(name.parse::<Isa>()?)?,
             None => Fast::new(),
         };
-        Ok(fast.threads(self.threads.unwrap_or(1))?)
+        Ok(fast.threads(self.bounded_threads())?)
     }
+
+    /// The number of threads: what was asked for, but not more than there are processors. Threads in turns on one
+    /// processor wait for each other at every step: 26 s an epoch with 7 threads on two processors, 5 s with two.
+    pub(crate) fn bounded_threads(&self) -> usize {
+        static SAID: Once = Once::new();
+        let asked = self.threads.unwrap_or(1);
+        let threads = if self.oversubscribe { asked } else { asked.min(processors()) };
+        if threads < asked {
+            SAID.call_once(|| {
+                note(&format!(
+                    "--threads {asked}: {threads} are used, one for each processor; --oversubscribe runs all of them"
+                ));
+            });
+        }
+        threads
+    }
+
+    /// How many jobs with so many threads each run at the same time: what was asked for, bounded in the same way.
+    pub(crate) fn bounded_jobs(&self, asked: Option<usize>) -> usize {
+        let most = (processors() / self.bounded_threads()).max(1);
+        match asked {
+            Some(jobs) if self.oversubscribe => jobs,
+            Some(jobs) if jobs > most => {
+                note(&format!("--jobs {jobs}: {most} run at the same time, for {} processors", processors()));
+                most
+            }
+            asked => asked.unwrap_or(most),
+        }
+    }
+}
+
+/// The processors that this program may use.
+fn processors() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn refuse(what: &str, expected: &str, found: Option<impl ToString>) -> Result<(), Error> {
     found.map_or(Ok(()), |found| Err(Error::unsupported(what, expected, found.to_string())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_and_jobs_are_no_more_than_processors_unless_forced() {
+        let most = processors();
+        let args =
+            |threads, oversubscribe| KernelArgs { kernel: Kernel::Fast, isa: None, threads, oversubscribe };
+        for asked in [1, 2, most, most + 5, 1024] {
+            assert_eq!(args(Some(asked), false).bounded_threads(), asked.min(most));
+            assert_eq!(args(Some(asked), true).bounded_threads(), asked);
+        }
+        assert_eq!(args(None, false).bounded_threads(), 1);
+        assert_eq!(args(None, false).bounded_jobs(None), most);
+        assert_eq!(args(None, false).bounded_jobs(Some(most + 1)), most);
+        assert_eq!(args(Some(most), false).bounded_jobs(Some(7)), 1);
+        assert_eq!(args(Some(1), true).bounded_jobs(Some(most + 1)), most + 1);
+    }
 }

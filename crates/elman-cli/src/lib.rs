@@ -36,7 +36,7 @@ Exit codes:
    2  wrong usage: an option that is not known, or that the chosen kernel does not have
   65  bad input; the message names the file and, in text, the line
   74  a file or folder could not be read or written
- 130  a training was interrupted (SIGINT, SIGTERM); the best model of its finished epochs is saved";
+ 130  a training was interrupted (SIGINT, SIGTERM, SIGHUP); the best model of its finished epochs is saved";
 
 /// The Elman network of the Theano slot-filling tutorial: trains, evaluates and tags.
 #[derive(Parser)]

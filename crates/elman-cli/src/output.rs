@@ -1,11 +1,9 @@
 //! The standard output, and what is printed to it by more than one subcommand.
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use elman_tagger::Error;
-use elman_tagger::Evaluation;
+use elman_tagger::{Error, Evaluation, FileKind, check_output};
 use serde_json::{Map, Value, json};
 
 /// What messages call the standard output.
@@ -28,17 +26,67 @@ pub(crate) fn is_broken_pipe(error: &Error) -> bool {
         if path.as_os_str() == STANDARD_OUTPUT && source.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Writes a whole file or none.
-pub(crate) fn write_file(file: &Path, page: &str) -> Result<(), Error> {
-    let error = |source| Error::Io { path: file.to_path_buf(), action: "write", source };
-    let mut partial = file.as_os_str().to_owned();
-    partial.push(".partial");
-    let result = fs::write(&partial, page).and_then(|()| fs::rename(&partial, file));
-    if result.is_err() {
-        // The error that counts is the first one.
-        let _ = fs::remove_file(&partial);
+/// Says something that is neither a result nor the program's error.
+pub(crate) fn note(text: &str) {
+    // If it cannot be written, nothing is lost.
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// The rows of work that takes hours: a row that cannot be printed does not end the work.
+#[derive(Default)]
+pub(crate) struct Rows(Option<Error>);
+
+impl Rows {
+    /// Prints text, unless printing has failed before.
+    pub(crate) fn print(&mut self, text: &str) {
+        if self.0.is_none() {
+            self.0 = print(text).err();
+        }
     }
-    result.map_err(error)
+
+    /// The error that ended the printing, with where the result is; no broken pipe any more, which other commands end
+    /// with in silence.
+    pub(crate) fn error(self, result: &str) -> Option<Error> {
+        match self.0? {
+            Error::Io { path, action, source } => {
+                let source = io::Error::other(format!("{source}; {result}"));
+                Some(Error::Io { path, action, source })
+            }
+            other => Some(other),
+        }
+    }
+}
+
+/// The error that the program ends with: the first of them. The others are said before.
+pub(crate) fn first_of(errors: impl IntoIterator<Item = Error>) -> Result<(), Error> {
+    let mut errors = errors.into_iter();
+    let first = errors.next();
+    errors.for_each(|error| note(&error.to_string()));
+    first.map_or(Ok(()), Err)
+}
+
+/// Checks that a file could be written now: before the work whose result it is to hold.
+pub(crate) fn check_file(file: &Path, kind: FileKind) -> Result<(), Error> {
+    let folder = match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    for names in [["config.toml", "weights.safetensors"], ["checkpoint.toml", "current.safetensors"]] {
+        if names.iter().all(|name| folder.join(name).is_file()) {
+            return Err(in_model(file));
+        }
+    }
+    check_output(file, kind)
+}
+
+/// The error for a file that would be written into a model folder.
+pub(crate) fn in_model(file: &Path) -> Error {
+    Error::Input {
+        path: file.to_owned(),
+        line: None,
+        problem: "a file in a model folder".into(),
+        expected: "a file elsewhere: a folder that holds more than the model is not replaced".into(),
+    }
 }
 
 /// An evaluation's numbers.

@@ -1,3 +1,4 @@
+use std::cmp::Ordering;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::ops::RangeInclusive;
@@ -6,30 +7,38 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Instant;
 
-use elman_tagger::Error;
+use clap::ValueEnum;
 use elman_tagger::{
-    EpochRecord, Evaluation, Lines, Model, Pipeline, TaggedSentence, TrainConfig, Trainer, limits, read_conll,
+    Claim, EpochRecord, Error, Evaluation, FileKind, Lines, Measure, Model, Normalization, Pipeline,
+    TaggedSentence, TrainConfig, Trainer, fingerprint, limits, read_conll, write_output,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 use crate::kernels::KernelArgs;
-use crate::output::print;
-use crate::train::from_1_to;
+use crate::output::{Rows, first_of, note};
+use crate::train::{NetworkName, RecipeName, from_1_to};
+
+const TRIALS: &str = "trials.jsonl";
+const SETTINGS: &str = "search.toml";
+const BEST: &str = "best";
+/// The layout of [`SETTINGS`] that this version writes and reads.
+const FORMAT: u32 = 1;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Training corpus, a CoNLL column file: first column word, last column tag
     #[arg(long, value_name = "FILE")]
     train: PathBuf,
-    /// Development corpus, by whose F1 the trials are compared
+    /// Development corpus, by whose F1 (or accuracy, if its tags form no phrases) the trials are compared
     #[arg(long, value_name = "FILE")]
     dev: PathBuf,
     /// Test corpus; conlleval's report of the best model on it is printed at the end
     #[arg(long, value_name = "FILE")]
     test: Option<PathBuf>,
-    /// The folder of the search: trials.jsonl, and the best model as best. A search that is there goes on
+    /// The folder of the search: trials.jsonl, search.toml with its settings, and the best model as best. A search that
+    /// is there goes on
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Trials, those that are already there included
@@ -47,7 +56,30 @@ pub(crate) struct Args {
     #[command(flatten)]
     space: SpaceArgs,
     #[command(flatten)]
+    fixed: FixedArgs,
+    #[command(flatten)]
     kernel: KernelArgs,
+}
+
+/// What all trials have in common.
+#[derive(Clone, Default, clap::Args)]
+#[command(next_help_heading = "Recipe of every trial")]
+struct FixedArgs {
+    /// What the next word sees of a word: the hidden state (Elman) or the probabilities of its labels (Jordan)
+    #[arg(long, value_enum, default_value_t)]
+    network: NetworkName,
+    /// How the learning rate falls
+    #[arg(long, value_enum, default_value_t)]
+    recipe: RecipeName,
+    /// Sentences in one update
+    #[arg(long, value_name = "N", default_value_t = TrainConfig::default().batch, value_parser = from_1_to(limits::MAX_BATCH))]
+    batch: usize,
+    /// Read every word in lower case
+    #[arg(long)]
+    lowercase: bool,
+    /// Read every digit as the word DIGIT
+    #[arg(long)]
+    digits: bool,
 }
 
 /// What is tried. The defaults are the tutorial's.
@@ -91,6 +123,113 @@ fn windows(text: &str) -> Result<RangeInclusive<usize>, String> {
         .ok_or_else(|| "expected two odd numbers below 1000, for example 3..19".to_owned())
 }
 
+impl Args {
+    /// How a trial is trained.
+    fn config(&self, trial: usize) -> TrainConfig {
+        TrainConfig {
+            feedback: self.fixed.network.into(),
+            recipe: self.fixed.recipe.into(),
+            batch: self.fixed.batch,
+            normalization: Normalization { lowercase: self.fixed.lowercase, digits: self.fixed.digits },
+            ..self.space.draw(self.seed, trial, self.epochs)
+        }
+    }
+
+    fn settings(&self, train: &[TaggedSentence], dev: &[TaggedSentence]) -> Settings {
+        let name = |value: Option<clap::builder::PossibleValue>| {
+            value.map_or_else(String::new, |value| value.get_name().to_owned())
+        };
+        Settings {
+            format: FORMAT,
+            corpora: fingerprint(train, dev),
+            seed: self.seed,
+            epochs: self.epochs,
+            lr: [self.space.lr.from, self.space.lr.to],
+            window: [*self.space.window.start(), *self.space.window.end()],
+            hidden: self.space.hidden.clone(),
+            embed: self.space.embed.clone(),
+            network: name(self.fixed.network.to_possible_value()),
+            recipe: name(self.fixed.recipe.to_possible_value()),
+            batch: self.fixed.batch,
+            lowercase: self.fixed.lowercase,
+            digits: self.fixed.digits,
+        }
+    }
+}
+
+/// `search.toml`: what decides the result of each trial.
+#[derive(Serialize)]
+struct Settings {
+    format: u32,
+    /// The SHA-256 of the training and the development corpus.
+    corpora: String,
+    seed: u64,
+    epochs: usize,
+    lr: [f64; 2],
+    window: [usize; 2],
+    hidden: Vec<usize>,
+    embed: Vec<usize>,
+    network: String,
+    recipe: String,
+    batch: usize,
+    lowercase: bool,
+    digits: bool,
+}
+
+impl Settings {
+    const KIND: FileKind =
+        FileKind { name: "the settings of a search", begins: |start| start.starts_with(b"format = ") };
+
+    /// Compares with the settings of the search that is there, or writes them down.
+    fn keep(&self, path: &Path, has_trials: bool) -> Result<(), Error> {
+        let input = |line, problem: String, expected: String| Error::Input {
+            path: path.to_owned(),
+            line,
+            problem,
+            expected,
+        };
+        let as_text =
+            toml::to_string(self).map_err(|error| Error::shape("settings", "values for TOML", error))?;
+        let own: toml::Table =
+            as_text.parse().map_err(|error| Error::shape("settings", "values for TOML", error))?;
+        let there = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                if has_trials {
+                    note(&format!(
+                        "{}: missing; the trials that are there are taken for trials on these corpora",
+                        path.display()
+                    ));
+                }
+                return write_output(path, Self::KIND, as_text.as_bytes());
+            }
+            Err(source) => return Err(Error::Io { path: path.to_owned(), action: "read", source }),
+        };
+        let found: toml::Table = there.parse().map_err(|error: toml::de::Error| {
+            let line = error.span().map(|span| 1 + there[..span.start].matches('\n').count() as u64);
+            input(line, error.message().to_owned(), "the settings of a search".to_owned())
+        })?;
+        let Some(name) = own.keys().chain(found.keys()).find(|name| own.get(*name) != found.get(*name))
+        else {
+            return Ok(());
+        };
+        let text = |table: &toml::Table| table.get(name).map_or("not set".to_owned(), ToString::to_string);
+        let elsewhere = "name another folder with --out for another search";
+        Err(match name.as_str() {
+            "corpora" => input(
+                None,
+                "the search of other corpora".to_owned(),
+                format!("a search of these; {elsewhere}"),
+            ),
+            _ => input(
+                None,
+                format!("{name} is {}", text(&found)),
+                format!("{}, as is asked for; {elsewhere}", text(&own)),
+            ),
+        })
+    }
+}
+
 impl SpaceArgs {
     /// What a trial tries: decided by the seed and the trial's number alone, whichever trials ran before it.
     fn draw(&self, seed: u64, trial: usize, epochs: usize) -> TrainConfig {
@@ -122,6 +261,11 @@ struct Trial {
     /// The best epoch; none if the training diverged.
     best_epoch: Option<usize>,
     dev_f1: f64,
+    #[serde(default)]
+    dev_accuracy: f64,
+    /// By which of the two trials are compared.
+    #[serde(default)]
+    measure: Measure,
     seconds: f64,
 }
 
@@ -133,16 +277,38 @@ impl Trial {
             && (self.learning_rate - config.learning_rate).abs() <= 1e-12 * config.learning_rate
     }
 
+    /// The better trial is the greater: by F1, or by accuracy where that is the measure or F1 is the same. Equal ones
+    /// are told apart by their numbers, not by which was ready first.
+    fn compare(&self, other: &Trial) -> Ordering {
+        let f1 = match self.measure {
+            Measure::F1 => self.dev_f1.total_cmp(&other.dev_f1),
+            Measure::Accuracy => Ordering::Equal,
+        };
+        f1.then(self.dev_accuracy.total_cmp(&other.dev_accuracy)).then(other.trial.cmp(&self.trial))
+    }
+
+    /// Whether it has a model that is better than that of another trial.
+    fn is_better_than(&self, other: Option<&Trial>) -> bool {
+        self.best_epoch.is_some() && other.is_none_or(|other| self.compare(other).is_gt())
+    }
+
     fn row(&self) -> String {
         let best = self.best_epoch.map_or_else(|| "-".to_owned(), |epoch| epoch.to_string());
         format!(
-            "{:5} {:9.5} {:7} {:7} {:6} {best:>6} {:7.2} {:8.1}\n",
-            self.trial, self.learning_rate, self.window, self.hidden, self.embed, self.dev_f1, self.seconds
+            "{:5} {:9.5} {:7} {:7} {:6} {best:>6} {:7.2} {:8.2} {:8.1}\n",
+            self.trial,
+            self.learning_rate,
+            self.window,
+            self.hidden,
+            self.embed,
+            self.dev_f1,
+            self.dev_accuracy,
+            self.seconds
         )
     }
 }
 
-const HEADER: &str = "trial        lr  window  hidden  embed   best  dev F1  seconds\n";
+const HEADER: &str = "trial        lr  window  hidden  embed   best  dev F1  dev acc  seconds\n";
 
 /// A model and the epochs that made it.
 type Trained = (Model, Vec<EpochRecord>);
@@ -152,8 +318,19 @@ struct State {
     next: usize,
     trials: Vec<Trial>,
     file: File,
-    best_f1: f64,
-    failed: Option<Error>,
+    rows: Rows,
+    failed: Vec<Error>,
+}
+
+impl State {
+    /// The trial whose model is kept.
+    fn best(&self) -> Option<&Trial> {
+        best_of(&self.trials)
+    }
+}
+
+fn best_of(trials: &[Trial]) -> Option<&Trial> {
+    trials.iter().fold(None, |best, trial| if trial.is_better_than(best) { Some(trial) } else { best })
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
@@ -161,13 +338,17 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let dev = read_conll(&args.dev)?;
     let test = args.test.as_ref().map(read_conll).transpose()?;
     args.kernel.network()?;
+    let jobs = args.kernel.bounded_jobs(args.jobs);
     let io = |action| move |source| Error::Io { path: args.out.clone(), action, source };
-    fs::create_dir_all(&args.out).map_err(io("create"))?;
-    let path = args.out.join("trials.jsonl");
+    if let Some(parent) = args.out.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        fs::create_dir_all(parent).map_err(io("create"))?;
+    }
+    let _claim = Claim::new(&args.out, "search", &[TRIALS, SETTINGS, "best/"])?;
+    let path = args.out.join(TRIALS);
     let trials = read_trials(&path)?;
+    args.settings(&train, &dev).keep(&args.out.join(SETTINGS), !trials.is_empty())?;
     for trial in &trials {
-        let config = args.space.draw(args.seed, trial.trial, args.epochs);
-        if !trial.tried(&config) {
+        if !trial.tried(&args.config(trial.trial)) {
             return Err(Error::Input {
                 path,
                 line: None,
@@ -176,16 +357,25 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
             });
         }
     }
-    let best = args.out.join("best");
-    let best_f1 = trials.iter().map(|trial| trial.dev_f1).fold(f64::NEG_INFINITY, f64::max);
+    let best = args.out.join(BEST);
     Model::check_target(&best)?;
+    if let Some(trial) = best_of(&trials).filter(|_| !best.join("config.toml").exists()) {
+        note(&format!(
+            "{}: the model of trial {} is missing and is trained again",
+            best.display(),
+            trial.trial
+        ));
+        if let (_, Some((model, history))) = attempt(args, trial.trial, &train, &dev)? {
+            model.save(&best, &history)?;
+        }
+    }
     let file = OpenOptions::new().create(true).append(true).open(&path);
     let file = file.map_err(|source| Error::Io { path: path.clone(), action: "open", source })?;
 
-    print(HEADER)?;
-    trials.iter().try_for_each(|trial| print(&trial.row()))?;
-    let jobs = args.jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
-    let state = Mutex::new(State { next: 0, trials, file, best_f1, failed: None });
+    let mut rows = Rows::default();
+    rows.print(HEADER);
+    trials.iter().for_each(|trial| rows.print(&trial.row()));
+    let state = Mutex::new(State { next: 0, trials, file, rows, failed: Vec::new() });
     thread::scope(|scope| {
         for _ in 0..jobs.min(args.trials) {
             scope.spawn(|| {
@@ -193,28 +383,32 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
                     let result = attempt(args, trial, &train, &dev)
                         .and_then(|(trial, model)| keep(&state, trial, model, &path, &best));
                     if let Err(error) = result {
-                        locked(&state).failed.get_or_insert(error);
+                        locked(&state).failed.push(error);
                     }
                 }
             });
         }
     });
     let mut state = state.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-    if let Some(error) = state.failed {
-        return Err(error);
+    if !state.failed.is_empty() {
+        return first_of(state.failed);
     }
-    state.trials.sort_by(|a, b| b.dev_f1.total_cmp(&a.dev_f1).then_with(|| a.trial.cmp(&b.trial)));
+    let place = match state.best() {
+        Some(_) => format!("model in {}", best.display()),
+        None => "no model: every training diverged; try smaller learning rates".to_owned(),
+    };
+    let has_model = state.best().is_some();
+    state.trials.sort_by(|a, b| b.compare(a));
     let table: String = state.trials.iter().map(Trial::row).collect();
-    print(&format!("\nthe best first; model in {}\n{HEADER}{table}", best.display()))?;
-    match test {
-        Some(test) => {
-            let network = args.kernel.network()?;
-            let evaluation: Evaluation =
-                Pipeline::new(&Model::load(&best)?, network.as_ref())?.evaluate(&test)?;
-            print(&format!("\n{evaluation}"))
-        }
-        None => Ok(()),
+    state.rows.print(&format!("\nthe best first; {place}\n{HEADER}{table}"));
+    if let Some(test) = test.filter(|_| has_model) {
+        let network = args.kernel.network()?;
+        let evaluation: Evaluation =
+            Pipeline::new(&Model::load(&best)?, network.as_ref())?.evaluate(&test)?;
+        state.rows.print(&format!("\n{evaluation}"));
     }
+    let diverged = (!has_model).then(|| Error::shape("trials", "one that does not diverge", "none"));
+    first_of(diverged.into_iter().chain(state.rows.error(&place)))
 }
 
 /// A thread that panics is a bug; the others' results are whole all the same.
@@ -226,7 +420,7 @@ fn locked(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
 fn take(state: &Mutex<State>, trials: usize) -> Option<usize> {
     let mut state = locked(state);
     let State { next, trials: done, failed, .. } = &mut *state;
-    if failed.is_some() {
+    if !failed.is_empty() {
         return None;
     }
     while done.iter().any(|trial| trial.trial == *next) {
@@ -247,7 +441,7 @@ fn attempt(
 ) -> Result<(Trial, Option<Trained>), Error> {
     let start = Instant::now();
     let network = args.kernel.network()?;
-    let config = args.space.draw(args.seed, trial, args.epochs);
+    let config = args.config(trial);
     let mut record = Trial {
         trial,
         learning_rate: config.learning_rate,
@@ -257,9 +451,12 @@ fn attempt(
         epochs: config.epochs,
         best_epoch: None,
         dev_f1: 0.0,
+        dev_accuracy: 0.0,
+        measure: Measure::default(),
         seconds: 0.0,
     };
     let mut trainer = Trainer::new(network.as_ref(), config, train, dev)?;
+    record.measure = trainer.measure();
     while !trainer.is_finished() {
         match trainer.run_epoch(&mut |_| {}) {
             Ok(_) => {}
@@ -275,6 +472,7 @@ fn attempt(
     let model = trainer.into_model();
     record.best_epoch = Some(model.outcome().best_epoch);
     record.dev_f1 = model.outcome().dev_f1;
+    record.dev_accuracy = model.outcome().dev_accuracy;
     Ok((record, Some((model, history))))
 }
 
@@ -287,15 +485,19 @@ fn keep(
     best: &Path,
 ) -> Result<(), Error> {
     let mut state = locked(state);
-    if let Some((model, history)) = model.filter(|_| trial.dev_f1 > state.best_f1) {
+    if let Some((model, history)) = model.filter(|_| trial.is_better_than(state.best())) {
         model.save(best, &history)?;
-        state.best_f1 = trial.dev_f1;
     }
-    let line = serde_json::to_string(&trial).map(|line| line + "\n");
-    line.map_err(std::io::Error::from)
-        .and_then(|line| state.file.write_all(line.as_bytes()))
-        .map_err(|source| Error::Io { path: path.to_owned(), action: "write", source })?;
-    print(&trial.row())?;
+    let io = |source| Error::Io { path: path.to_owned(), action: "write", source };
+    let line = serde_json::to_string(&trial).map_err(|error| io(error.into()))? + "\n";
+    let before = state.file.metadata().map_err(io)?.len();
+    if let Err(error) = state.file.write_all(line.as_bytes()).and_then(|()| state.file.sync_data()) {
+        // No half of a line, to which another trial would be added.
+        let _ = state.file.set_len(before);
+        return Err(io(error));
+    }
+    let row = trial.row();
+    state.rows.print(&row);
     state.trials.push(trial);
     Ok(())
 }
@@ -321,10 +523,15 @@ fn read_trials(path: &Path) -> Result<Vec<Trial>, Error> {
     while let Some(line) = lines.next_line()? {
         let parsed = serde_json::from_str(line).map_err(|error| error.to_string());
         let trial: Trial = parsed.map_err(|problem| lines.error(problem, "a trial as JSON"))?;
-        if trials.iter().any(|other| other.trial == trial.trial) {
-            return Err(lines.error(format!("trial {} again", trial.trial), "each trial once"));
+        match trials.iter().find(|other| other.trial == trial.trial) {
+            None => trials.push(trial),
+            // Two searches at the same time once wrote the same trials.
+            Some(other) if Trial { seconds: other.seconds, ..trial.clone() } == *other => {}
+            Some(_) => {
+                let problem = format!("trial {} again, with another result", trial.trial);
+                return Err(lines.error(problem, "each trial once; remove this line or the other"));
+            }
         }
-        trials.push(trial);
     }
     Ok(trials)
 }
@@ -365,6 +572,38 @@ mod tests {
     }
 
     #[test]
+    fn of_equal_trials_the_first_by_number_is_the_best_whichever_was_ready_first() {
+        let trial = |trial, best_epoch, dev_f1| Trial {
+            trial,
+            learning_rate: 0.1,
+            window: 3,
+            hidden: 4,
+            embed: 5,
+            epochs: 6,
+            best_epoch,
+            dev_f1,
+            dev_accuracy: 90.0,
+            measure: Measure::F1,
+            seconds: 1.0,
+        };
+        let mut trials =
+            [trial(0, None, 0.0), trial(3, Some(1), 50.0), trial(1, Some(2), 50.0), trial(2, Some(1), 40.0)];
+        for _ in 0..trials.len() {
+            trials.rotate_left(1);
+            assert_eq!(best_of(&trials).unwrap().trial, 1);
+        }
+        // One that diverged has no model; one with an F1 of 0 has.
+        assert_eq!(best_of(&[trial(0, None, 0.0)]), None);
+        assert_eq!(best_of(&[trial(0, None, 0.0), trial(1, Some(1), 0.0)]).unwrap().trial, 1);
+        // Accuracy decides where F1 does not, or where it is the measure.
+        let better = Trial { dev_accuracy: 91.0, ..trial(7, Some(1), 50.0) };
+        assert_eq!(best_of(&[trial(1, Some(1), 50.0), better]).unwrap().trial, 7);
+        let plain = |trial: Trial| Trial { measure: Measure::Accuracy, ..trial };
+        let worse = Trial { dev_accuracy: 89.0, ..trial(7, Some(1), 60.0) };
+        assert_eq!(best_of(&[plain(worse), plain(trial(8, Some(1), 50.0))]).unwrap().trial, 8);
+    }
+
+    #[test]
     fn a_line_that_was_being_written_is_taken_off() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("trials.jsonl");
@@ -378,15 +617,22 @@ mod tests {
             epochs: 6,
             best_epoch: None,
             dev_f1: 12.5,
+            dev_accuracy: 90.0,
+            measure: Measure::Accuracy,
             seconds: 1.0,
         };
         let line = serde_json::to_string(&trial).unwrap() + "\n";
         fs::write(&path, format!("{line}{}", &line[..20])).unwrap();
         assert_eq!(read_trials(&path).unwrap(), [trial]);
         assert_eq!(fs::read_to_string(&path).unwrap(), line);
-        fs::write(&path, format!("{line}{line}")).unwrap();
+        fs::write(&path, format!("{line}{}", line.replace("1.0}", "2.0}"))).unwrap();
+        assert_eq!(read_trials(&path).unwrap().len(), 1);
+        fs::write(&path, format!("{line}{}", line.replace("12.5", "12.6"))).unwrap();
         let error = read_trials(&path).unwrap_err().to_string();
-        assert!(error.ends_with("trials.jsonl:2: trial 3 again, expected each trial once"), "{error}");
+        assert!(
+            error.contains("trials.jsonl:2: trial 3 again, with another result, expected each"),
+            "{error}"
+        );
         fs::write(&path, "{}\n").unwrap();
         assert!(read_trials(&path).unwrap_err().to_string().contains("trials.jsonl:1: missing field"));
     }

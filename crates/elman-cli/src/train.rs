@@ -1,15 +1,14 @@
 use std::collections::{BTreeSet, HashSet};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use clap::builder::RangedU64ValueParser;
-use elman::{Activation, Cell, Feedback};
+use elman::{Activation, Cell, Feedback, Network};
 use elman_tagger::{
-    Checkpoint, EpochRecord, Error, Measure, Model, Normalization, Pipeline, Progress, Recipe, Scheme,
-    TaggedSentence, TrainConfig, Trainer, limits, read_conll,
+    Checkpoint, Claim, EpochRecord, Error, Evaluation, FileKind, Measure, Model, Normalization, Pipeline,
+    Progress, Recipe, Scheme, TaggedSentence, TrainConfig, Trainer, limits, read_conll, write_output,
 };
 use indicatif::{HumanDuration, ProgressBar, ProgressFinish, ProgressStyle};
 use serde_json::json;
@@ -18,7 +17,7 @@ use signal_hook::flag;
 
 use crate::input;
 use crate::kernels::KernelArgs;
-use crate::output::{evaluation_json, print, write_file};
+use crate::output::{Rows, check_file, evaluation_json, first_of, in_model, note};
 use crate::page::Page;
 
 #[derive(clap::Args)]
@@ -164,7 +163,7 @@ impl RecipeArgs {
 }
 
 #[derive(Clone, Copy, Default, clap::ValueEnum)]
-enum RecipeName {
+pub(crate) enum RecipeName {
     /// As the tutorial's code: halved after EVERY epoch from the tenth without a better F1 on
     #[default]
     Tutorial,
@@ -204,6 +203,15 @@ impl From<SchemeName> for Scheme {
             SchemeName::Bmes => Scheme::Bmes,
             SchemeName::Io => Scheme::Io,
             SchemeName::Plain => Scheme::Plain,
+        }
+    }
+}
+
+impl From<RecipeName> for Recipe {
+    fn from(name: RecipeName) -> Self {
+        match name {
+            RecipeName::Tutorial => Recipe::Tutorial,
+            RecipeName::Standard => Recipe::Standard,
         }
     }
 }
@@ -302,10 +310,7 @@ impl RecipeArgs {
         Ok(TrainConfig {
             feedback: self.network.into(),
             cell: self.cell()?,
-            recipe: match self.recipe {
-                RecipeName::Tutorial => Recipe::Tutorial,
-                RecipeName::Standard => Recipe::Standard,
-            },
+            recipe: self.recipe.into(),
             hidden: self.hidden,
             embed: self.embed,
             window: self.window,
@@ -328,14 +333,18 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     }
     config.shape(1, 1).check()?;
     let network = args.kernel.network()?;
+    args.report.as_ref().map_or(Ok(()), |file| check_file(file, FileKind::HTML))?;
     let train = read_conll(&args.train)?;
     let dev = read_conll(&args.dev)?;
     let test = args.test.as_ref().map(read_conll).transpose()?;
-    Model::check_target(&args.model)?;
-    let checkpoint = checkpoint_of(&args.model);
-    if args.checkpoint_every.is_some() {
-        Checkpoint::check_target(&checkpoint)?;
+    // From here on a signal ends the training, and no longer the program: what it makes is saved or removed.
+    let stop = interrupts()?;
+    let claim = Model::claim(&args.model)?;
+    if let Some(file) = args.report.as_ref().filter(|file| is_in(file, &args.model)) {
+        return Err(in_model(file));
     }
+    let checkpoint = checkpoint_of(&args.model);
+    let checkpoints = args.checkpoint_every.map(|_| Checkpoint::claim(&checkpoint)).transpose()?;
     let found = if args.resume { Checkpoint::load(&checkpoint)? } else { None };
     if args.resume && found.is_none() {
         note(&format!("{}: no checkpoint yet; training starts from the beginning", checkpoint.display()));
@@ -345,80 +354,129 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         None => Trainer::new(&*network, config, &train, &dev),
     }
     .map_err(|error| input::in_file(&args.train, error))?;
-    trainer.stop_when(interrupts()?);
+    trainer.stop_when(stop);
     args.warn(&trainer, &train, &dev, test.as_deref());
 
+    // From here on nothing ends the training but its own end: what fails beside it is said when the model is saved.
+    let mut rows = Rows::default();
     let measure = trainer.measure();
     if !args.json {
-        print(&header(measure))?;
+        rows.print(&header(measure));
     }
-    let print_row = |record: &EpochRecord| {
-        print(&if args.json { format!("{}\n", json!({ "epoch": record })) } else { row(record, measure) })
+    let text = |record: &EpochRecord| {
+        if args.json { format!("{}\n", json!({ "epoch": record })) } else { row(record, measure) }
     };
-    trainer.history().iter().try_for_each(print_row)?;
-    let mut interrupted = None;
+    trainer.history().iter().for_each(|record| rows.print(&text(record)));
+    let (mut stopped, mut failed) = (None, Vec::new());
     while !trainer.is_finished() {
-        match epoch(&mut trainer, train.len()).map(print_row) {
-            Ok(printed) => printed?,
-            // What is done is kept, and the program ends with the error.
-            Err(error @ Error::Interrupted { .. }) if !trainer.history().is_empty() => {
-                interrupted = Some(error);
+        match epoch(&mut trainer, train.len()).map(text) {
+            Ok(text) => rows.print(&text),
+            // The model of the finished epochs is kept, and the program ends with the error.
+            Err(error) if !trainer.history().is_empty() => {
+                stopped = Some(error);
                 break;
             }
             Err(error) => return Err(error),
         }
-        if args
-            .checkpoint_every
-            .is_some_and(|every| trainer.history().len() % every == 0 || trainer.is_finished())
+        if let Some((every, claim)) = args.checkpoint_every.zip(checkpoints.as_ref())
+            && (trainer.history().len() % every == 0 || trainer.is_finished())
             && let Some(now) = trainer.checkpoint()
+            && let Err(error) = now.save_to(claim)
+            && failed.is_empty()
         {
-            now.save(&checkpoint)?;
+            note(&format!("{error}; the training goes on"));
+            failed.push(error);
         }
     }
     let history = trainer.history().to_vec();
     let model = trainer.into_model();
-    model.save(&args.model, &history)?;
+    let (place, unsaved) = save(&model, &claim, &history);
 
-    let test = test.filter(|_| interrupted.is_none());
-    let mut pipeline = Pipeline::new(&model, network.as_ref())?;
+    let outcome = model.outcome();
+    let place = place.map_or("there is no model".to_owned(), |place| format!("model in {}", place.display()));
+    let test = test.filter(|_| stopped.is_none());
+    let network = network.as_ref();
+    let evaluated = report(args, &model, network, &history, &dev, test.as_deref(), &mut failed);
+    if args.json {
+        let test = evaluated.as_ref().map(evaluation_json);
+        rows.print(&format!("{}\n", json!({ "outcome": outcome, "test": test })));
+    } else {
+        let (name, score) = match measure {
+            Measure::F1 => ("F1", outcome.dev_f1),
+            _ => ("accuracy", outcome.dev_accuracy),
+        };
+        rows.print(&format!("best epoch {}: dev {name} {score:.2}; {place}\n", outcome.best_epoch));
+        if let Some(evaluated) = evaluated {
+            rows.print(&format!("\n{evaluated}"));
+        }
+    }
+    first_of(stopped.into_iter().chain(unsaved).chain(failed).chain(rows.error(&place)))
+}
+
+/// Writes the page and evaluates on the test corpus. Errors are put to the others: neither is worth a model.
+fn report(
+    args: &Args,
+    model: &Model,
+    network: &dyn Network<f32>,
+    history: &[EpochRecord],
+    dev: &[TaggedSentence],
+    test: Option<&[TaggedSentence]>,
+    failed: &mut Vec<Error>,
+) -> Option<Evaluation> {
+    let mut pipeline = Pipeline::new(model, network).map_err(|error| failed.push(error)).ok()?;
     if let Some(file) = &args.report {
         let (corpus, sentences) =
-            test.as_ref().map_or(("the development corpus", &dev), |test| ("the test corpus", test));
+            test.map_or(("the development corpus", dev), |test| ("the test corpus", test));
         let title = format!("elman train: {}", args.model.display());
-        let page = Page { title: &title, model: &model, history: &history, corpus, sentences };
-        write_file(file, &page.html(&mut pipeline)?)?;
+        let page = Page { title: &title, model, history, corpus, sentences };
+        let written =
+            page.html(&mut pipeline).and_then(|page| write_output(file, FileKind::HTML, page.as_bytes()));
+        failed.extend(written.err());
     }
-    let test = test.map(|test| pipeline.evaluate(&test)).transpose()?;
-    let outcome = model.outcome();
-    if args.json {
-        let test = test.as_ref().map(evaluation_json);
-        print(&format!("{}\n", json!({ "outcome": outcome, "test": test })))?;
-        return interrupted.map_or(Ok(()), Err);
+    pipeline.evaluate(test?).map_err(|error| failed.push(error)).ok()
+}
+
+/// Saves the model: where it was to be, or, if the system refuses now, in a new folder for temporary files. Gives the
+/// folder that holds it, and the error.
+fn save(model: &Model, claim: &Claim, history: &[EpochRecord]) -> (Option<PathBuf>, Option<Error>) {
+    let place = claim.path().to_owned();
+    let Err(error) = model.save_to(claim, history) else { return (Some(place), None) };
+    // It may be in place, and only not surely on the disk.
+    if Model::load(&place).is_ok_and(|there| there == *model) {
+        return (Some(place), Some(error));
     }
-    print(&format!(
-        "best epoch {}: dev {} {:.2}; model in {}\n",
-        outcome.best_epoch,
-        if measure == Measure::F1 { "F1" } else { "accuracy" },
-        if measure == Measure::F1 { outcome.dev_f1 } else { outcome.dev_accuracy },
-        args.model.display()
-    ))?;
-    if let Some(test) = test {
-        print(&format!("\n{test}"))?;
+    let rescued = tempfile::Builder::new().prefix("elman-model-").tempdir().ok().and_then(|folder| {
+        model.save(folder.path(), history).ok()?;
+        Some(folder.keep())
+    });
+    if let Some(rescued) = &rescued {
+        note(&format!("{}: cannot be written now; the model is in {}", place.display(), rescued.display()));
     }
-    interrupted.map_or(Ok(()), Err)
+    (rescued, Some(error))
+}
+
+/// Whether a file would be in this folder.
+fn is_in(file: &Path, folder: &Path) -> bool {
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    matches!((parent.canonicalize(), folder.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
 
 /// Where the checkpoints of a model are: beside it.
 fn checkpoint_of(model: &Path) -> PathBuf {
+    // `.` has no name of its own.
+    let model = match model.file_name() {
+        Some(_) => model.to_owned(),
+        None => model.canonicalize().unwrap_or_else(|_| model.to_owned()),
+    };
     let mut name = model.file_name().unwrap_or_default().to_owned();
     name.push(".checkpoint");
     model.with_file_name(name)
 }
 
-/// What becomes true when the program is asked to end (SIGINT, SIGTERM); the second time it ends at once.
+/// What becomes true when the program is asked to end (SIGINT, SIGTERM, SIGHUP); the second time it ends at once.
 fn interrupts() -> Result<Arc<AtomicBool>, Error> {
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
+    for signal in SIGNALS.iter().copied().filter(|signal| !is_ignored(*signal)) {
         // In this order: the first signal finds the flag unset.
         flag::register_conditional_shutdown(signal, 130, stop.clone())
             .and_then(|_| flag::register(signal, stop.clone()))
@@ -427,10 +485,26 @@ fn interrupts() -> Result<Arc<AtomicBool>, Error> {
     Ok(stop)
 }
 
-/// Says something that is neither a result nor an error.
-pub(crate) fn note(text: &str) {
-    // If it cannot be written, nothing is lost.
-    let _ = writeln!(std::io::stderr(), "{text}");
+#[cfg(unix)]
+const SIGNALS: [i32; 3] = [SIGINT, SIGTERM, signal_hook::consts::SIGHUP];
+#[cfg(not(unix))]
+const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
+
+/// Whether whoever started the program wants it to ignore a signal: `nohup` does for SIGHUP, a script's `&` for SIGINT.
+fn is_ignored(signal: i32) -> bool {
+    if let Ok(status) = std::fs::read_to_string("/proc/self/status") {
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        return mask
+            .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+            .is_some_and(|mask| mask >> (signal - 1) & 1 == 1);
+    }
+    // Elsewhere a program that has no terminal at all is taken for one that was told to outlive it.
+    #[cfg(unix)]
+    if signal == signal_hook::consts::SIGHUP {
+        use std::io::{IsTerminal, stderr, stdin, stdout};
+        return !(stdin().is_terminal() || stdout().is_terminal() || stderr().is_terminal());
+    }
+    false
 }
 
 /// The head of the table whose rows [`row`] makes.

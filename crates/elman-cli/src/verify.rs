@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use elman::{Network, Recurrence};
-use elman_tagger::Error;
+use elman_tagger::{Error, FileKind, write_output};
 use elman_verify::{
     Options, Report, check, check_goldens, check_recurrence, check_same_bits, check_same_bits_recurrence,
     html,
@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use serde_json::json;
 
 use crate::kernels::{Implementation, KernelArgs};
-use crate::output::{print, write_file};
+use crate::output::{check_file, print};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -36,6 +36,7 @@ pub(crate) struct Args {
 /// Whether everything passed.
 pub(crate) fn run(args: &Args) -> Result<bool, Error> {
     let kernel = args.kernel.implementation()?;
+    args.report.as_ref().map_or(Ok(()), |file| check_file(file, FileKind::HTML))?;
     let forms = args.kernel.forms_with_the_same_bits()?;
     // Network and recurrence in both number types, and the forms against each other.
     let random = 2 * (args.cases + args.cases / 4) + if forms.len() > 1 { 3 * (args.cases / 16) } else { 0 };
@@ -63,7 +64,7 @@ pub(crate) fn run(args: &Args) -> Result<bool, Error> {
         return Err(Error::unsupported("case", expected, args.case.clone().unwrap_or_default()));
     }
     if let Some(file) = &args.report {
-        write_file(file, &html(&reports)?)?;
+        write_output(file, FileKind::HTML, html(&reports)?.as_bytes())?;
     }
     let passed = reports.iter().all(Report::passed);
     print(&if args.json {

@@ -264,7 +264,7 @@ fn a_search_goes_on_where_it_stopped_and_keeps_the_best() {
     failure(
         &search(&["parts", "--trials", "4", "--seed", "7"]),
         65,
-        &["of another search, expected the same seed"],
+        &["parts/search.toml: seed is 42, expected 7, as is asked for"],
     );
 }
 

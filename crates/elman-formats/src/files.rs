@@ -1,7 +1,7 @@
-//! Files in with a limit, files out as a whole.
+//! Files in with a limit.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
 
 use elman_tagger::Error;
@@ -37,29 +37,6 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-/// Writes a file that is there whole or not at all: written beside its place, brought to the disk, renamed.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let io = |source| Error::Io { path: path.to_owned(), action: "write", source };
-    if path.is_dir() {
-        return Err(input(path, "a folder", "a file, or nothing"));
-    }
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // As any new file: the system's mask takes away what it takes.
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    let mut file = builder.tempfile_in(parent).map_err(io)?;
-    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(io)?;
-    file.persist(path).map_err(|error| io(error.error))?;
-    Ok(())
-}
-
 /// The error of tensors that do not fit together, with their file.
 pub(crate) fn misfit(path: &Path, error: elman::Error) -> Error {
     match error {
@@ -77,17 +54,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_replaced_as_a_whole_and_what_is_none_is_refused() {
+    fn a_folder_and_a_file_that_is_too_large_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        write(&path, b"one").unwrap();
-        write(&path, b"two").unwrap();
+        fs::write(&path, "two").unwrap();
         assert_eq!(read(&path).unwrap(), b"two");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         assert!(matches!(read(folder.path()), Err(Error::Input { .. })));
-        assert!(matches!(write(folder.path(), b""), Err(Error::Input { .. })));
         assert!(matches!(read(&folder.path().join("none")), Err(Error::Io { .. })));
-        assert!(matches!(write(&folder.path().join("none/file"), b""), Err(Error::Io { .. })));
         let large = File::create(folder.path().join("large")).unwrap();
         large.set_len(MAX_FILE + 1).unwrap(); // a hole: takes no room
         let error = read(&folder.path().join("large")).unwrap_err().to_string();

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use elman::ndarray::{Array, Array1, Array2, Dimension, Ix1, Ix2, ShapeBuilder};
 use elman::{Cell, Feedback, Name, Params};
-use elman_tagger::{Error, replace_folder};
+use elman_tagger::{Claim, Error};
 use half::f16;
 use ndarray_npy::npy::header::Header;
 use ndarray_npy::{ReadDataError, ReadableElement, WriteNpyExt};
@@ -135,7 +135,8 @@ pub fn write<T: Number>(
         files.push((file, bytes));
     }
     files.extend_from_slice(more);
-    replace_folder(folder.as_ref(), &files)
+    let names: Vec<&str> = files.iter().map(|(name, _)| *name).collect();
+    Claim::new(folder, "NumPy export", &names)?.replace(&files)
 }
 
 /// The network in a folder, by the name of its first state: `s0.npy` is a Jordan network's, anything else an Elman

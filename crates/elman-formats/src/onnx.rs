@@ -8,10 +8,10 @@ use std::path::Path;
 
 use elman::ndarray::{ArrayBase, Axis, Data, Dimension};
 use elman::{Activation, Cell, Params};
-use elman_tagger::Error;
+use elman_tagger::{Error, FileKind, write_output};
 use prost::Message;
 
-use crate::{Nonlinearity, files};
+use crate::Nonlinearity;
 use proto::{Attribute, Graph, Model, Node, OperatorSet, StringEntry, Tensor, ValueInfo};
 
 /// The operator set that the nodes are from.
@@ -58,8 +58,15 @@ pub fn write(
     nonlinearity: Nonlinearity,
     metadata: impl IntoIterator<Item = (String, String)>,
 ) -> Result<(), Error> {
-    files::write(path.as_ref(), &to_bytes(params, nonlinearity, metadata)?)
+    write_output(path, KIND, &to_bytes(params, nonlinearity, metadata)?)
 }
+
+/// A file of this format, for [`check_output`](elman_tagger::check_output): the field `ir_version` with a small number,
+/// then another field of the model.
+pub const KIND: FileKind = FileKind {
+    name: "an ONNX file",
+    begins: |start| matches!(start, [0x08, version, field, ..] if *version < 0x20 && [0x12, 0x1a, 0x22, 0x28, 0x32, 0x3a, 0x42].contains(field)),
+};
 
 fn graph(params: &Params<f32>, nonlinearity: Nonlinearity) -> Result<Graph, Error> {
     let shape = params.shape();

@@ -8,13 +8,13 @@ use std::path::Path;
 
 use elman::ndarray::{Array1, Array2, ArrayD};
 use elman::{Activation, Cell, Feedback, Name, Params};
-use elman_tagger::Error;
+use elman_tagger::{Error, FileKind, repeated_key, write_output};
 use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::{SafeTensors, TensorView};
 
 use crate::Number;
-use crate::files::{self, input};
+use crate::files::{self, MAX_FILE, input};
 pub use crate::nonlinearity::Nonlinearity;
 
 const EMB: &str = "emb.weight";
@@ -200,8 +200,17 @@ pub fn write_named<T: Number>(
     more: impl IntoIterator<Item = (String, String)>,
     naming: &Naming,
 ) -> Result<(), Error> {
-    files::write(path.as_ref(), &to_bytes_named(params, nonlinearity, more, naming)?)
+    write_output(path, KIND, &to_bytes_named(params, nonlinearity, more, naming)?)
 }
+
+/// A file of this format, for [`check_output`](elman_tagger::check_output): the length of its header, then JSON.
+pub const KIND: FileKind = FileKind {
+    name: "a safetensors file",
+    begins: |start| {
+        let length = start.first_chunk().map(|length| u64::from_le_bytes(*length));
+        length.is_some_and(|length| length <= MAX_FILE) && start.get(8) == Some(&b'{')
+    },
+};
 
 /// Reads a file of at most 4 GiB; see [`from_bytes`].
 ///
@@ -257,6 +266,9 @@ pub fn from_bytes_named<T: Number>(
     let not_safetensors =
         |error: safetensors::SafeTensorError| input(path, error.to_string(), "a safetensors file");
     let file = SafeTensors::deserialize(bytes).map_err(not_safetensors)?;
+    if let Some(key) = repeated_key(bytes) {
+        return Err(input(path, format!("{key:?} twice in the header"), "each name once"));
+    }
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(not_safetensors)?;
     let metadata = header.metadata().clone().unwrap_or_default();
     let said = Said::read(&metadata, path, nonlinearity)?;

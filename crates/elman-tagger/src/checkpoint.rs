@@ -6,7 +6,7 @@ use elman::{Params, Shape};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::folder;
+use crate::folder::{self, Claim};
 use crate::limits::{MAX_CHECKPOINT, MAX_CONFIG, check_shape};
 use crate::model::{at, input, parse_weights, read_file, read_weights_file, weights};
 use crate::trainer::LearningRate;
@@ -17,6 +17,9 @@ const CURRENT: &str = "current.safetensors";
 const BEST: &str = "best.safetensors";
 const SUMS: &str = "sha256sums.txt";
 const FILES: [&str; 4] = [STATE, CURRENT, BEST, SUMS];
+
+/// What messages call the folder.
+const WHAT: &str = "checkpoint";
 
 /// The layout that this version writes and reads.
 const FORMAT: u32 = 1;
@@ -78,7 +81,15 @@ impl Checkpoint {
     /// # Errors
     /// Those of [`Checkpoint::save`].
     pub fn check_target(path: impl AsRef<Path>) -> Result<(), Error> {
-        folder::check(path.as_ref(), &FILES)
+        folder::check(path.as_ref(), WHAT, &FILES)
+    }
+
+    /// Takes the checkpoint folder for this process alone, as [`Model::claim`](crate::Model::claim) does.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::save`]; the process that has the folder, if another one has.
+    pub fn claim(path: impl AsRef<Path>) -> Result<Claim, Error> {
+        Claim::new(path, WHAT, &FILES)
     }
 
     /// Writes the checkpoint folder, as [`Model::save`](crate::Model::save) writes a model: whatever happens in
@@ -87,6 +98,18 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Input`] if something else than a checkpoint is at `path`; [`Error::Io`] if the system refuses.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        folder::save(path.as_ref(), WHAT, &FILES, &self.files()?)
+    }
+
+    /// Writes the checkpoint to a folder that [`Checkpoint::claim`] took, as [`Checkpoint::save`] does.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::save`].
+    pub fn save_to(&self, claim: &Claim) -> Result<(), Error> {
+        claim.replace(&self.files()?)
+    }
+
+    fn files(&self) -> Result<[(&'static str, Vec<u8>); 4], Error> {
         let shape = self.current.shape();
         let (current, best) = (weights(&self.current)?, weights(&self.best)?);
         let state = State {
@@ -103,7 +126,7 @@ impl Checkpoint {
         let state = state.into_bytes();
         let sums = [(STATE, &state), (CURRENT, &current), (BEST, &best)];
         let sums = sums.map(|(name, content)| sum(name, content)).concat().into_bytes();
-        folder::replace(path.as_ref(), &[(STATE, state), (CURRENT, current), (BEST, best), (SUMS, sums)])
+        Ok([(STATE, state), (CURRENT, current), (BEST, best), (SUMS, sums)])
     }
 
     /// Reads a checkpoint folder; `None` if there is none.
@@ -119,7 +142,7 @@ impl Checkpoint {
         if !folder::exists(path) {
             return Ok(None);
         }
-        folder::read(path, Self::load_from).map(Some)
+        folder::read(path, STATE, Self::load_from).map(Some)
     }
 
     fn load_from(folder: &Path) -> Result<Self, Error> {
@@ -189,8 +212,8 @@ impl Checkpoint {
     }
 }
 
-/// SHA-256 of the training and the development corpus.
-pub(crate) fn fingerprint(train: &[TaggedSentence], dev: &[TaggedSentence]) -> String {
+/// SHA-256 of the training and the development corpus: what a checkpoint or a search knows them by.
+pub fn fingerprint(train: &[TaggedSentence], dev: &[TaggedSentence]) -> String {
     let mut hash = Sha256::new();
     for corpus in [train, dev] {
         for sentence in corpus {
@@ -243,7 +266,7 @@ impl Sums {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
         text

@@ -1,13 +1,19 @@
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use elman::ndarray::{ArrayView1, ArrayView2};
 use elman::{Layout, Params, Shape};
 use indexmap::IndexSet;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-use crate::folder;
+use crate::checkpoint::hex;
+use crate::folder::{self, Claim};
 use crate::limits::{MAX_CONFIG, MAX_HEADER, MAX_LINE, MAX_NAMES, MAX_TOKEN, MAX_WEIGHTS, check_shape};
 use crate::lines::{BYTE_ORDER_MARK, Lines, name_fault};
 use crate::trainer::not_finite;
@@ -22,6 +28,8 @@ const LOG: &str = "training.log";
 /// The number of words, as `config.toml` names it.
 const VOCAB_COUNT: &str = "vocab";
 const FILES: [&str; 5] = [CONFIG, WEIGHTS, VOCAB, LABELS, LOG];
+/// What messages call the folder.
+const WHAT: &str = "model";
 
 /// The layout that this version writes and reads.
 const FORMAT: u32 = 1;
@@ -51,11 +59,14 @@ pub struct Outcome {
 /// # The model folder
 /// | file | content |
 /// |---|---|
-/// | `config.toml` | `format = 1`, `vocab` and `classes`, the [`TrainConfig`] as `[training]`, the [`Outcome`] as `[outcome]` |
+/// | `config.toml` | `format = 1`, `vocab` and `classes`, the [`TrainConfig`] as `[training]`, the [`Outcome`] as `[outcome]`, the SHA-256 of the three files below as `[sha256]` |
 /// | `weights.safetensors` | `emb`, `wx`, `wh`, `w`, `bh`, `b`, `h0`, of a GRU also `bhn`; dtype F32, shapes as in [`Params`] |
 /// | `vocab.txt` | the normalised words in the order of their ids, one a line; the first is `<UNK>` |
 /// | `labels.txt` | the tags in the order of their ids, one a line |
 /// | `training.log` | one line an epoch, columns parted by tabs; for people, never read back |
+///
+/// The sums bind the files: those of two models, or a file that was changed, are refused. Whoever changes one by hand
+/// removes `[sha256]`; the models of earlier versions have none.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
     config: TrainConfig,
@@ -72,8 +83,28 @@ struct ConfigFile {
     format: u32,
     vocab: usize,
     classes: usize,
+    /// Of weights, words and tags. Before the other tables: a file that was cut off cannot lack it alone.
+    sha256: Option<BTreeMap<String, String>>,
     training: TrainConfig,
     outcome: Outcome,
+}
+
+impl ConfigFile {
+    /// Refuses a file that is not the one this config was written with.
+    fn check_sum(&self, path: &Path, content: &[u8]) -> Result<(), Error> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let Some(sums) = &self.sha256 else { return Ok(()) };
+        let (found, expected) = (sum(content), sums.get(name.as_ref()).map_or("none", String::as_str));
+        if found != expected {
+            let expected = format!("{expected}, as in {CONFIG}: the file of another model, or a changed one");
+            return Err(input(path, None, format!("SHA-256 {found}"), expected));
+        }
+        Ok(())
+    }
+}
+
+fn sum(content: &[u8]) -> String {
+    hex(&Sha256::digest(content))
 }
 
 impl Model {
@@ -93,7 +124,7 @@ impl Model {
     ///
     /// # Errors
     /// [`elman::Error::Shape`] names the tensor that does not fit the others, the vocabulary or the labels, or has an
-    /// entry that is not finite.
+    /// entry that is not finite; or sums that can leave the finite numbers.
     pub fn from_elsewhere(
         params: Params<f32>,
         vocabulary: Vocabulary,
@@ -112,6 +143,9 @@ impl Model {
         }
         if let Some((name, index, value)) = not_finite(&params) {
             return Err(Error::shape(format!("{name}{index:?}"), "a finite number", value));
+        }
+        if let Some((what, largest)) = overflow(&params) {
+            return Err(Error::shape(what, format!("at most {:e}", f32::MAX), format!("{largest:e}")));
         }
         let config = TrainConfig {
             feedback: shape.feedback,
@@ -174,7 +208,16 @@ impl Model {
     /// # Errors
     /// Those of [`Model::save`].
     pub fn check_target(path: impl AsRef<Path>) -> Result<(), Error> {
-        folder::check(path.as_ref(), &FILES)
+        folder::check(path.as_ref(), WHAT, &FILES)
+    }
+
+    /// Takes the model folder for this process alone, until the claim is dropped: for a training, which writes to it
+    /// only after hours.
+    ///
+    /// # Errors
+    /// Those of [`Model::save`]; the process that has the folder, if another one has.
+    pub fn claim(path: impl AsRef<Path>) -> Result<Claim, Error> {
+        Claim::new(path, WHAT, &FILES)
     }
 
     /// Writes the model folder. A folder that is there must be a model folder or empty, and is replaced as a
@@ -182,27 +225,42 @@ impl Model {
     /// whole. The enclosing folder must exist.
     ///
     /// # Errors
-    /// [`Error::Input`] if something else than a model is at `path`; [`Error::Io`] if the system refuses. The
-    /// old folder is then as before.
+    /// [`Error::Input`] if something else than a model is at `path`; [`Error::Io`] if the system refuses, or another
+    /// process keeps writing there. The old content is then as before, unless the message says that the new one is in
+    /// place.
     pub fn save(&self, path: impl AsRef<Path>, history: &[EpochRecord]) -> Result<(), Error> {
+        folder::save(path.as_ref(), WHAT, &FILES, &self.files(history)?)
+    }
+
+    /// Writes the model to a folder that [`Model::claim`] took, as [`Model::save`] does.
+    ///
+    /// # Errors
+    /// Those of [`Model::save`].
+    pub fn save_to(&self, claim: &Claim, history: &[EpochRecord]) -> Result<(), Error> {
+        claim.replace(&self.files(history)?)
+    }
+
+    fn files(&self, history: &[EpochRecord]) -> Result<Vec<(&'static str, Vec<u8>)>, Error> {
         let shape = self.params.shape();
+        let parts = [
+            (WEIGHTS, weights(&self.params)?),
+            (VOCAB, lines(self.vocabulary.words())),
+            (LABELS, lines(self.labels.tags())),
+        ];
         let config = ConfigFile {
             format: FORMAT,
             vocab: shape.vocab,
             classes: shape.classes,
             training: self.config.clone(),
             outcome: self.outcome.clone(),
+            sha256: Some(parts.iter().map(|(name, content)| ((*name).to_owned(), sum(content))).collect()),
         };
         let config = toml::to_string(&config)
             .map_err(|error| Error::shape("config", "values that TOML can hold", error))?;
-        let files = [
-            (CONFIG, config.into_bytes()),
-            (WEIGHTS, weights(&self.params)?),
-            (VOCAB, lines(self.vocabulary.words())),
-            (LABELS, lines(self.labels.tags())),
-            (LOG, log(history).into_bytes()),
-        ];
-        folder::replace(path.as_ref(), &files)
+        let mut files = vec![(CONFIG, config.into_bytes())];
+        files.extend(parts);
+        files.push((LOG, log(history).into_bytes()));
+        Ok(files)
     }
 
     /// Reads a model folder.
@@ -216,19 +274,24 @@ impl Model {
     /// tensor that is not as [`Model`] describes.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, Error> {
         // A training may put a new folder in the place of this one while it is read.
-        folder::read(path.as_ref(), Self::load_from)
+        folder::read(path.as_ref(), CONFIG, Self::load_from)
     }
 
     fn load_from(folder: &Path) -> Result<Self, Error> {
         let config = read_config(&folder.join(CONFIG))?;
-        let vocab_path = folder.join(VOCAB);
-        let words = read_names(&vocab_path, config.vocab, VOCAB_COUNT)?;
+        let (vocab_path, labels_path) = (folder.join(VOCAB), folder.join(LABELS));
+        let (words, vocab) = read_names(&vocab_path, config.vocab, VOCAB_COUNT)?;
         if words.first().is_none_or(|first| first != UNKNOWN) {
             return Err(input(&vocab_path, Some(1), "another word", format!("{UNKNOWN}, the first word")));
         }
-        let tags = read_names(&folder.join(LABELS), config.classes, "classes")?;
+        let (tags, labels) = read_names(&labels_path, config.classes, "classes")?;
         let (path, shape) = (folder.join(WEIGHTS), config.training.shape(config.vocab, config.classes));
-        let params = parse_weights(&path, shape, &read_weights_file(&path, shape)?)?;
+        let weights = read_weights_file(&path, shape)?;
+        let params = parse_weights(&path, shape, &weights)?;
+        // Last: what else is wrong with a file says more.
+        for (path, content) in [(&vocab_path, &vocab), (&labels_path, &labels), (&path, &weights)] {
+            config.check_sum(path, content)?;
+        }
         Ok(Model {
             vocabulary: Vocabulary::from_checked(words, config.training.normalization),
             labels: Labels::from_checked(tags),
@@ -252,6 +315,20 @@ fn read_config(path: &Path) -> Result<ConfigFile, Error> {
     }
     let shape = config.training.shape(config.vocab, config.classes);
     config.training.check().and_then(|()| Ok(check_shape(&shape)?)).map_err(|error| at(path, error))?;
+    let Outcome { epochs, best_epoch, dev_f1, dev_accuracy, .. } = &config.outcome;
+    for (name, percent) in [("dev_f1", dev_f1), ("dev_accuracy", dev_accuracy)] {
+        if !(0.0..=100.0).contains(percent) {
+            return Err(input(path, None, format!("{name} is {percent}"), "0 to 100"));
+        }
+    }
+    if best_epoch > epochs {
+        return Err(input(
+            path,
+            None,
+            format!("best_epoch is {best_epoch}"),
+            format!("at most {epochs}, the epochs"),
+        ));
+    }
     Ok(config)
 }
 
@@ -266,8 +343,8 @@ pub(crate) fn at(path: &Path, error: Error) -> Error {
     }
 }
 
-/// The words or tags of a file, one a line, as many as `config.toml` says.
-fn read_names(path: &Path, count: usize, what: &str) -> Result<IndexSet<String>, Error> {
+/// The words or tags of a file, one a line, as many as `config.toml` says; and its content.
+fn read_names(path: &Path, count: usize, what: &str) -> Result<(IndexSet<String>, Vec<u8>), Error> {
     let bytes = read_file(path, MAX_NAMES)?;
     let mut lines = Lines::new(&bytes[..], path);
     let mut names = IndexSet::new();
@@ -288,7 +365,7 @@ fn read_names(path: &Path, count: usize, what: &str) -> Result<IndexSet<String>,
         let problem = format!("{} lines", names.len());
         return Err(input(path, None, problem, format!("{count}, {what} in {CONFIG}")));
     }
-    Ok(names)
+    Ok((names, bytes))
 }
 
 /// The bytes of a safetensors file that has the size it must have.
@@ -328,6 +405,9 @@ pub(crate) fn read_weights_file(path: &Path, shape: Shape) -> Result<Vec<u8>, Er
 pub(crate) fn parse_weights(path: &Path, shape: Shape, bytes: &[u8]) -> Result<Params<f32>, Error> {
     let file = SafeTensors::deserialize(bytes)
         .map_err(|error| input(path, None, error.to_string(), "a safetensors file"))?;
+    if let Some(key) = repeated_key(bytes) {
+        return Err(input(path, None, format!("{key:?} twice in the header"), "each name once"));
+    }
     let names: Vec<&str> = shape.table().map(|tensor| tensor.name.as_str()).collect();
     if let Some(name) = file.names().into_iter().find(|name| !names.contains(name)) {
         return Err(input(path, None, format!("tensor {name:?}"), names.join(", ")));
@@ -351,7 +431,94 @@ pub(crate) fn parse_weights(path: &Path, shape: Shape, bytes: &[u8]) -> Result<P
     if let Some((name, index, value)) = not_finite(&params) {
         return Err(input(path, None, format!("{name}{index:?} is {value}"), "a finite number"));
     }
+    if let Some((what, largest)) = overflow(&params) {
+        let problem = format!("the {what} can reach {largest:e}");
+        return Err(input(
+            path,
+            None,
+            problem,
+            format!("weights with which they stay within {:e}", f32::MAX),
+        ));
+    }
     Ok(params)
+}
+
+/// Sums that finite weights could bring to infinity, and how large they can get; `None` if there are none such.
+pub(crate) fn overflow(params: &Params<f32>) -> Option<(&'static str, f64)> {
+    let largest = |entries: ArrayView1<'_, f32>| {
+        entries.iter().fold(0.0, |most: f64, entry| most.max(f64::from(entry.abs())))
+    };
+    // The largest sum of the absolute values of a column.
+    let column = |matrix: ArrayView2<'_, f32>| {
+        let mut sums = vec![0.0; matrix.ncols()];
+        for row in matrix.rows() {
+            sums.iter_mut().zip(row).for_each(|(sum, entry)| *sum += f64::from(entry.abs()));
+        }
+        sums.into_iter().fold(0.0, f64::max)
+    };
+    // A state is in [-1, 1], or the first one; so are the probabilities that a Jordan network feeds back. (With ReLU it
+    // can grow with the sentence; its scores are looked at.)
+    let state = largest(params.h0()).max(1.0);
+    let emb = params.emb().rows().into_iter().map(largest).fold(0.0, f64::max);
+    let biases = largest(params.bh()) + params.bhn().map_or(0.0, largest);
+    let states = emb * column(params.wx()) + state * column(params.wh()) + biases;
+    let scores = state * column(params.w()) + largest(params.b());
+    [("sums before the activation", states), ("scores", scores)]
+        .into_iter()
+        .find(|(_, largest)| *largest > f64::from(f32::MAX))
+}
+
+/// A name that the header of a safetensors file has twice: each reader takes another one of the two.
+pub fn repeated_key(file: &[u8]) -> Option<String> {
+    /// Counts the names of an object, and those of the objects in it.
+    struct Names<'a>(&'a mut Option<String>);
+
+    impl<'de> DeserializeSeed<'de> for Names<'_> {
+        type Value = ();
+
+        fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+            deserializer.deserialize_any(self)
+        }
+    }
+
+    impl<'de> Visitor<'de> for Names<'_> {
+        type Value = ();
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a header")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+            let mut seen = HashSet::new();
+            while let Some(name) = map.next_key::<String>()? {
+                map.next_value_seed(Names(&mut *self.0))?;
+                if let Some(name) = seen.replace(name) {
+                    self.0.get_or_insert(name);
+                }
+            }
+            Ok(())
+        }
+
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+            while list.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(())
+        }
+
+        fn visit_str<E>(self, _: &str) -> Result<(), E> {
+            Ok(())
+        }
+
+        fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+            Ok(())
+        }
+    }
+
+    let (length, rest) = file.split_first_chunk()?;
+    let header = rest.get(..usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+    let mut repeated = None;
+    // What else is wrong with a header is for its reader to say.
+    let _ = Names(&mut repeated).deserialize(&mut serde_json::Deserializer::from_slice(header));
+    repeated
 }
 
 /// The tensors as a safetensors file.
@@ -583,7 +750,7 @@ mod tests {
         };
         is("format = 1", "format = 2", "format 2, expected format 1");
         is("format = 1", "format = 1\nmore = 1", "config.toml:2: unknown field `more`");
-        is("hidden = 5", "hidden = -5", "config.toml:7: invalid value: integer `-5`");
+        is("hidden = 5", "hidden = -5", "config.toml:12: invalid value: integer `-5`");
         is("hidden = 5", "hidden = 0", "hidden is 0, expected at least 1");
         is("hidden = 5", "hidden = 1000000", "hidden is 1000000, expected at most 32768");
         is("hidden = 5", "hidden = 32768", "number of parameters is 107");
@@ -593,6 +760,10 @@ mod tests {
         is("learning_rate = 0", "learning_rate = nan # ", "learning_rate is NaN");
         is("recipe = \"tutorial\"", "recipe = \"mine\"", "unknown variant `mine`");
         is("[outcome]", "[outcome", "config.toml:");
+        is("dev_f1 = ", "dev_f1 = nan # ", "dev_f1 is NaN, expected 0 to 100");
+        is("dev_f1 = ", "dev_f1 = 100.1 # ", "dev_f1 is 100.1, expected 0 to 100");
+        is("dev_accuracy = ", "dev_accuracy = -0.1 # ", "dev_accuracy is -0.1, expected 0 to 100");
+        is("best_epoch = ", "best_epoch = 9 # ", "best_epoch is 9, expected at most 1, the epochs");
         assert!(message(CONFIG, |b| b.push(0xff)).contains("UTF-8"));
         assert!(
             message(CONFIG, |b| b.resize(MAX_CONFIG as usize + 1, b' ')).contains("expected at most 65536")
@@ -652,6 +823,125 @@ mod tests {
             let place = b.len() - 4;
             b[place..].copy_from_slice(&f32::NEG_INFINITY.to_le_bytes());
         });
+    }
+
+    /// Each of these files is right by itself.
+    #[test]
+    fn files_of_two_models_are_refused_and_a_model_without_sums_is_read() {
+        let (_parent, path, model) = saved();
+        let config = fs::read_to_string(path.join(CONFIG)).unwrap();
+        let sums = &config[config.find("\n[sha256]").unwrap()..config.find("\n[training]").unwrap()];
+        assert_eq!(sums.lines().count(), 5, "{sums}");
+        let swapped = |bytes: &mut Vec<u8>| {
+            let end = bytes.len();
+            // The last lines change places, or the last entries.
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            if text.is_char_boundary(end - 1) && bytes.is_ascii() {
+                let mut lines: Vec<&str> = text.lines().collect();
+                let last = lines.len() - 1;
+                lines.swap(last - 1, last);
+                *bytes = (lines.join("\n") + "\n").into_bytes();
+            } else {
+                bytes[end - 2] ^= 1;
+            }
+        };
+        for name in [WEIGHTS, VOCAB, LABELS] {
+            let whole = fs::read(path.join(name)).unwrap();
+            let message = message(name, swapped);
+            assert!(message.starts_with(&format!("{name}: SHA-256 ")), "{message}");
+            assert!(
+                message.ends_with("as in config.toml: the file of another model, or a changed one"),
+                "{message}"
+            );
+            // As earlier versions wrote it, or changed by hand.
+            let mut changed = whole.clone();
+            swapped(&mut changed);
+            fs::write(path.join(name), changed).unwrap();
+            fs::write(path.join(CONFIG), config.replace(sums, "")).unwrap();
+            Model::load(&path).unwrap();
+            fs::write(path.join(name), whole).unwrap();
+            assert_eq!(Model::load(&path).unwrap(), model);
+            fs::write(path.join(CONFIG), &config).unwrap();
+        }
+        let missing = config.replace("vocab.txt", "vocabulary.txt");
+        fs::write(path.join(CONFIG), missing).unwrap();
+        let message = Model::load(&path).unwrap_err().to_string();
+        assert!(
+            message.contains("vocab.txt: SHA-256 ") && message.contains("expected none, as in"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_name_twice_in_a_header_is_refused() {
+        let twice = |place: &str, entry: &str| {
+            message(WEIGHTS, |bytes| {
+                let length = u64::from_le_bytes(*bytes.first_chunk().unwrap()) as usize;
+                let mut header = String::from_utf8(bytes[8..8 + length].to_vec()).unwrap();
+                let at = header.find(place).unwrap() + place.len();
+                header.insert_str(at, entry);
+                let tensors = bytes.split_off(8 + length);
+                *bytes = (header.len() as u64).to_le_bytes().to_vec();
+                bytes.extend(header.into_bytes());
+                bytes.extend(tensors);
+            })
+        };
+        // Another file than the one with one entry less, and both are whole.
+        let tensor = twice("{", r#""bh":{"dtype":"F32","shape":[5],"data_offsets":[0,20]},"#);
+        assert!(tensor.starts_with("weights.safetensors: "), "{tensor}");
+        assert!(tensor.contains(r#""bh" twice in the header, expected each name once"#), "{tensor}");
+        let inner = twice(r#""wh":{"#, r#""dtype":"F32","#);
+        assert!(inner.starts_with("weights.safetensors: "), "{inner}");
+        let header = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
+        for (text, expected) in [
+            (r#"{"a":{"shape":[1,2],"shape":[]}}"#, Some("shape")),
+            (r#"{"__metadata__":{"x":"1","x":"2"}}"#, Some("x")),
+            (r#"{"a":{"x":1},"b":{"x":1}}"#, None),
+            (r#"{"a":"#, None),
+        ] {
+            assert_eq!(repeated_key(&header(text)).as_deref(), expected, "{text}");
+        }
+        assert_eq!(repeated_key(b"short"), None);
+        assert_eq!(repeated_key(&[0xff; 9]), None);
+    }
+
+    #[test]
+    fn finite_weights_whose_sums_can_overflow_are_refused() {
+        let model = model();
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("model");
+        let huge = f32::MAX / 2.0;
+        type Change = fn(&mut Params<f32>, f32);
+        let changes: [(&str, Change); 6] = [
+            ("scores", |params, huge| params.w_mut().column_mut(1).fill(huge)),
+            ("scores", |params, huge| (params.w_mut()[[0, 0]], params.b_mut()[0]) = (huge, huge * 1.5)),
+            ("sums before the activation", |params, huge| params.wh_mut().column_mut(1).fill(huge)),
+            ("sums before the activation", |params, huge| {
+                (params.emb_mut()[[0, 0]], params.wx_mut()[[0, 0]]) = (3.0, huge)
+            }),
+            ("sums before the activation", |params, huge| {
+                (params.h0_mut()[0], params.wh_mut()[[0, 0]]) = (-3.0, huge)
+            }),
+            ("sums before the activation", |params, huge| {
+                (params.bh_mut()[0], params.wh_mut()[[0, 0]]) = (-huge * 1.5, huge)
+            }),
+        ];
+        for (what, change) in changes {
+            let mut broken = model.clone();
+            change(&mut broken.params, huge);
+            broken.save(&path, &[]).unwrap();
+            let message = Model::load(&path).unwrap_err().to_string();
+            assert!(message.contains(&format!("weights.safetensors: the {what} can reach ")), "{message}");
+            let parts = (model.vocabulary.clone(), model.labels.clone());
+            let error =
+                Model::from_elsewhere(broken.params, parts.0, parts.1, "test").unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{what}: expected at most 3.4")), "{error}");
+        }
+        // Large weights that cannot overflow are read.
+        let mut large = model.clone();
+        large.params.b_mut().fill(1e38);
+        large.save(&path, &[]).unwrap();
+        assert_eq!(Model::load(&path).unwrap(), large);
     }
 
     #[test]
@@ -772,9 +1062,13 @@ mod tests {
             let lengths = (0..bytes.len()).filter(|n| *n < 1200 || n % 97 == 0);
             for length in lengths {
                 fs::write(path.join(file), &bytes[..length]).unwrap();
-                // A last line that lost its line end, or digits of its last number, may still be read.
+                // The last line of the config may lose its line end, or digits of its number, and still be read.
                 if let Ok(other) = Model::load(&path) {
-                    assert!(length + 4 > bytes.len(), "{file} cut to {length} of {}", bytes.len());
+                    assert!(
+                        file == CONFIG && length + 4 > bytes.len(),
+                        "{file} cut to {length} of {}",
+                        bytes.len()
+                    );
                     assert_eq!(other.params(), model.params());
                 }
             }

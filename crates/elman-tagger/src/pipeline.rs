@@ -169,6 +169,9 @@ impl Pipeline {
             return Ok(Default::default());
         }
         let s = self.tagger.scores(&self.vocabulary.ids(words))?;
+        if let Some(score) = s.iter().find(|score| !score.is_finite()) {
+            return Err(Error::shape("score of a tag", "a finite number", score));
+        }
         let ranked = |row: ArrayView1<'_, f32>, count| {
             let tags = self.labels.tags().zip(row);
             let mut all: Vec<Scored<'_>> = tags.map(|(tag, score)| Scored { tag, score: *score }).collect();

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::by_word::{WordLearner, suffix};
 use crate::checkpoint::fingerprint;
 use crate::limits::check_shape;
+use crate::model::overflow;
 use crate::random::below;
 use crate::{
     Checkpoint, Error, Evaluation, Labels, Model, Outcome, Recipe, Scheme, TaggedSentence, Tagging,
@@ -347,6 +348,10 @@ impl<'a> Trainer<'a> {
         // The last updates of an epoch may have broken what no loss has seen yet.
         if let Some((_, _, value)) = not_finite(&params) {
             return Err(Error::Diverged { epoch, sentence: done, loss: f64::from(value), learning_rate });
+        }
+        // Nor has any loss seen the sentence whose scores would overflow; such a model is not read again.
+        if overflow(&params).is_some() {
+            return Err(Error::Diverged { epoch, sentence: done, loss: f64::INFINITY, learning_rate });
         }
         let evaluation = self.evaluate(&params)?;
         let (dev, accuracy) = (evaluation.total(), evaluation.accuracy());
