@@ -450,7 +450,10 @@ impl ConllevalReader {
                     return Err(lines.error(found, format!("{expected}, as in line {at}")));
                 }
                 if count < 2 {
-                    let expected = "at least 2, the corpus's tag and the predicted one last";
+                    let mut expected = "at least 2, the corpus's tag and the predicted one last".to_owned();
+                    if columns[0].contains('\t') {
+                        expected += "; the columns of this file are parted by tabs, which -d '\\t' says";
+                    }
                     return Err(lines.error(found, expected));
                 }
             }
