@@ -41,7 +41,11 @@ td.wrong { background: var(--wrong) }
 .figure { overflow-x: auto } .figure svg { min-width: 640px }
 svg text { fill: var(--ink) }
 svg [stroke="#000000"] { stroke: var(--ink) } svg [fill="#000000"] { fill: var(--ink) }
-svg [fill="#FFFFFF"] { fill: var(--paper) }
+svg [fill="#FFFFFF"] { fill: var(--paper) } svg [stroke="#E1E4E8"] { stroke: var(--thin) }
+@media (prefers-color-scheme: dark) {
+  svg [stroke="#0072B2"] { stroke: #58a6ff } svg [fill="#0072B2"] { fill: #58a6ff }
+  svg [stroke="#787878"] { stroke: #9da7b3 } svg [fill="#787878"] { fill: #9da7b3 }
+}
 .note { color: var(--soft); max-width: 52rem }
 p { max-width: 52rem }
 @media (max-width: 600px) { main { margin: 1rem auto } th, td { padding: .15rem .4rem } }

@@ -83,7 +83,6 @@ impl<R: Read> Lines<R> {
             Ok(_) => {}
             Err(error) => {
                 let place = error.valid_up_to();
-                let (byte, at) = (line[place], place + 1);
                 let problem =
                     format!("byte 0x{byte:02x} at byte {} is no UTF-8", place + 1, byte = line[place]);
                 let expected = match line[place] {
