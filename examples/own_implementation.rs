@@ -268,7 +268,7 @@ mod tests {
     /// The cases of one seed may not have the scores that show a loss of digits.
     #[test]
     fn the_right_one_passes_with_other_seeds_and_more_cases() {
-        let options = Options::new().feedback(Feedback::Hidden);
+        let options = Options::new().cells(&[Cell::default()]).feedbacks(&[Feedback::Hidden]);
         for seed in 0..10 {
             check::<f64>(&Mine { mistake: false }, &options.clone().cases(10).seed(seed)).assert_passed();
         }

@@ -29,10 +29,11 @@ impl Page<'_> {
     /// The network's errors; [`elman::Error::Unsupported`] if a figure cannot be drawn.
     pub(crate) fn html(&self, pipeline: &mut Pipeline) -> Result<String, Error> {
         let words: Vec<&[String]> = self.sentences.iter().map(TaggedSentence::words).collect();
+        let (tagging, own) = (pipeline.tagging_of(self.sentences), pipeline.tagging());
         let predicted = pipeline.tag_all(&words)?;
         let mut evaluation = Evaluation::default();
         for (sentence, tags) in self.sentences.iter().zip(&predicted) {
-            evaluation.add(sentence.tags(), tags)?;
+            evaluation.add_as((sentence.tags(), &tagging), (tags, &own))?;
         }
         let title = escape(self.title);
         let mut page = format!("{HEAD_BEFORE_TITLE}{title}{HEAD}<h1>{title}</h1>\n");
