@@ -265,6 +265,16 @@ fn main() -> io::Result<()> {
 mod tests {
     use super::*;
 
+    /// The cases of one seed may not have the scores that show a loss of digits.
+    #[test]
+    fn the_right_one_passes_with_other_seeds_and_more_cases() {
+        let options = Options::new().cells(&[Cell::default()]).feedbacks(&[Feedback::Hidden]);
+        for seed in 0..10 {
+            check::<f64>(&Mine { mistake: false }, &options.clone().cases(10).seed(seed)).assert_passed();
+        }
+        check::<f64>(&Mine { mistake: false }, &options.cases(400)).assert_passed();
+    }
+
     #[test]
     fn a_surprise_keeps_its_digits_where_scores_are_large() {
         let y = [1e6, 1e6 - 30.0];

@@ -17,21 +17,38 @@ import run as peers
 PROJECT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1b1f24; background: #fff; margin: 0 }
+:root { color-scheme: light dark; --ink: #1b1f24; --soft: #57606a; --paper: #fff; --line: #d0d7de; --thin: #eaeef2;
+  --faster: #ffe3d3; --slower: #e6f3ec; --wrong: #fff3bf }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9da7b3; --paper: #0d1117; --line: #3d444d;
+  --thin: #262c36; --faster: #5a2c12; --slower: #12351f; --wrong: #4d4000 } }
+* { box-sizing: border-box }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 0 }
 main { max-width: 1120px; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.6rem } h2 { font-size: 1.25rem; margin-top: 2.5rem; border-top: 1px solid #d0d7de; padding-top: 1rem }
+h1 { font-size: 1.6rem } h2 { font-size: 1.25rem; margin-top: 2.5rem; border-top: 1px solid var(--line); padding-top: 1rem }
 h3 { font-size: 1rem; margin: 1.6rem 0 .3rem }
 .scroll { overflow-x: auto }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .5rem 0; font-size: 13.5px }
-th, td { text-align: right; padding: .15rem .6rem; border-bottom: 1px solid #eaeef2; white-space: nowrap }
+th, td { text-align: right; padding: .15rem .6rem; border-bottom: 1px solid var(--thin); white-space: nowrap }
 th { white-space: normal; vertical-align: bottom; max-width: 9rem }
 th:first-child, td:first-child, th.text, td.text { text-align: left }
 td.wide { white-space: normal; text-align: left; min-width: 16rem }
 tr.ours td:first-child { font-weight: 600 }
-td.faster { background: #ffe3d3 } td.slower { background: #e6f3ec } td.best { font-weight: 700 } td.wrong { background: #fff3bf }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(440px, 1fr)); gap: 1rem }
+td.faster { background: var(--faster) } td.slower { background: var(--slower) } td.best { font-weight: 700 }
+td.wrong { background: var(--wrong) }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(440px, 100%), 1fr)); gap: 1rem }
 .figures svg, .figure svg { width: 100%; height: auto }
-.note { color: #57606a; max-width: 52rem }
+/* On a phone a wide figure keeps a size that can be read, and scrolls in its box. */
+.figure { overflow-x: auto } .figure svg { min-width: 640px }
+svg text { fill: var(--ink) }
+svg [stroke="#000000"] { stroke: var(--ink) } svg [fill="#000000"] { fill: var(--ink) }
+svg [fill="#FFFFFF"] { fill: var(--paper) } svg [stroke="#E1E4E8"] { stroke: var(--thin) }
+@media (prefers-color-scheme: dark) {
+  svg [stroke="#0072B2"] { stroke: #58a6ff } svg [fill="#0072B2"] { fill: #58a6ff }
+  svg [stroke="#787878"] { stroke: #9da7b3 } svg [fill="#787878"] { fill: #9da7b3 }
+}
+.note { color: var(--soft); max-width: 52rem }
+p { max-width: 52rem }
+@media (max-width: 600px) { main { margin: 1rem auto } th, td { padding: .15rem .4rem } }
 """
 
 
@@ -230,10 +247,15 @@ def main():
         lines += versions(results)
     note = [f"<p class=note>Not measured: {escape('; '.join(missing))}.</p>"] if missing else []
     head = [
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">',
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>Elman: measured</title><style>{STYLE}</style></head><body><main><h1>Elman: measured</h1>",
     ]
-    peers.write(arguments.out, "\n".join([*head, *note, *lines, "</main></body></html>"]) + "\n")
+    about = [
+        "<p>This page shows how fast Elman trains and tags, beside other systems that compute the same network, and how near "
+        "its kernels come to the limits of the core. Ratios are to be read rather than times: the systems took turns on one "
+        "machine, which may have had other work.</p>"
+    ]
+    peers.write(arguments.out, "\n".join([*head, *about, *note, *lines, "</main></body></html>"]) + "\n")
     print(arguments.out)
 
 

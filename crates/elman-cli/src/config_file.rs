@@ -1,13 +1,14 @@
 //! Options from a file: `--config FILE`.
 //!
 //! The file's keys are long options, at its top or in a table that is named as the subcommand. They are put
-//! before the options of the command line, which therefore win.
+//! before the options of the command line, which therefore win. `--FLAG=false` on the command line takes back a flag
+//! that the file sets.
 
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
-use clap::{ArgAction, Command};
+use clap::{Arg, ArgAction, Command};
 use elman_tagger::Error;
 use toml::{Table, Value};
 
@@ -16,27 +17,67 @@ use crate::input::nearest;
 /// The largest file that is read.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// The command line with the options of its `--config FILE` in it, if it has one.
+/// The command line with the options of its `--config FILE` in it, if it has one, and without the flags that it takes
+/// back.
 ///
 /// # Errors
 /// [`Error::Io`] if the file cannot be read; [`Error::Input`] for what is no TOML, an option that the
 /// subcommand does not have, or a value that is no option's.
 pub(crate) fn expand(arguments: Vec<OsString>, program: &Command) -> Result<Vec<OsString>, Error> {
-    let Some((at, path)) = config_path(&arguments) else { return Ok(arguments) };
+    let file = config_path(&arguments);
     // The subcommand is what clap finds first, too.
     let found = arguments
         .iter()
         .enumerate()
         .skip(1)
-        .filter(|(index, _)| *index != at)
+        .filter(|(index, _)| file.as_ref().is_none_or(|(at, _)| index != at))
         .find_map(|(index, argument)| Some((index, program.find_subcommand(argument.to_str()?)?)));
     let Some((index, subcommand)) = found else { return Ok(arguments) };
-    let options = options(Path::new(&path), subcommand, program)?;
     let mut expanded = arguments;
-    let own = expanded.split_off(index + 1);
+    let mut own = expanded.split_off(index + 1);
+    let mut options = match file {
+        Some((_, path)) => options(Path::new(&path), subcommand, program)?,
+        None => Vec::new(),
+    };
+    take_back(&mut options, &mut own, subcommand);
     expanded.extend(options);
     expanded.extend(own);
     Ok(expanded)
+}
+
+/// Whether an option can stand without a value, as a flag does.
+fn is_switch(argument: &Arg) -> bool {
+    matches!(argument.get_action(), ArgAction::SetTrue)
+        || argument.get_num_args().is_some_and(|n| n.min_values() == 0)
+}
+
+/// `--FLAG=false` of the command line takes the flag from the options before it; `--FLAG=true` is `--FLAG`.
+fn take_back(options: &mut Vec<OsString>, own: &mut Vec<OsString>, subcommand: &Command) {
+    let end = own.iter().position(|argument| argument == "--").unwrap_or(own.len());
+    let rest = own.split_off(end);
+    let mut kept: Vec<OsString> = Vec::with_capacity(own.len());
+    for argument in own.drain(..) {
+        let switch = argument.to_str().and_then(|text| {
+            let (name, value) = text.strip_prefix("--")?.split_once('=')?;
+            let value = value.parse::<bool>().ok()?;
+            let known = subcommand.get_arguments().any(|a| a.get_long() == Some(name) && is_switch(a));
+            known.then(|| (format!("--{name}"), value))
+        });
+        match switch {
+            None => kept.push(argument),
+            Some((flag, true)) => kept.push(flag.into()),
+            Some((flag, false)) => {
+                let with_value = format!("{flag}=");
+                let other = |argument: &OsString| {
+                    argument != &*flag && !argument.to_str().is_some_and(|text| text.starts_with(&with_value))
+                };
+                options.retain(other);
+                kept.retain(other);
+            }
+        }
+    }
+    *own = kept;
+    own.extend(rest);
 }
 
 /// The path of the file, and which argument names it.
@@ -103,9 +144,7 @@ fn options(path: &Path, subcommand: &Command, program: &Command) -> Result<Vec<O
         for value in values {
             match value {
                 Value::Boolean(false) => {}
-                Value::Boolean(true)
-                    if is_flag || argument.get_num_args().is_some_and(|n| n.min_values() == 0) =>
-                {
+                Value::Boolean(true) if is_switch(argument) => {
                     arguments.push(format!("--{name}").into());
                 }
                 Value::String(value) if !is_flag => arguments.push(format!("--{name}={value}").into()),
@@ -155,6 +194,17 @@ mod tests {
         );
         assert_eq!(expanded("", &["tag", "--", "--config=FILE"]).unwrap(), ["tag", "--"]);
         assert_eq!(expanded(file, &["train"]).unwrap(), ["train"]);
+        // A flag is taken back, of either kind.
+        let taken = ["train", "--config=FILE", "--lowercase=false", "--by-word=false", "--digits=true"];
+        assert_eq!(
+            expanded(file, &taken).unwrap(),
+            ["train", "--epochs=3", "--lr=0.5", "--train=t x", "--digits"]
+        );
+        let again = ["train", "--lowercase=false", "--lowercase", "--model", "--lowercase"];
+        assert_eq!(expanded("", &again).unwrap(), ["train", "--lowercase", "--model", "--lowercase"]);
+        assert_eq!(expanded(file, &["train", "--epochs=false"]).unwrap(), ["train", "--epochs=false"]);
+        let word = ["tag", "--config=FILE", "--", "--scores=false"];
+        assert_eq!(expanded("scores = true", &word).unwrap(), ["tag", "--scores", "--", "--scores=false"]);
         assert_eq!(expanded("train = \"t\"", &["train", "--config", "FILE"]).unwrap()[1], "--train=t");
     }
 

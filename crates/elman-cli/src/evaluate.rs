@@ -1,4 +1,6 @@
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use elman_tagger::Error;
 use elman_tagger::{
@@ -94,9 +96,8 @@ impl ConllevalArgs {
     fn model(&self, args: &Args, model: &Path) -> Result<(Evaluation, Option<Tagging>), Error> {
         let network = args.kernel.network()?;
         args.report.as_ref().map_or(Ok(()), |file| check_file(file, FileKind::HTML))?;
-        let sentences: Vec<TaggedSentence> =
-            ConllReader::new(input::open(&args.file)?, &args.file).collect::<Result<_, _>>()?;
-        if sentences.is_empty() {
+        let mut reader = ConllReader::new(input::open(&args.file)?, &args.file).peekable();
+        if reader.peek().is_none() {
             return Err(input::no_sentence(&args.file));
         }
         let model = Model::load(model)?;
@@ -105,32 +106,93 @@ impl ConllevalArgs {
             pipeline = pipeline.with_scheme(scheme.into());
         }
         if let Some(file) = &args.report {
+            // The page shows sentences, so they are all kept.
+            let sentences: Vec<TaggedSentence> = reader.collect::<Result<_, _>>()?;
             let (title, corpus) = ("elman evaluate", args.file.display().to_string());
             let page = Page { title, model: &model, history: &[], corpus: &corpus, sentences: &sentences };
             write_output(file, FileKind::HTML, page.html(&mut pipeline)?.as_bytes())?;
-        }
-        if args.valid_iob {
-            let (truth, own) = (pipeline.tagging_of(&sentences), pipeline.tagging());
-            let valid = ValidTags::new(model.labels(), own);
-            let mut evaluation = Evaluation::default();
-            for sentence in &sentences {
-                let (predicted, _) = pipeline.scored(sentence.words(), 0, Some(&valid))?;
-                evaluation.add_as((sentence.tags(), &truth), (&predicted, &own))?;
-            }
-            return Ok((evaluation, Some(truth)));
-        }
-        let Some(raw) = self.raw_tags() else {
             let tagging = pipeline.tagging_of(&sentences);
             return Ok((pipeline.evaluate(&sentences)?, Some(tagging)));
-        };
-        let mut evaluation = Evaluation::default();
-        for sentence in &sentences {
-            let truth: Vec<_> = sentence.tags().iter().map(|tag| raw.apply(tag)).collect();
-            let predicted = pipeline.tag(sentence.words())?;
-            let predicted: Vec<_> = predicted.into_iter().map(|tag| raw.apply(tag)).collect();
-            evaluation.add(&truth, &predicted)?;
         }
-        Ok((evaluation, None))
+        let (own, raw) = (pipeline.tagging(), self.raw_tags());
+        let valid = args.valid_iob.then(|| ValidTags::new(model.labels(), own));
+        let (mut truth, mut guess) = (Tags::default(), Tags::default());
+        let mut evaluation = Evaluation::default();
+        let mut sentences = Vec::with_capacity(TOGETHER);
+        while reader.peek().is_some() {
+            sentences.clear();
+            for sentence in reader.by_ref().take(TOGETHER) {
+                sentences.push(sentence?);
+            }
+            if let Some(valid) = &valid {
+                for sentence in &sentences {
+                    let (predicted, _) = pipeline.scored(sentence.words(), 0, Some(valid))?;
+                    truth.push(sentence.tags().iter().map(String::as_str));
+                    guess.push(predicted.iter().copied());
+                }
+                continue;
+            }
+            let words: Vec<&[String]> = sentences.iter().map(TaggedSentence::words).collect();
+            let predicted = pipeline.tag_all(&words)?;
+            for (sentence, predicted) in sentences.iter().zip(&predicted) {
+                match &raw {
+                    Some(raw) => {
+                        let right: Vec<_> = sentence.tags().iter().map(|tag| raw.apply(tag)).collect();
+                        let predicted: Vec<_> = predicted.iter().map(|tag| raw.apply(tag)).collect();
+                        evaluation.add(&right, &predicted)?;
+                    }
+                    None => {
+                        truth.push(sentence.tags().iter().map(String::as_str));
+                        guess.push(predicted.iter().copied());
+                    }
+                }
+            }
+        }
+        if raw.is_some() {
+            return Ok((evaluation, None));
+        }
+        // As Pipeline::tagging_of: the scheme is known when the last tag is.
+        let all_known = || truth.different.iter().all(|tag| model.labels().id(tag).is_some());
+        let tagging =
+            if args.scheme.is_some() || all_known() { own } else { Tagging::recognise(truth.sentences()) };
+        for (right, predicted) in truth.sentences().zip(guess.sentences()) {
+            evaluation.add_as((right, &tagging), (predicted, &own))?;
+        }
+        Ok((evaluation, Some(tagging)))
+    }
+}
+
+/// Sentences that are tagged together.
+const TOGETHER: usize = 256;
+
+/// The tags of a corpus, without its words: each different one is in memory once.
+#[derive(Default)]
+struct Tags {
+    different: HashSet<Rc<str>>,
+    tags: Vec<Rc<str>>,
+    /// Where each sentence ends in `tags`.
+    ends: Vec<usize>,
+}
+
+impl Tags {
+    fn push<'a>(&mut self, sentence: impl Iterator<Item = &'a str>) {
+        for tag in sentence {
+            let known = match self.different.get(tag) {
+                Some(known) => known.clone(),
+                None => {
+                    let new: Rc<str> = tag.into();
+                    self.different.insert(new.clone());
+                    new
+                }
+            };
+            self.tags.push(known);
+        }
+        self.ends.push(self.tags.len());
+    }
+
+    fn sentences(&self) -> impl Iterator<Item = &[Rc<str>]> + Clone {
+        let starts = [0].into_iter().chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| &self.tags[start..*end])
     }
 }
 
@@ -162,4 +224,22 @@ pub(crate) fn run(args: &Args, as_script: bool) -> Result<(), Error> {
     } else {
         evaluation.report(args.conlleval.form())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_kept_by_sentence_and_once_each() {
+        let mut tags = Tags::default();
+        for sentence in [&["O", "B-x"][..], &[], &["B-x", "I-x", "O"]] {
+            tags.push(sentence.iter().copied());
+        }
+        let sentences: Vec<Vec<&str>> =
+            tags.sentences().map(|sentence| sentence.iter().map(AsRef::as_ref).collect()).collect();
+        assert_eq!(sentences, [vec!["O", "B-x"], vec![], vec!["B-x", "I-x", "O"]]);
+        assert_eq!(tags.different.len(), 3);
+        assert!(Rc::ptr_eq(&tags.tags[1], &tags.tags[2]));
+    }
 }

@@ -16,6 +16,14 @@ pub(crate) fn open(path: &Path) -> Result<Box<dyn Read>, Error> {
     }
     let file =
         File::open(path).map_err(|source| Error::Io { path: path.to_owned(), action: "open", source })?;
+    if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        return Err(Error::Input {
+            path: path.to_owned(),
+            line: None,
+            problem: "a folder".to_owned(),
+            expected: "a file, or - for the standard input".to_owned(),
+        });
+    }
     Ok(Box::new(file))
 }
 
@@ -42,18 +50,53 @@ pub(crate) fn in_file(path: &Path, error: Error) -> Error {
     }
 }
 
-/// An error about a path that is not there names what is there and nearly so called.
+/// An error about a path that is not there says what is there, and names what is nearly so called.
 pub(crate) fn with_suggestion(error: Error) -> Error {
+    use io::ErrorKind::{NotADirectory, NotFound};
     match error {
-        Error::Io { path, action, source } if source.kind() == io::ErrorKind::NotFound => {
-            let source = match near_path(&path) {
-                Some(near) => io::Error::new(source.kind(), format!("{source}; did you mean {near}?")),
-                None => source,
+        Error::Io { path, action, source } if matches!(source.kind(), NotFound | NotADirectory) => {
+            let (path, action, mut text) = match missing_model(&path) {
+                Some((model, problem)) => (model.to_owned(), "read the model", problem),
+                None => {
+                    let text = missing_file(&path).unwrap_or_else(|| source.to_string());
+                    (path, action, text)
+                }
             };
-            Error::Io { path, action, source }
+            if let Some(near) = near_path(&path) {
+                text = format!("{text}; did you mean {near}?");
+            }
+            Error::Io { path, action, source: io::Error::new(source.kind(), text) }
         }
         error => error,
     }
+}
+
+/// The folder that was taken for a model, by the path of its first file, and why it is none.
+fn missing_model(path: &Path) -> Option<(&Path, String)> {
+    if path.file_name()? != "config.toml" {
+        return None;
+    }
+    let model = folder_of(path);
+    let problem = match fs::metadata(model) {
+        Ok(found) if found.is_dir() => "the folder has no config.toml, so it is no model",
+        Ok(_) => "it is a file, and a model is a folder",
+        Err(_) => "there is no such folder",
+    };
+    Some((model, format!("{problem}; elman train --model DIR and elman import write model folders")))
+}
+
+/// What is at a path that cannot be opened, if that is not simply nothing.
+fn missing_file(path: &Path) -> Option<String> {
+    if path == Path::new(STANDARD_INPUT) {
+        // Where it stands for the standard input it is not opened.
+        return Some(
+            "there is no file of this name, and the standard input cannot be read here: the file is read more than \
+             once, or beside others; save it first"
+                .to_owned(),
+        );
+    }
+    let target = fs::read_link(path).ok()?;
+    Some(format!("it is a link to {}, which does not exist", target.display()))
 }
 
 /// What is in the deepest folder of `path` that exists, and called nearly like the next part of `path`.
@@ -66,7 +109,7 @@ fn near_path(path: &Path) -> Option<String> {
     let names: Vec<String> = fs::read_dir(folder_of(missing))
         .ok()?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|other| !other.starts_with('.') || name.starts_with('.'))
+        .filter(|other| other != name && (!other.starts_with('.') || name.starts_with('.')))
         .collect();
     let near = nearest(name, names.iter().map(String::as_str))?;
     Some(missing.with_file_name(near).display().to_string())
@@ -110,5 +153,39 @@ mod tests {
         assert_eq!(suggestion("model/confg.toml").as_deref(), Some("model/config.toml"));
         assert_eq!(suggestion("zzz"), None);
         assert_eq!(suggestion("train.conll"), None);
+    }
+
+    #[test]
+    fn what_is_not_there_is_explained() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("file"), "").unwrap();
+        fs::create_dir(path("empty")).unwrap();
+        let explained = |name: &str| {
+            let source = File::open(path(name)).unwrap_err();
+            let error = Error::Io { path: path(name), action: "open", source };
+            with_suggestion(error).to_string()[folder.path().to_str().unwrap().len() + 1..].to_owned()
+        };
+        for (name, message) in [
+            ("none/config.toml", "none: cannot read the model: there is no such folder; elman train --model"),
+            ("file/config.toml", "file: cannot read the model: it is a file, and a model is a folder;"),
+            (
+                "empty/config.toml",
+                "empty: cannot read the model: the folder has no config.toml, so it is no model",
+            ),
+            ("emtpy/config.toml", "emtpy: cannot read the model: there is no such folder; "),
+        ] {
+            assert!(explained(name).starts_with(message), "{}", explained(name));
+        }
+        assert!(explained("emtpy/config.toml").ends_with("/empty?"));
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink("nowhere", path("link")).unwrap();
+            let message = "link: cannot open: it is a link to nowhere, which does not exist";
+            assert_eq!(explained("link"), message);
+        }
+        let source = io::Error::from(io::ErrorKind::NotFound);
+        let error = with_suggestion(Error::Io { path: "-".into(), action: "open", source }).to_string();
+        assert!(error.contains("the standard input cannot be read here"), "{error}");
     }
 }

@@ -34,8 +34,8 @@ Exit codes:
    0  done
    1  failure of another kind, for example a training that diverged or an implementation that is wrong
    2  wrong usage: an option that is not known, or that the chosen kernel does not have
-  65  bad input; the message names the file and, in text, the line
-  74  a file or folder could not be read or written
+  65  bad input: a file was read, and its content is wrong; the message names the file and, in text, the line
+  74  a file or folder is not there, or could not be read or written
  130  a training was interrupted (SIGINT, SIGTERM, SIGHUP); the best model of its finished epochs is saved";
 
 /// The Elman network of the Theano slot-filling tutorial: trains, evaluates and tags.
@@ -43,7 +43,7 @@ Exit codes:
 #[command(name = "elman", version, after_help = EXIT_CODES)]
 struct Cli {
     /// Takes options from a TOML file: `epochs = 20`, or in a table named as the subcommand; options of the
-    /// command line win
+    /// command line win, and `--lowercase=false` takes back a flag that the file sets
     #[arg(long, value_name = "FILE", global = true, help_heading = "Global options")]
     config: Option<std::path::PathBuf>,
     #[command(subcommand)]

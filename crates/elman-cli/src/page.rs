@@ -29,17 +29,19 @@ impl Page<'_> {
     /// The network's errors; [`elman::Error::Unsupported`] if a figure cannot be drawn.
     pub(crate) fn html(&self, pipeline: &mut Pipeline) -> Result<String, Error> {
         let words: Vec<&[String]> = self.sentences.iter().map(TaggedSentence::words).collect();
+        let (tagging, own) = (pipeline.tagging_of(self.sentences), pipeline.tagging());
         let predicted = pipeline.tag_all(&words)?;
         let mut evaluation = Evaluation::default();
         for (sentence, tags) in self.sentences.iter().zip(&predicted) {
-            evaluation.add(sentence.tags(), tags)?;
+            evaluation.add_as((sentence.tags(), &tagging), (tags, &own))?;
         }
         let title = escape(self.title);
         let mut page = format!("{HEAD_BEFORE_TITLE}{title}{HEAD}<h1>{title}</h1>\n");
         // Writing to a String cannot fail.
         let _ = self.summary(&mut page, &evaluation);
+        page += if self.history.is_empty() { ABOUT_EVALUATION } else { ABOUT_TRAINING };
         if !self.history.is_empty() {
-            page += "<h2>Epochs</h2>\n<div class=\"figures\">\n";
+            page += "<h2 id=\"epochs\">Epochs</h2>\n<div class=\"figures\">\n";
             page += &curves(self.history)
                 .map_err(|found| Error::unsupported("figure", "one that can be drawn", found))?;
             page += "</div>\n";
@@ -47,7 +49,7 @@ impl Page<'_> {
         }
         let _ = slots(&mut page, self.corpus, &evaluation);
         let _ = confusions(&mut page, self.sentences, &predicted);
-        let _ = worst(&mut page, self.sentences, &predicted);
+        let _ = worst(&mut page, self.sentences, &predicted, &hues(&evaluation));
         page += "</main></body></html>\n";
         Ok(page)
     }
@@ -92,7 +94,7 @@ impl Page<'_> {
 /// A table of the epochs.
 fn epochs(page: &mut String, history: &[EpochRecord]) -> std::fmt::Result {
     page.push_str(
-        "<details><summary>All epochs</summary><table><tr><th>epoch</th><th>loss</th><th>precision</th>\
+        "<details><summary>All epochs</summary><div class=\"wide\"><table><tr><th>epoch</th><th>loss</th><th>precision</th>\
          <th>recall</th><th>dev F1</th><th>lr</th><th>seconds</th><th>words/s</th></tr>\n",
     );
     for e in history {
@@ -111,7 +113,7 @@ fn epochs(page: &mut String, history: &[EpochRecord]) -> std::fmt::Result {
             e.words_per_second,
         )?;
     }
-    page.write_str("</table></details>\n")
+    page.write_str("</table></div></details>\n")
 }
 
 /// Precision, recall and F1 of each slot, the most frequent first.
@@ -120,7 +122,7 @@ fn slots(page: &mut String, corpus: &str, evaluation: &Evaluation) -> std::fmt::
     types.sort_by(|a, b| b.1.phrases.cmp(&a.1.phrases).then_with(|| a.0.cmp(b.0)));
     writeln!(
         page,
-        "<h2>Slots of {}</h2>\n<table><tr><th>slot</th><th>phrases</th><th>found</th><th>right</th>\
+        "<h2 id=\"slots\">Slots of {}</h2>\n<div class=\"wide\"><table><tr><th>slot</th><th>phrases</th><th>found</th><th>right</th>\
          <th>precision</th><th>recall</th><th>F1</th><th></th></tr>",
         escape(corpus)
     )?;
@@ -139,7 +141,7 @@ fn slots(page: &mut String, corpus: &str, evaluation: &Evaluation) -> std::fmt::
             counts.f1(),
         )?;
     }
-    page.write_str("</table>\n")
+    page.write_str("</table></div>\n")
 }
 
 /// The type of a tag; what has none (`O`) by itself.
@@ -163,14 +165,14 @@ fn confusions(page: &mut String, sentences: &[TaggedSentence], predicted: &[Vec<
     let mut names: Vec<(&str, usize)> = errors.into_iter().collect();
     names.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
     names.truncate(SLOTS);
-    page.push_str("<h2>Confusions</h2>\n");
+    page.push_str("<h2 id=\"confusions\">Confusions</h2>\n");
     if names.is_empty() {
         return page.write_str("<p>None: every word has its slot.</p>\n");
     }
     writeln!(
         page,
         "<p class=\"note\">Words of the {} most confused slots: rows are the right slots, columns the predicted \
-         ones.</p>\n<table class=\"matrix\"><tr><th></th>{}</tr>",
+         ones.</p>\n<div class=\"wide\"><table class=\"matrix\"><tr><th></th>{}</tr>",
         names.len(),
         names.iter().map(|(name, _)| format!("<th><span>{}</span></th>", escape(name))).collect::<String>(),
     )?;
@@ -196,11 +198,16 @@ fn confusions(page: &mut String, sentences: &[TaggedSentence], predicted: &[Vec<
         }
         page.push_str("</tr>\n");
     }
-    page.write_str("</table>\n")
+    page.write_str("</table></div>\n")
 }
 
 /// The sentences with the most wrong tags.
-fn worst(page: &mut String, sentences: &[TaggedSentence], predicted: &[Vec<&str>]) -> std::fmt::Result {
+fn worst(
+    page: &mut String,
+    sentences: &[TaggedSentence],
+    predicted: &[Vec<&str>],
+    hues: &BTreeMap<&str, usize>,
+) -> std::fmt::Result {
     let mut wrong: Vec<(usize, usize)> = sentences
         .iter()
         .zip(predicted)
@@ -212,8 +219,9 @@ fn worst(page: &mut String, sentences: &[TaggedSentence], predicted: &[Vec<&str>
     wrong.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
     writeln!(
         page,
-        "<h2>Worst sentences</h2>\n<p class=\"note\">{} of {} sentences have a wrong tag; the {} worst. Below each \
-         word its right slot, then the predicted one.</p>",
+        "<h2 id=\"sentences\">Worst sentences</h2>\n<p class=\"note\">{} of {} sentences have a wrong tag; the {} worst. \
+         Below each word its right tag, then the predicted one; a dot is O, outside of any slot. A frame marks a wrong \
+         word. A colour stands for a slot.</p>",
         wrong.len(),
         sentences.len(),
         wrong.len().min(SENTENCES),
@@ -227,8 +235,8 @@ fn worst(page: &mut String, sentences: &[TaggedSentence], predicted: &[Vec<&str>
                 "<span class=\"word{}\">{}{}{}</span>",
                 if truth == guess { "" } else { " wrong" },
                 escape(word),
-                label(truth),
-                label(guess),
+                label(truth, hues),
+                label(guess, hues),
             )?;
         }
         page.push_str("</p>\n");
@@ -236,28 +244,37 @@ fn worst(page: &mut String, sentences: &[TaggedSentence], predicted: &[Vec<&str>
     Ok(())
 }
 
+/// A hue for each slot, in degrees: the most frequent slots lie far from each other.
+fn hues(evaluation: &Evaluation) -> BTreeMap<&str, usize> {
+    let mut types: Vec<_> = evaluation.types().collect();
+    types.sort_by(|a, b| b.1.phrases.cmp(&a.1.phrases).then_with(|| a.0.cmp(b.0)));
+    // By the golden angle, each comes into the widest gap.
+    types.into_iter().enumerate().map(|(i, (name, _))| (name, (210 + i * 138) % 360)).collect()
+}
+
 /// A tag in the colour of its slot.
-fn label(tag: &str) -> String {
+fn label(tag: &str, hues: &BTreeMap<&str, usize>) -> String {
     if tag == "O" {
         return "<i>·</i>".to_string();
     }
-    // A hue for each slot: FNV-1a of its name.
-    let hash = slot(tag)
-        .bytes()
-        .fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    format!("<i style=\"background:hsl({},70%,86%)\">{}</i>", hash % 360, escape(tag))
+    match hues.get(slot(tag)) {
+        Some(hue) => format!("<i class=\"slot\" style=\"--hue:{hue}\">{}</i>", escape(tag)),
+        None => format!("<i>{}</i>", escape(tag)),
+    }
 }
 
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-const SKY: RGBColor = RGBColor(9, 105, 218);
-const ORANGE: RGBColor = RGBColor(188, 76, 0);
-const LEAF: RGBColor = RGBColor(26, 127, 55);
+/// The colours of the lines, by the names that they have in the page's style, where each has a second value for dark
+/// pages. They differ in lightness, too.
+const SKY: (&str, RGBColor) = ("sky", RGBColor(9, 105, 218));
+const ORANGE: (&str, RGBColor) = ("orange", RGBColor(188, 76, 0));
+const LEAF: (&str, RGBColor) = ("leaf", RGBColor(26, 127, 55));
 
 /// A line of a figure: its name, its colour, and a value for each epoch.
-type Line<'a> = (&'a str, RGBColor, Vec<f64>);
+type Line<'a> = (&'a str, (&'a str, RGBColor), Vec<f64>);
 
 fn curves(history: &[EpochRecord]) -> Result<String, String> {
     let of = |value: fn(&EpochRecord) -> f64| history.iter().map(value).collect::<Vec<_>>();
@@ -275,7 +292,7 @@ fn curves(history: &[EpochRecord]) -> Result<String, String> {
     Ok(figures.concat())
 }
 
-/// One figure over the epochs; its vertical axis begins at 0, or a little below the smallest value.
+/// One figure over the epochs, with the names of its lines above it, where they hide nothing; its vertical axis begins at 0, or a little below the smallest value.
 fn figure(title: &str, lines: &[Line<'_>], from_zero: bool) -> Result<String, String> {
     let values = || lines.iter().flat_map(|(_, _, values)| values.iter().copied());
     let (min, max) = (values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max));
@@ -284,9 +301,8 @@ fn figure(title: &str, lines: &[Line<'_>], from_zero: bool) -> Result<String, St
     let epochs = lines.iter().map(|(_, _, values)| values.len()).max().unwrap_or(1);
     let mut svg = String::new();
     {
-        let area = SVGBackend::with_string(&mut svg, (500, 270)).into_drawing_area();
+        let area = SVGBackend::with_string(&mut svg, (440, 230)).into_drawing_area();
         let mut chart = ChartBuilder::on(&area)
-            .caption(title, ("sans-serif", 15))
             .margin(6)
             .margin_right(16)
             .x_label_area_size(32)
@@ -303,64 +319,87 @@ fn figure(title: &str, lines: &[Line<'_>], from_zero: bool) -> Result<String, St
             .y_labels(6)
             .draw()
             .map_err(said)?;
-        for (name, colour, values) in lines {
+        for (_, (_, colour), values) in lines {
             let points: Vec<(f64, f64)> =
                 values.iter().enumerate().map(|(index, value)| (index as f64 + 1.0, *value)).collect();
             let colour = *colour;
-            chart
-                .draw_series([PathElement::new(points.clone(), colour.stroke_width(2))])
-                .map_err(said)?
-                .label(*name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 14, y)], colour.stroke_width(2)));
+            chart.draw_series([PathElement::new(points.clone(), colour.stroke_width(2))]).map_err(said)?;
             // A single epoch would be no line.
             chart
                 .draw_series(points.into_iter().map(|point| Circle::new(point, 2, colour.filled())))
                 .map_err(said)?;
         }
-        if lines.len() > 1 {
-            chart
-                .configure_series_labels()
-                .position(SeriesLabelPosition::LowerRight)
-                .background_style(WHITE.mix(0.8))
-                .draw()
-                .map_err(said)?;
-        }
         area.present().map_err(said)?;
     }
-    Ok(svg)
+    let names: String = match lines {
+        [_] => String::new(),
+        _ => lines.iter().map(|(name, (class, _), _)| format!(" <b class=\"{class}\">{name}</b>")).collect(),
+    };
+    Ok(format!("<figure><figcaption>{title}{names}</figcaption>{svg}</figure>\n"))
 }
 
 fn said(error: impl std::error::Error) -> String {
     error.to_string()
 }
 
+const ABOUT_TRAINING: &str = "<p>This page shows a training of a tagger. The curves show how the loss fell and how the \
+    development corpus was tagged after each <a href=\"#epochs\">epoch</a>; the model of the best epoch was kept. \
+    F1 combines precision (the share of the found phrases that are right) and recall (the share of the right phrases that \
+    were found). Then, for a corpus that was not trained on, the same for each <a href=\"#slots\">slot</a>, which slots were \
+    <a href=\"#confusions\">taken for each other</a>, and the <a href=\"#sentences\">sentences</a> with the most mistakes.</p>\n";
+
+const ABOUT_EVALUATION: &str = "<p>This page compares the tags of a model with the right tags of a corpus. F1 combines \
+    precision (the share of the found phrases that are right) and recall (the share of the right phrases that were found). \
+    Then the same for each <a href=\"#slots\">slot</a>, which slots were <a href=\"#confusions\">taken for each other</a>, and \
+    the <a href=\"#sentences\">sentences</a> with the most mistakes.</p>\n";
+
 const HEAD_BEFORE_TITLE: &str = r#"<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>"#;
 
-const HEAD: &str = r#"</title>
+const HEAD: &str = r##"</title>
 <style>
-body { font: 15px/1.5 system-ui, sans-serif; color: #1b1f24; background: #fff; margin: 0 }
+:root { color-scheme: light dark; --ink: #1b1f24; --soft: #57606a; --paper: #fff; --line: #d0d7de; --thin: #eaeef2;
+  --best: #dafbe1; --bar: #54aeff; --wrong: #cf222e; --sky: #0969da; --orange: #bc4c00; --leaf: #1a7f37;
+  --slot: 70% 86%; --tag: #32383f }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9da7b3; --paper: #0d1117; --line: #3d444d;
+  --thin: #262c36; --best: #12381f; --bar: #1f6feb; --wrong: #ff7b72; --sky: #58a6ff; --orange: #f0883e; --leaf: #56d364;
+  --slot: 38% 27%; --tag: #d1d9e0 } }
+* { box-sizing: border-box }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 0 }
 main { max-width: 1060px; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.5rem } h2 { font-size: 1.2rem; margin-top: 2.5rem; border-top: 1px solid #d0d7de; padding-top: 1rem }
-.note { color: #57606a; font-size: .9rem } .big { font-size: 1.2rem }
+a { color: var(--sky) }
+h1 { font-size: 1.5rem; overflow-wrap: anywhere }
+h2 { font-size: 1.2rem; margin-top: 2.5rem; border-top: 1px solid var(--line); padding-top: 1rem; overflow-wrap: anywhere }
+.note { color: var(--soft); font-size: .9rem } .big { font-size: 1.2rem }
+.wide { overflow-x: auto }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 1rem 0; font-size: .9rem }
-th, td { text-align: right; padding: .12rem .6rem; border-bottom: 1px solid #eaeef2 }
-th:first-child, td:first-child { text-align: left; overflow-wrap: anywhere }
-tr.best td { background: #dafbe1 }
-.bar { width: 160px; text-align: left } .bar i { display: block; height: .7rem; background: #54aeff }
-.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(420px, 1fr)); gap: .8rem }
-.figures svg { width: 100%; height: auto }
-.matrix td { border: 1px solid #eaeef2; min-width: 1.6rem; text-align: center; padding: .1rem .2rem }
-.matrix .right { color: #8c959f }
+th, td { text-align: right; padding: .12rem .6rem; border-bottom: 1px solid var(--thin); white-space: nowrap }
+th:first-child, td:first-child { text-align: left }
+tr.best td { background: var(--best) }
+.bar { width: 160px; min-width: 80px; text-align: left } .bar i { display: block; height: .7rem; background: var(--bar) }
+.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(420px, 100%), 1fr)); gap: .8rem }
+figure { margin: 0 } figcaption { padding-left: .4rem } figcaption b { margin-left: .8rem }
+.sky { color: var(--sky) } .orange { color: var(--orange) } .leaf { color: var(--leaf) }
+svg { display: block; width: 100%; height: auto }
+svg text { fill: var(--ink) }
+svg [stroke="#000000"] { stroke: var(--soft) }
+svg [stroke="#0969DA"] { stroke: var(--sky) } svg [fill="#0969DA"] { fill: var(--sky) }
+svg [stroke="#BC4C00"] { stroke: var(--orange) } svg [fill="#BC4C00"] { fill: var(--orange) }
+svg [stroke="#1A7F37"] { stroke: var(--leaf) } svg [fill="#1A7F37"] { fill: var(--leaf) }
+.matrix td { border: 1px solid var(--thin); min-width: 1.6rem; text-align: center; padding: .1rem .2rem }
+.matrix .right { color: var(--soft) }
 .matrix tr:first-child th { vertical-align: bottom; padding: .2rem 0; text-align: center }
 .matrix tr:first-child span { writing-mode: vertical-rl; transform: rotate(180deg); max-height: 14rem }
 .sentence { line-height: 1.25; margin: 1.1rem 0 }
-.word { display: inline-block; text-align: center; padding: .1rem .25rem; margin: .2rem .12rem; vertical-align: top }
-.word i { display: block; font: .72rem/1.5 ui-monospace, monospace; padding: 0 .2rem; border-radius: 3px; color: #32383f }
-.wrong { outline: 2px solid #cf222e; border-radius: 4px }
+.word { display: inline-block; max-width: 100%; overflow-wrap: anywhere; text-align: center; padding: .1rem .25rem;
+  margin: .2rem .12rem; vertical-align: top }
+.word i { display: block; font: .72rem/1.5 ui-monospace, monospace; padding: 0 .2rem; border-radius: 3px; color: var(--tag) }
+.word .slot { background: hsl(var(--hue) var(--slot)) }
+.wrong { outline: 2px solid var(--wrong); border-radius: 4px }
+@media (max-width: 600px) { main { margin: 1rem auto } .bar { width: 80px } th, td { padding: .12rem .4rem } }
 </style></head><body><main>
-"#;
+"##;
 
 #[cfg(test)]
 mod tests {

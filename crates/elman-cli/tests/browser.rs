@@ -81,8 +81,12 @@ fn complaints(log: &str) -> Vec<&str> {
 fn document(browser: &Path, folder: &Path, page: &str) -> String {
     let (document, log) = load(browser, folder, page);
     assert_eq!(complaints(&log), Vec::<&str>::new(), "{page}");
+    let outside = document.replace("href=\"#", "");
     for other in ["<script", "<link", "src=", "href=", "url(", "@import"] {
-        assert!(!document.contains(other), "{page}: {other}");
+        assert!(!outside.contains(other), "{page}: {other}");
+    }
+    for target in pieces(&document, "href=\"#", "\"") {
+        assert!(document.contains(&format!("id=\"{target}\"")), "{page}: nothing is called {target}");
     }
     document
 }
@@ -184,7 +188,7 @@ fn shows_the_mistakes(document: &str, folder: &Path) {
         pairs().for_each(|(truth, guess)| *counts.entry((slot(truth), slot(guess))).or_default() += 1);
         wrong.push(pairs().filter(|(truth, guess)| truth != guess).count());
     }
-    let confusions = table(document, "<h2>Confusions</h2>");
+    let confusions = table(document, ">Confusions</h2>");
     let names = &confusions[0][1..];
     assert!(!names.is_empty());
     for row in &confusions[1..] {

@@ -180,5 +180,10 @@ fn onnx_is_written_and_options_of_other_formats_are_refused() {
         2,
         "option --dtype: expected --to [npy, torch]",
     );
-    refused(folder, &["export", "--model", "none", "--to", "onnx", "x"], 74, "config.toml");
+    refused(
+        folder,
+        &["export", "--model", "none", "--to", "onnx", "x"],
+        74,
+        "none: cannot read the model: there is no such folder",
+    );
 }

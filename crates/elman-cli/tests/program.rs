@@ -237,7 +237,11 @@ fn bad_input_is_named_with_file_and_line_and_ends_with_65() {
         ("empty", &b""[..], "empty:1: there is no sentence, expected lines of a word and a tag"),
         ("ragged", b"a\tO\n\nb\n", "ragged:3: 1 column, expected 2, a word and a tag, as in line 1"),
         ("wide", b"a O\nb x O\n", "wide:2: 3 columns, expected 2, a word and a tag, as in line 1"),
-        ("latin", b"a\tO\ncaf\xe9\tO\n", "latin:2: byte 0xe9 at byte 4 is no UTF-8, expected UTF-8 text"),
+        (
+            "latin",
+            b"a\tO\ncaf\xe9\tO\n",
+            "latin:2: byte 0xe9 at byte 4 is no UTF-8, expected UTF-8 text; if it is Latin-1, where this byte is 'é'",
+        ),
         ("null", b"a\tO\n\0\tO\n", "null:2: null byte at byte 1, expected UTF-8 text"),
     ] {
         fs::write(folder.path().join(name), content).unwrap();
@@ -278,7 +282,7 @@ fn a_broken_model_ends_with_65_and_a_missing_one_with_74() {
         }
     };
     let tag = || run(folder.path(), &["tag", "--model", "model"]);
-    failure(&tag(), 74, &["model/config.toml: cannot open"]);
+    failure(&tag(), 74, &["model: cannot read the model: there is no such folder; elman train"]);
     copy();
     assert_eq!(tag().status.code(), Some(0));
 

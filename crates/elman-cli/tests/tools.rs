@@ -182,7 +182,7 @@ fn a_wrong_name_is_answered_with_a_near_one() {
     failure(
         &run(folder(), &["evaluate", "--model", "modle", "test.conll"]),
         74,
-        &["modle/config.toml", "did you mean model?"],
+        &["modle: cannot read the model", "did you mean model?"],
     );
     failure(&run(folder(), &["check-data", "tset.conll"]), 74, &["did you mean test.conll?"]);
     fs::write(folder().join("bad.toml"), "[train]\nepocs = 3\n").unwrap();

@@ -1,4 +1,5 @@
 import gc
+import re
 
 import numpy
 import pytest
@@ -194,3 +195,25 @@ def test_what_is_wrong_is_named(change, kind, message):
         elman.vjp(*arrays("float64")).backward(numpy.zeros((7, 4), "float32"))
     with pytest.raises(ValueError, match="dh: expected"):
         elman.vjp(*arrays("float64")).backward(numpy.zeros((6, 4)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("wrong", [numpy.nan, numpy.inf, -numpy.inf])
+def test_inputs_that_are_not_finite_are_refused(dtype, name, wrong):
+    inputs = dict(zip(NAMES, arrays(dtype)))
+    inputs[name].flat[-1] = wrong
+    last = [size - 1 for size in inputs[name].shape]
+    for function in (elman.recurrence, elman.vjp):
+        with pytest.raises(ValueError, match=re.escape(f"{name}{last}: expected a finite number, found")):
+            function(**inputs)
+    # In any order of memory.
+    inputs[name] = numpy.asfortranarray(inputs[name])
+    with pytest.raises(ValueError, match=f"{name}.*expected a finite number"):
+        elman.recurrence(**inputs)
+    with pytest.raises(ValueError, match="dh.*expected a finite number"):
+        trace = elman.vjp(*arrays(dtype))
+        trace.backward(trace.h * dtype_of(trace.h)(wrong))
+
+
+def dtype_of(array):
+    return array.dtype.type

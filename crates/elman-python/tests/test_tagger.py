@@ -45,6 +45,56 @@ def test_npy_is_what_numpy_reads(trained, tmp_path):
     for name, array in trained.params.items():
         read = numpy.load(tmp_path / "npy" / f"{names.get(name, name)}.npy")
         assert read.dtype == array.dtype and (read == array).all()
+    # As `elman export` writes them.
+    assert (tmp_path / "npy" / "vocab.txt").read_text().splitlines() == trained.words
+    assert (tmp_path / "npy" / "labels.txt").read_text().splitlines() == trained.labels
+    trained.export(tmp_path / "capital", "npy", capital=True, dtype="float64")
+    assert numpy.load(tmp_path / "capital" / "Wx.npy").dtype == numpy.float64
+
+
+def test_what_is_exported_can_be_read(trained, corpora, tmp_path):
+    sentences = [words for words, _ in corpora[1][:50]]
+    trained.export(tmp_path / "npy", "npy")
+    trained.export(tmp_path / "rnn.safetensors", "torch", nonlinearity="sigmoid")
+    rename = {"emb.weight": "words.weight", "rnn": "encoder"}
+    trained.export(tmp_path / "named", "torch", prefix="model.", rename=rename, dtype="float64")
+    back = {after: before for before, after in rename.items()}
+    for tagger in (
+        elman.Tagger.read(tmp_path / "npy", "npy", lowercase=True),
+        elman.Tagger.read(tmp_path / "rnn.safetensors", "torch", threads=2),
+        elman.Tagger.read(tmp_path / "named", "torch", prefix="model.", rename=back),
+    ):
+        assert (tagger.words, tagger.labels) == (trained.words, trained.labels)
+        assert tagger.label(sentences) == trained.label(sentences)
+        assert tagger.label([[word.upper() for word in sentences[0]]]) == trained.label(sentences[:1])
+    (tmp_path / "oov").write_text("\n".join(["oov", *trained.words[1:]]))
+    arguments = (tmp_path / "npy", "npy")
+    assert elman.Tagger.read(*arguments, words=tmp_path / "oov", unknown="oov").words == trained.words
+    (tmp_path / "npy" / "labels.txt").unlink()
+    for call, kind, message in [
+        (lambda: elman.Tagger.read(*arguments), FileNotFoundError, "labels.txt: .* the option labels names another"),
+        (
+            lambda: elman.Tagger.read(*arguments, words=tmp_path / "oov", labels=tmp_path / "npy" / "vocab.txt"),
+            ValueError,
+            r"option labels\)",
+        ),
+        (lambda: elman.Tagger.read(tmp_path / "named", "torch"), ValueError, 'tensor "model.encoder.bias_hh_l0"'),
+        (lambda: elman.Tagger.read(*arguments, prefix="a."), ValueError, "prefix: expected the format torch"),
+        (lambda: elman.Tagger.read(tmp_path, "onnx"), ValueError, "format: expected npy or torch, found onnx"),
+        (lambda: elman.Tagger.read(*arguments, rename=3), TypeError, "rename"),
+        (lambda: trained.export(tmp_path / "x", "onnx", dtype="float64"), ValueError, "dtype: expected the format npy"),
+        (lambda: trained.export(tmp_path / "x", "npy", dtype="float16"), ValueError, "dtype: expected float32 or"),
+    ]:
+        with pytest.raises(kind, match=message):
+            call()
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_jordan_folder_is_refused_by_its_name(trained, tmp_path):
+    trained.export(tmp_path / "npy", "npy")
+    (tmp_path / "npy" / "h0.npy").rename(tmp_path / "npy" / "s0.npy")
+    with pytest.raises(ValueError, match="expected an Elman network, found a Jordan network"):
+        elman.Tagger.read(tmp_path / "npy", "npy")
 
 
 def test_what_is_wrong_is_named(trained, tmp_path):

@@ -432,6 +432,7 @@ impl ConllevalReader {
             let Some(line) = lines.next_line()? else {
                 return found(corpus, predicted, false);
             };
+            let tabs = line.contains('\t');
             let mut columns: Vec<&str> =
                 if line.is_empty() { Vec::new() } else { self.delimiter.split(line).collect() };
             while columns.last().is_some_and(|column| column.is_empty()) {
@@ -450,7 +451,10 @@ impl ConllevalReader {
                     return Err(lines.error(found, format!("{expected}, as in line {at}")));
                 }
                 if count < 2 {
-                    let expected = "at least 2, the corpus's tag and the predicted one last";
+                    let mut expected = "at least 2, the corpus's tag and the predicted one last".to_owned();
+                    if tabs {
+                        expected += "; the columns of this file are parted by tabs, which -d '\\t' says";
+                    }
                     return Err(lines.error(found, expected));
                 }
             }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 use crate::limits::{MAX_CORPUS, MAX_WORDS};
-use crate::lines::{BYTE_ORDER_MARK, Lines, token_fault};
+use crate::lines::{BYTE_ORDER_MARK, Lines, invisible, token_fault};
 
 /// The first column of a line that parts documents; such a line is no word.
 const DOCUMENT_START: &str = "-DOCSTART-";
@@ -232,7 +232,7 @@ impl<R: Read> Rows<R> {
             if let Some((problem, expected)) = fault {
                 return Err(self.lines.error(problem, expected));
             }
-            self.check_columns(count)?;
+            self.check_columns(count, &first)?;
             if words.len() == MAX_WORDS {
                 let problem = format!("the sentence has more than {MAX_WORDS} words");
                 return Err(self.lines.error(problem, "a blank line after each sentence"));
@@ -246,9 +246,12 @@ impl<R: Read> Rows<R> {
         Ok((!words.is_empty()).then_some(TaggedSentence { words, tags }))
     }
 
-    fn check_columns(&mut self, count: usize) -> Result<(), Error> {
+    fn check_columns(&mut self, count: usize, word: &str) -> Result<(), Error> {
         let what = if self.at_least > 1 { ", a word and a tag" } else { "" };
-        let found = format!("{count} column{}", if count == 1 { "" } else { "s" });
+        let found = match invisible(word).filter(|_| count == 1) {
+            Some(found) => found,
+            None => format!("{count} column{}", if count == 1 { "" } else { "s" }),
+        };
         match self.columns {
             Some((expected, line)) if expected != count => {
                 Err(self.lines.error(found, format!("{expected}{what}, as in line {line}")))

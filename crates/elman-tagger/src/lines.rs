@@ -66,6 +66,11 @@ impl<R: Read> Lines<R> {
         if line.len() > MAX_LINE {
             return Err(self.error("the line is too long", format!("at most {MAX_LINE} bytes")));
         }
+        if self.number == 1
+            && let Some((what, expected)) = no_text(line)
+        {
+            return Err(self.error(what, expected));
+        }
         if let Some(place) = line.iter().position(|byte| matches!(byte, b'\r' | 0)) {
             let (what, expected) = match line[place] {
                 0 => ("null byte", "UTF-8 text"),
@@ -78,8 +83,17 @@ impl<R: Read> Lines<R> {
             Ok(_) => {}
             Err(error) => {
                 let place = error.valid_up_to();
-                let problem = format!("byte 0x{:02x} at byte {} is no UTF-8", line[place], place + 1);
-                return Err(self.error(problem, "UTF-8 text"));
+                let problem =
+                    format!("byte 0x{byte:02x} at byte {} is no UTF-8", place + 1, byte = line[place]);
+                let expected = match line[place] {
+                    // The most common of the other encodings; a sequence that is cut short begins alike.
+                    byte @ 0xa0..=0xff if error.error_len().is_some() => format!(
+                        "UTF-8 text; if it is Latin-1, where this byte is {:?}, iconv -f LATIN1 -t UTF-8 converts it",
+                        char::from(byte)
+                    ),
+                    _ => "UTF-8 text".to_owned(),
+                };
+                return Err(self.error(problem, expected));
             }
         }
         Ok(std::str::from_utf8(line).ok())
@@ -109,6 +123,42 @@ impl<R: Read> Lines<R> {
             expected: expected.into(),
         }
     }
+}
+
+/// What a file is that is no UTF-8 text, by its first bytes, and what was expected.
+fn no_text(start: &[u8]) -> Option<(&'static str, &'static str)> {
+    match start {
+        [0x1f, 0x8b, ..] => Some(("the file is compressed by gzip", "UTF-8 text: decompress it with gunzip")),
+        [b'B', b'Z', b'h', b'1'..=b'9', b'1', b'A', b'Y', ..] => {
+            Some(("the file is compressed by bzip2", "UTF-8 text: decompress it with bunzip2"))
+        }
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => {
+            Some(("the file is compressed by xz", "UTF-8 text: decompress it with unxz"))
+        }
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            Some(("the file is compressed by zstd", "UTF-8 text: decompress it with unzstd"))
+        }
+        [b'P', b'K', 3, 4, ..] => Some(("the file is a zip archive", "UTF-8 text: unpack it with unzip")),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
+            Some(("the file is UTF-16", "UTF-8 text; iconv -f UTF-16 -t UTF-8 converts it"))
+        }
+        _ => None,
+    }
+}
+
+/// What a line without a letter in it hides, for messages: a mark or a blank that looks like an empty line.
+pub(crate) fn invisible(line: &str) -> Option<String> {
+    let mut characters = line.chars().filter(|c| !matches!(c, ' ' | '\t'));
+    let first = characters.next()?;
+    let name = match first {
+        '\u{a0}' => "a no-break space",
+        '\u{feff}' => "a byte order mark",
+        '\u{200b}' => "a zero-width space",
+        '\u{3000}' => "an ideographic space",
+        '\u{85}' | '\u{2028}' | '\u{2029}' => "a line separator",
+        _ => return None,
+    };
+    characters.all(|c| c == first).then(|| format!("{name} (U+{:04X}) alone on the line", u32::from(first)))
 }
 
 /// What is wrong with a word or tag that a column file is to hold, and what was expected.
@@ -155,7 +205,8 @@ mod tests {
     fn what_is_no_text_is_named_with_its_line() {
         assert_eq!(
             all(b"a\nb\xffc\n").unwrap_err(),
-            "f:2: byte 0xff at byte 2 is no UTF-8, expected UTF-8 text"
+            "f:2: byte 0xff at byte 2 is no UTF-8, expected UTF-8 text; if it is Latin-1, where this byte is 'ÿ', iconv -f \
+             LATIN1 -t UTF-8 converts it"
         );
         assert_eq!(
             all(b"a\nb\n\xe2\x82").unwrap_err(),
@@ -166,6 +217,35 @@ mod tests {
             all(b"a\rb\n").unwrap_err(),
             "f:1: carriage return at byte 2, expected lines that end with LF or CRLF"
         );
+    }
+
+    #[test]
+    fn a_file_that_is_no_text_is_named_by_its_kind() {
+        let message = |start: &[u8]| all(&[start, b"\0\0\0\n"].concat()).unwrap_err();
+        for (start, part) in [
+            (
+                &b"\x1f\x8b\x08"[..],
+                "f:1: the file is compressed by gzip, expected UTF-8 text: decompress it with gunzip",
+            ),
+            (b"BZh91AY&SY", "compressed by bzip2"),
+            (b"\xfd7zXZ", "compressed by xz"),
+            (b"\x28\xb5\x2f\xfd", "compressed by zstd"),
+            (b"PK\x03\x04", "a zip archive"),
+            (b"\xff\xfea", "the file is UTF-16"),
+        ] {
+            assert!(message(start).contains(part), "{}", message(start));
+        }
+        // A text may begin with such letters.
+        assert_eq!(all(b"BZh9 PK\n").unwrap(), ["BZh9 PK"]);
+    }
+
+    #[test]
+    fn a_line_that_only_looks_empty_is_explained() {
+        assert_eq!(invisible("\u{a0}").unwrap(), "a no-break space (U+00A0) alone on the line");
+        assert_eq!(invisible(" \u{feff}\u{feff}\t").unwrap(), "a byte order mark (U+FEFF) alone on the line");
+        for text in ["", " \t", "a", "\u{a0}a"] {
+            assert_eq!(invisible(text), None, "{text:?}");
+        }
     }
 
     #[test]
