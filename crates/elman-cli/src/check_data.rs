@@ -1,11 +1,9 @@
 use std::path::PathBuf;
 
-use elman_tagger::{
-    CorpusCheck, Error, Labels, Model, Normalization, Scheme, Vocabulary, check_corpus, read_conll,
-};
+use elman_tagger::{CorpusCheck, Error, Labels, Model, Normalization, Scheme, Vocabulary, check_sentences};
 use serde_json::json;
 
-use crate::input;
+use crate::input::{self, LayoutArgs};
 use crate::output::{columns, print};
 use crate::train::SchemeName;
 
@@ -15,10 +13,12 @@ pub(crate) struct Args {
     file: PathBuf,
     /// Also list the words and tags that a training on this corpus would not know
     #[arg(long, value_name = "FILE")]
-    train: Option<PathBuf>,
+    train: Vec<PathBuf>,
     /// Also list the words and tags that this model does not know
     #[arg(long, value_name = "DIR", conflicts_with = "train")]
     model: Option<PathBuf>,
+    #[command(flatten)]
+    layout: LayoutArgs,
     /// Print everything in one JSON object
     #[arg(long)]
     json: bool,
@@ -34,19 +34,24 @@ pub(crate) struct Args {
 const SHOWN: usize = 20;
 
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
-    let known = match (&args.train, &args.model) {
-        (Some(train), _) => {
-            let train = read_conll(train)?;
+    let known = match (&args.train[..], &args.model) {
+        ([_, ..], _) => {
+            let train = args.layout.read(&args.train)?;
             Some((Vocabulary::new(&train, Normalization::default()), Labels::new(&train)))
         }
-        (None, Some(model)) => {
+        ([], Some(model)) => {
             let model = Model::load(model)?;
             Some((model.vocabulary().clone(), model.labels().clone()))
         }
-        (None, None) => None,
+        ([], None) => None,
     };
     let known = known.as_ref().map(|(vocabulary, labels)| (vocabulary, labels));
-    let check = check_corpus(input::open(&args.file)?, &args.file, args.scheme.map(Into::into), known)?;
+    let mut reader = args.layout.open(&args.file)?;
+    let mut sentences = Vec::new();
+    while let Some(sentence) = reader.next() {
+        sentences.push((reader.first_line(), sentence?));
+    }
+    let check = check_sentences(&sentences, args.scheme.map(Into::into), known);
     if check.sentences == 0 {
         return Err(input::no_sentence(&args.file));
     }

@@ -1,9 +1,10 @@
 //! Options from a file: `--config FILE`.
 //!
-//! The file's keys are long options, at its top or in a table that is named as the subcommand. They are put
-//! before the options of the command line, which therefore win. `--FLAG=false` on the command line takes back a flag
-//! that the file sets.
+//! The file's keys are long options, at its top or in a table that is named as the subcommand. Those that the
+//! command line has too are left out, so that the command line wins. `--FLAG=false` on the command line takes back
+//! a flag that the file sets.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
@@ -36,7 +37,7 @@ pub(crate) fn expand(arguments: Vec<OsString>, program: &Command) -> Result<Vec<
     let mut expanded = arguments;
     let mut own = expanded.split_off(index + 1);
     let mut options = match file {
-        Some((_, path)) => options(Path::new(&path), subcommand, program)?,
+        Some((_, path)) => options(Path::new(&path), subcommand, program, &given(&own, subcommand))?,
         None => Vec::new(),
     };
     take_back(&mut options, &mut own, subcommand);
@@ -94,7 +95,46 @@ fn config_path(arguments: &[OsString]) -> Option<(usize, OsString)> {
     None
 }
 
-fn options(path: &Path, subcommand: &Command, program: &Command) -> Result<Vec<OsString>, Error> {
+/// The long names of the options that are on the command line, by these or by their letters.
+fn given(arguments: &[OsString], subcommand: &Command) -> BTreeSet<String> {
+    let takes_value = |argument: &Arg| {
+        argument.get_action().takes_values() && argument.get_num_args().is_none_or(|n| n.min_values() > 0)
+    };
+    let mut names = BTreeSet::new();
+    let mut rest = arguments.iter().map(|argument| argument.to_string_lossy());
+    while let Some(argument) = rest.next() {
+        let found = if argument == "--" {
+            break;
+        } else if let Some(long) = argument.strip_prefix("--") {
+            let (name, has_value) = long.split_once('=').map_or((long, false), |(name, _)| (name, true));
+            let found = subcommand.get_arguments().find(|a| a.get_long() == Some(name));
+            found.map(|found| (found, has_value))
+        } else if let Some(letters) = argument.strip_prefix('-') {
+            // Letters of flags, and then perhaps one whose value follows.
+            letters.char_indices().find_map(|(at, letter)| {
+                let found = subcommand.get_arguments().find(|a| a.get_short() == Some(letter))?;
+                names.extend(found.get_long().map(str::to_owned));
+                takes_value(found).then_some((found, at + letter.len_utf8() < letters.len()))
+            })
+        } else {
+            None
+        };
+        if let Some((found, has_value)) = found {
+            names.extend(found.get_long().map(str::to_owned));
+            if takes_value(found) && !has_value {
+                rest.next();
+            }
+        }
+    }
+    names
+}
+
+fn options(
+    path: &Path,
+    subcommand: &Command,
+    program: &Command,
+    given: &BTreeSet<String>,
+) -> Result<Vec<OsString>, Error> {
     let io = |source| Error::Io { path: path.to_owned(), action: "read", source };
     let refuse = |line: Option<u64>, problem: String, expected: String| Error::Input {
         path: path.to_owned(),
@@ -123,6 +163,9 @@ fn options(path: &Path, subcommand: &Command, program: &Command) -> Result<Vec<O
         }
     }
     let mut arguments = Vec::new();
+    // What stands in the subcommand's own table wins over the top of the file.
+    let own_names: BTreeSet<String> = own.keys().map(|key| key.replace('_', "-")).collect();
+    table.retain(|key, _| !own_names.contains(&key.replace('_', "-")));
     for (key, value) in table.into_iter().chain(own) {
         let name = key.replace('_', "-");
         let all = || subcommand.get_arguments().filter_map(|argument| argument.get_long());
@@ -137,7 +180,15 @@ fn options(path: &Path, subcommand: &Command, program: &Command) -> Result<Vec<O
             return Err(refuse(None, format!("the key {key}"), expected));
         };
         let is_flag = matches!(argument.get_action(), ArgAction::SetTrue);
+        if given.contains(&name) {
+            continue;
+        }
         let values = match value {
+            Value::Array(values) if !matches!(argument.get_action(), ArgAction::Append) => {
+                let (found, expected) =
+                    (format!("{key} with {} values", values.len()), "one value".to_owned());
+                return Err(refuse(None, found, expected));
+            }
             Value::Array(values) => values,
             value => vec![value],
         };
@@ -179,7 +230,7 @@ mod tests {
                 all.into_iter()
                     .skip(1)
                     .map(|a| a.into_string().unwrap())
-                    .filter(|a| !a.contains("c.toml"))
+                    .filter(|a| !a.contains("c.toml") && a != "--config")
                     .collect()
             })
             .map_err(|error| error.to_string().rsplit("c.toml").next().unwrap().to_owned())
@@ -190,7 +241,22 @@ mod tests {
         let file = "epochs = 3\nlr = 0.5\nlowercase = true\ndigits = false\nby_word = true\n[train]\ntrain = \"t x\"\n[tag]\nmodel = \"m\"\n";
         assert_eq!(
             expanded(file, &["train", "--config=FILE", "--epochs", "5"]).unwrap(),
-            ["train", "--by-word", "--epochs=3", "--lowercase", "--lr=0.5", "--train=t x", "--epochs", "5"]
+            ["train", "--by-word", "--lowercase", "--lr=0.5", "--train=t x", "--epochs", "5"]
+        );
+        // The command line wins, by letters too; several files are an array.
+        let several = "epochs = 3\n[train]\ntrain = [\"a\", \"b\"]\nlr = 0.25\n";
+        assert_eq!(
+            expanded(several, &["train", "--config=FILE"]).unwrap(),
+            ["train", "--epochs=3", "--lr=0.25", "--train=a", "--train=b"]
+        );
+        assert_eq!(
+            expanded(several, &["train", "--config=FILE", "--train=c"]).unwrap(),
+            ["train", "--epochs=3", "--lr=0.25", "--train=c"]
+        );
+        let script = "delimiter = \"x\"\nlatex = true\noutside = \"N\"\n";
+        assert_eq!(
+            expanded(script, &["conlleval", "--config=FILE", "-ld", "--outside", "f"]).unwrap(),
+            ["conlleval", "--outside=N", "-ld", "--outside", "f"]
         );
         assert_eq!(expanded("", &["tag", "--", "--config=FILE"]).unwrap(), ["tag", "--"]);
         assert_eq!(expanded(file, &["train"]).unwrap(), ["train"]);
@@ -214,6 +280,7 @@ mod tests {
             ("epocs = 3", ": the key epocs, expected an option of elman train, for example epochs"),
             ("epochs = true", ": epochs = true, expected a string or a number"),
             ("lowercase = 1", ": lowercase = 1, expected true or false"),
+            ("lr = [0.1, 0.2]", ": lr with 2 values, expected one value"),
             ("epochs = 3\nx = ", ":2: "),
         ] {
             let error = expanded(file, &["train", "--config", "FILE"]).unwrap_err();

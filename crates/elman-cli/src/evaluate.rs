@@ -4,11 +4,11 @@ use std::rc::Rc;
 
 use elman_tagger::Error;
 use elman_tagger::{
-    ConllReader, ConllevalReader, Evaluation, FileKind, Model, Pipeline, RawTags, ReportForm, Scheme,
-    TaggedSentence, Tagging, ValidTags, write_output,
+    ConllevalReader, Evaluation, FileKind, Model, Pipeline, RawTags, ReportForm, Scheme, TaggedSentence,
+    Tagging, ValidTags, write_output,
 };
 
-use crate::input;
+use crate::input::{self, LayoutArgs};
 use crate::kernels::KernelArgs;
 use crate::output::{check_file, evaluation_json, note, print};
 use crate::page::Page;
@@ -35,6 +35,8 @@ pub(crate) struct Args {
     /// How the tags mark phrases [default: recognised; for `conlleval`, as the script has it]
     #[arg(long, value_enum, conflicts_with = "raw")]
     scheme: Option<SchemeName>,
+    #[command(flatten)]
+    layout: LayoutArgs,
     #[command(flatten)]
     conlleval: ConllevalArgs,
     #[command(flatten)]
@@ -96,7 +98,7 @@ impl ConllevalArgs {
     fn model(&self, args: &Args, model: &Path) -> Result<(Evaluation, Option<Tagging>), Error> {
         let network = args.kernel.network()?;
         args.report.as_ref().map_or(Ok(()), |file| check_file(file, FileKind::HTML))?;
-        let mut reader = ConllReader::new(input::open(&args.file)?, &args.file).peekable();
+        let mut reader = args.layout.open(&args.file)?.peekable();
         if reader.peek().is_none() {
             return Err(input::no_sentence(&args.file));
         }
@@ -200,7 +202,11 @@ impl Tags {
 pub(crate) fn run(args: &Args, as_script: bool) -> Result<(), Error> {
     let (evaluation, tagging) = match &args.model {
         Some(model) => args.conlleval.model(args, model)?,
-        None => args.conlleval.columns(args, as_script)?,
+        None => {
+            args.layout
+                .refuse("one of right and predicted tags, as without --model (-d parts its columns)")?;
+            args.conlleval.columns(args, as_script)?
+        }
     };
     match tagging.filter(|tagging| args.scheme.is_none() && *tagging != Tagging::new(Scheme::Iob2)) {
         Some(tagging) if tagging.scheme() == Scheme::Plain => note(&format!(

@@ -2,29 +2,101 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
-use elman_tagger::Error;
+use elman_tagger::{
+    Column, ColumnLayout, CorpusReader, Error, Separator, TaggedSentence, decompressed, read_corpus,
+};
 
 /// What stands for the standard input.
 const STANDARD_INPUT: &str = "-";
 
-/// Opens a file, or the standard input if it is named `-`.
+/// Opens a file, or the standard input if it is named `-`. What gzip compressed is decompressed.
 pub(crate) fn open(path: &Path) -> Result<Box<dyn Read>, Error> {
-    if path == Path::new(STANDARD_INPUT) {
-        return Ok(Box::new(io::stdin().lock()));
+    let reader: Box<dyn Read> = if path == Path::new(STANDARD_INPUT) {
+        Box::new(io::stdin().lock())
+    } else {
+        let file =
+            File::open(path).map_err(|source| Error::Io { path: path.to_owned(), action: "open", source })?;
+        if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+            return Err(Error::Input {
+                path: path.to_owned(),
+                line: None,
+                problem: "a folder".to_owned(),
+                expected: "a file, or - for the standard input".to_owned(),
+            });
+        }
+        Box::new(file)
+    };
+    decompressed(reader).map_err(|source| Error::Io { path: path.to_owned(), action: "read", source })
+}
+
+/// Where words and tags are in column files.
+#[derive(Clone, clap::Args)]
+#[command(next_help_heading = "Columns")]
+pub(crate) struct LayoutArgs {
+    /// What parts columns: tab (each one), blank (runs of blanks and tabs), or a text [default: tab if the first
+    /// line has one, else blank]
+    #[arg(long, value_name = "WHAT", value_parser = Separator::from_str)]
+    separator: Option<Separator>,
+    /// The column of the words; 1 is the first one, -1 the last one [default: 1]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = Column::from_str)]
+    word_column: Option<Column>,
+    /// The column of the tags; 10:name is name=... in column 10 [default: -1]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = Column::from_str)]
+    tag_column: Option<Column>,
+    /// Passes over lines that begin so before the first word of a sentence [without MARK: #]
+    #[arg(long, value_name = "MARK", num_args = 0..=1, default_missing_value = "#", require_equals = true)]
+    comments: Option<String>,
+}
+
+impl LayoutArgs {
+    pub(crate) fn layout(&self) -> ColumnLayout {
+        ColumnLayout {
+            separator: self.separator.clone().unwrap_or_default(),
+            word: self.word_column.clone(),
+            tag: self.tag_column.clone(),
+            comments: self.comments.clone(),
+            conllu: false,
+        }
     }
-    let file =
-        File::open(path).map_err(|source| Error::Io { path: path.to_owned(), action: "open", source })?;
-    if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
-        return Err(Error::Input {
-            path: path.to_owned(),
-            line: None,
-            problem: "a folder".to_owned(),
-            expected: "a file, or - for the standard input".to_owned(),
-        });
+
+    /// Refuses these options where no columns are read by them.
+    pub(crate) fn refuse(&self, found: &str) -> Result<(), Error> {
+        let LayoutArgs { separator, word_column, tag_column, comments } = self;
+        let given = [
+            ("--separator", separator.is_some()),
+            ("--word-column", word_column.is_some()),
+            ("--tag-column", tag_column.is_some()),
+            ("--comments", comments.is_some()),
+        ];
+        match given.into_iter().find(|(_, is_given)| *is_given) {
+            None => Ok(()),
+            Some((name, _)) => {
+                Err(Error::unsupported(format!("option {name}"), "a column file of words", found))
+            }
+        }
     }
-    Ok(Box::new(file))
+
+    /// The sentences of several files, one after the other.
+    pub(crate) fn read(&self, files: &[PathBuf]) -> Result<Vec<TaggedSentence>, Error> {
+        let mut sentences = Vec::new();
+        for file in files {
+            sentences.append(&mut read_corpus(file, &self.layout())?);
+        }
+        Ok(sentences)
+    }
+
+    /// The sentences of a file or of the standard input, one at a time.
+    pub(crate) fn open(&self, file: &Path) -> Result<CorpusReader, Error> {
+        CorpusReader::new(open(file)?, file, &self.layout())
+    }
+}
+
+/// Several files as messages name them.
+pub(crate) fn names(files: &[PathBuf]) -> String {
+    files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// A corpus without sentences.

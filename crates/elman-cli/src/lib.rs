@@ -3,6 +3,7 @@
 
 mod check_data;
 mod config_file;
+mod convert;
 mod demo;
 mod evaluate;
 mod export;
@@ -53,40 +54,43 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Trains on travel requests that the program makes itself, then tags three; no files, no network
-    #[command(after_help = EXIT_CODES, args_override_self = true)]
+    #[command(after_help = EXIT_CODES)]
     Demo(demo::Args),
     /// Trains a tagger on CoNLL column files and writes a model folder
-    #[command(after_help = EXIT_CODES, args_override_self = true)]
+    #[command(after_help = EXIT_CODES)]
     Train(Box<train::Args>),
     /// Trains many taggers with settings drawn at random from the tutorial's intervals and keeps the best
-    #[command(after_help = EXIT_CODES, args_override_self = true)]
+    #[command(after_help = EXIT_CODES)]
     Search(Box<search::Args>),
     /// Prints conlleval's report: of a model on a file, or of a file that has right and predicted tags
-    #[command(after_help = EXIT_CODES, args_override_self = true)]
+    #[command(after_help = EXIT_CODES)]
     Evaluate(evaluate::Args),
     /// As the script conlleval, byte for byte: `evaluate` that knows the script's rules alone
-    #[command(after_help = EXIT_CODES, args_override_self = true)]
+    #[command(after_help = EXIT_CODES)]
     Conlleval(evaluate::Args),
     /// Reads sentences, writes word TAB tag, a blank line after each sentence
-    #[command(after_help = EXIT_CODES, args_override_self = true)]
+    #[command(after_help = EXIT_CODES)]
     Tag(tag::Args),
     /// Shows what is in a model: shapes, norms, labels, words
-    #[command(after_help = EXIT_CODES, args_override_self = true)]
+    #[command(after_help = EXIT_CODES)]
     Inspect(inspect::Args),
     /// The words whose embeddings are nearest to a word's
-    #[command(after_help = EXIT_CODES, args_override_self = true)]
+    #[command(after_help = EXIT_CODES)]
     Neighbors(neighbors::Args),
     /// Counts what is in a CoNLL column file and names the lines that look like mistakes
-    #[command(after_help = EXIT_CODES, args_override_self = true)]
+    #[command(after_help = EXIT_CODES)]
     CheckData(check_data::Args),
+    /// Writes a corpus in another scheme or form: IOB2 from IOBES, columns from JSON lines, from ATIS as published
+    #[command(after_help = EXIT_CODES)]
+    Convert(convert::Args),
     /// Writes a model in another system's format: the Theano tutorial's .npy files, PyTorch, ONNX
-    #[command(after_help = EXIT_CODES, args_override_self = true)]
+    #[command(after_help = EXIT_CODES)]
     Export(export::Args),
     /// Makes a model of the Theano tutorial's .npy files or of a PyTorch file
-    #[command(after_help = EXIT_CODES, args_override_self = true)]
+    #[command(after_help = EXIT_CODES)]
     Import(import::Args),
     /// Puts an implementation through the suite that proves it: every gradient, against three derivations
-    #[command(after_help = EXIT_CODES, args_override_self = true)]
+    #[command(after_help = EXIT_CODES)]
     Verify(verify::Args),
     /// Prints a script that teaches a shell to complete the program's options
     Completions(shell::Completions),
@@ -122,6 +126,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
         Command::Inspect(args) => inspect::run(&args),
         Command::Neighbors(args) => neighbors::run(&args),
         Command::CheckData(args) => check_data::run(&args),
+        Command::Convert(args) => convert::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Verify(args) => {

@@ -10,12 +10,13 @@ use std::time::Instant;
 use clap::ValueEnum;
 use elman_tagger::{
     Claim, EpochRecord, Error, Evaluation, FileKind, Lines, Measure, Model, Normalization, Pipeline,
-    TaggedSentence, TrainConfig, Trainer, fingerprint, limits, read_conll, write_output,
+    TaggedSentence, TrainConfig, Trainer, fingerprint, limits, write_output,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
+use crate::input::LayoutArgs;
 use crate::kernels::KernelArgs;
 use crate::output::{Rows, first_of, note};
 use crate::train::{NetworkName, RecipeName, from_1_to};
@@ -28,15 +29,16 @@ const FORMAT: u32 = 1;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Training corpus, a CoNLL column file: first column word, last column tag
-    #[arg(long, value_name = "FILE")]
-    train: PathBuf,
+    /// Training corpus: a CoNLL column file (first column word, last column tag), .conllu or JSON lines, also
+    /// compressed by gzip. Given several times, all are read
+    #[arg(long, value_name = "FILE", required = true)]
+    train: Vec<PathBuf>,
     /// Development corpus, by whose F1 (or accuracy, if its tags form no phrases) the trials are compared
-    #[arg(long, value_name = "FILE")]
-    dev: PathBuf,
+    #[arg(long, value_name = "FILE", required = true)]
+    dev: Vec<PathBuf>,
     /// Test corpus; conlleval's report of the best model on it is printed at the end
     #[arg(long, value_name = "FILE")]
-    test: Option<PathBuf>,
+    test: Vec<PathBuf>,
     /// The folder of the search: trials.jsonl, search.toml with its settings, and the best model as best. A search that
     /// is there goes on
     #[arg(long, value_name = "DIR")]
@@ -53,6 +55,8 @@ pub(crate) struct Args {
     /// Last epoch of each trial
     #[arg(long, value_name = "N", default_value_t = TrainConfig::default().epochs, value_parser = from_1_to(limits::MAX_EPOCHS))]
     epochs: usize,
+    #[command(flatten)]
+    layout: LayoutArgs,
     #[command(flatten)]
     space: SpaceArgs,
     #[command(flatten)]
@@ -334,9 +338,9 @@ fn best_of(trials: &[Trial]) -> Option<&Trial> {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
-    let train = read_conll(&args.train)?;
-    let dev = read_conll(&args.dev)?;
-    let test = args.test.as_ref().map(read_conll).transpose()?;
+    let train = args.layout.read(&args.train)?;
+    let dev = args.layout.read(&args.dev)?;
+    let test = (!args.test.is_empty()).then(|| args.layout.read(&args.test)).transpose()?;
     args.kernel.network()?;
     let jobs = args.kernel.bounded_jobs(args.jobs);
     let io = |action| move |source| Error::Io { path: args.out.clone(), action, source };

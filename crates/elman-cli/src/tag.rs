@@ -1,10 +1,15 @@
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufWriter, Read, StdoutLock, Write};
 use std::path::PathBuf;
 
-use elman_tagger::{ConllWriter, Error, Lines, Model, Pipeline, Scored, SentenceReader, ValidTags};
-use serde_json::{Map, Value, json};
+use elman_tagger::{
+    ConllWriter, Error, Lines, MAX_WORDS, Model, Phrase, Pipeline, Scheme, Scored, SentenceReader, Tagging,
+    ValidTags,
+};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
-use crate::input;
+use crate::input::{self, LayoutArgs};
 use crate::kernels::KernelArgs;
 use crate::output::{STANDARD_OUTPUT, written};
 
@@ -28,6 +33,12 @@ pub(crate) struct Args {
     /// Also the N most probable tags of each word with their probabilities: pairs of columns, or `nbest`
     #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     nbest: Option<usize>,
+    /// Answers a sentence that cannot be read with an error in its place (a line `# error: ...`, or an object with
+    /// `error`), and goes on; their number is told at the end, with the exit code 65
+    #[arg(long)]
+    keep_going: bool,
+    #[command(flatten)]
+    layout: LayoutArgs,
     /// Takes the most probable tags among the sequences that their scheme allows: I-x only after B-x or I-x
     #[arg(long)]
     valid_iob: bool,
@@ -40,28 +51,48 @@ enum Format {
     /// One sentence a line, words parted by spaces
     #[default]
     Lines,
-    /// A CoNLL column file, of which the first column is used
+    /// A CoNLL column file, of which the column of the words is used; all columns are passed on
     Conll,
-    /// One JSON object a line with `words`, a list, or `text`, words parted by white space; everything else in
-    /// it is passed on
+    /// One JSON object a line with `words` or `tokens`, a list, or `text`, words parted by white space; all that is
+    /// in it is passed on as it is
     Json,
 }
 
 #[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
 enum OutputFormat {
-    /// Word TAB tag, a blank line after each sentence
+    /// Word TAB tag, a blank line after each sentence; of column files all columns TAB tag
     Conll,
-    /// One JSON object a line, with `words` and `tags`
+    /// One JSON object a line, with `words`, `tags`, and the phrases as `entities`
     Json,
 }
 
 /// Sentences that are labelled together when they are there already.
 const TOGETHER: usize = 64;
 
-/// A sentence, and the object it came in.
+/// A sentence, and what it came in.
 struct Request {
     words: Vec<String>,
-    object: Map<String, Value>,
+    form: Form,
+}
+
+enum Form {
+    Plain,
+    /// All columns of each word.
+    Columns(Vec<Vec<String>>),
+    Json(Object),
+    /// A line of JSON without an object.
+    Blank,
+    /// It could not be read.
+    Failed(Error),
+}
+
+/// A JSON object as it came.
+#[derive(Debug)]
+struct Object {
+    line: String,
+    keys: BTreeSet<String>,
+    /// The first character of each word in `text`, and the one after its last.
+    characters: Option<Vec<(usize, usize)>>,
 }
 
 enum Source {
@@ -72,9 +103,10 @@ enum Source {
 impl Source {
     fn next(&mut self) -> Result<Option<Request>, Error> {
         match self {
-            Source::Sentences(reader) => {
-                Ok(reader.next_sentence()?.map(|words| Request { words, object: Map::new() }))
-            }
+            Source::Sentences(reader) => Ok(reader.next_rows()?.map(|(words, columns)| {
+                let form = if columns.is_empty() { Form::Plain } else { Form::Columns(columns) };
+                Request { words, form }
+            })),
             Source::Json(lines) => {
                 let Some(line) = lines.next_line()? else { return Ok(None) };
                 let parsed = parse(line);
@@ -82,6 +114,14 @@ impl Source {
                     lines.error(problem, r#"an object with "words", a list of words, or "text", a string"#)
                 })
             }
+        }
+    }
+
+    /// After an error in a sentence: passes over the rest of it.
+    fn skip(&mut self) -> Result<(), Error> {
+        match self {
+            Source::Sentences(reader) => reader.skip_sentence(),
+            Source::Json(_) => Ok(()),
         }
     }
 
@@ -96,22 +136,62 @@ impl Source {
 
 /// One line of JSON; or what is wrong with it.
 fn parse(line: &str) -> Result<Request, String> {
-    let object: Map<String, Value> = serde_json::from_str(line).map_err(|error| {
+    if line.trim().is_empty() {
+        return Ok(Request { words: Vec::new(), form: Form::Blank });
+    }
+    let object: BTreeMap<String, &RawValue> = serde_json::from_str(line).map_err(|error| {
         // The line that it names is always the first.
         let text = error.to_string();
         format!("no JSON object: {}", text.split(" at line ").next().unwrap_or(&text))
     })?;
-    let words = match (object.get("words"), object.get("text")) {
-        (Some(Value::Array(words)), _) => words
-            .iter()
-            .map(|word| word.as_str().map(str::to_owned).ok_or_else(|| format!("the word {word}")))
-            .collect::<Result<_, _>>()?,
-        (Some(other), _) => return Err(format!("the words {other}")),
-        (None, Some(Value::String(text))) => text.split_whitespace().map(str::to_owned).collect(),
-        (None, Some(other)) => return Err(format!("the text {other}")),
+    let value = |raw: &RawValue| serde_json::from_str::<Value>(raw.get()).map_err(|error| error.to_string());
+    let mut characters = None;
+    let words: Vec<String> = match (object.get("words").or_else(|| object.get("tokens")), object.get("text"))
+    {
+        (Some(words), _) => match value(words)? {
+            Value::Array(words) => words
+                .into_iter()
+                .map(|word| match word {
+                    Value::String(word) => Ok(word),
+                    other => Err(format!("the word {other}")),
+                })
+                .collect::<Result<_, _>>()?,
+            other => return Err(format!("the words {other}")),
+        },
+        (None, Some(text)) => match value(text)? {
+            Value::String(text) => {
+                let (words, places) = words_of(&text);
+                characters = Some(places);
+                words
+            }
+            other => return Err(format!("the text {other}")),
+        },
         (None, None) => return Err("no words".to_owned()),
     };
-    Ok(Request { words, object })
+    if words.len() > MAX_WORDS {
+        return Err(format!("{} words, more than {MAX_WORDS}", words.len()));
+    }
+    let keys = object.into_keys().collect();
+    Ok(Request { words, form: Form::Json(Object { line: line.trim().to_owned(), keys, characters }) })
+}
+
+/// The words of a text, and where they stand in it, counted in characters.
+fn words_of(text: &str) -> (Vec<String>, Vec<(usize, usize)>) {
+    let (mut words, mut places): (Vec<String>, Vec<(usize, usize)>) = Default::default();
+    let mut inside = false;
+    for (place, c) in text.chars().enumerate() {
+        if c.is_whitespace() {
+            inside = false;
+        } else if let (true, Some(word), Some(at)) = (inside, words.last_mut(), places.last_mut()) {
+            word.push(c);
+            at.1 = place + 1;
+        } else {
+            words.push(c.to_string());
+            places.push((place, place + 1));
+            inside = true;
+        }
+    }
+    (words, places)
 }
 
 /// What is known of a sentence.
@@ -123,24 +203,37 @@ struct Answer<'a> {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
+    if args.format != Format::Conll {
+        args.layout.refuse("another --format than conll")?;
+    }
     let network = args.kernel.network()?;
     let input = input::open(&args.file)?;
     let model = Model::load(&args.model)?;
     let mut source = match args.format {
         Format::Lines => Source::Sentences(SentenceReader::lines(input, &args.file)),
-        Format::Conll => Source::Sentences(SentenceReader::conll(input, &args.file)),
+        Format::Conll => {
+            let layout = args.layout.layout().of_file(&args.file);
+            Source::Sentences(SentenceReader::conll_with(input, &args.file, layout))
+        }
         Format::Json => Source::Json(Lines::new(input, &args.file)),
     };
     let mut pipeline = Pipeline::new(&model, network.as_ref())?;
     let valid = args.valid_iob.then(|| ValidTags::new(model.labels(), model.tagging()));
-    let mut writer = Writer::new(args);
+    let mut writer = Writer::new(args, model.tagging());
     let mut requests = Vec::with_capacity(TOGETHER);
+    let (mut all, mut failed) = (0, 0);
     loop {
         requests.clear();
         let end = loop {
             match source.next() {
                 Ok(Some(request)) => requests.push(request),
                 Ok(None) => break Some(Ok(())),
+                Err(error @ Error::Input { .. }) if args.keep_going => {
+                    requests.push(Request { words: Vec::new(), form: Form::Failed(error) });
+                    if let Err(error) = source.skip() {
+                        break Some(Err(error));
+                    }
+                }
                 Err(error) => break Some(Err(error)),
             }
             if requests.len() == TOGETHER || !source.is_ready() {
@@ -149,24 +242,43 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         };
         // What came before an error is still answered.
         let words: Vec<&[String]> = requests.iter().map(|request| request.words.as_slice()).collect();
+        let mut write = |request: &Request, tags: Vec<&str>, best: Option<Vec<Vec<Scored<'_>>>>| {
+            all += 1;
+            failed += usize::from(matches!(request.form, Form::Failed(_)));
+            match writer.write(Answer { words: &request.words, tags, best }, &request.form) {
+                Err(error @ Error::Input { .. }) if args.keep_going => {
+                    failed += 1;
+                    writer.write_error(&error)
+                }
+                result => result,
+            }
+        };
         if args.best().is_none() && valid.is_none() {
             for (request, tags) in requests.iter().zip(pipeline.tag_all(&words)?) {
-                writer.write(Answer { words: &request.words, tags, best: None }, &request.object)?;
+                write(request, tags, None)?;
             }
         } else {
             for request in &requests {
                 let words = &request.words;
                 let (tags, best) = pipeline.scored(words, args.best().unwrap_or(0), valid.as_ref())?;
-                let best = args.best().map(|_| best);
-                writer.write(Answer { words, tags, best }, &request.object)?;
+                write(request, tags, args.best().map(|_| best))?;
             }
         }
         // Whoever waits for an answer before going on gets it; a file is read and written in large pieces.
         if end.is_some() || !source.is_ready() {
             writer.flush()?;
         }
-        if let Some(result) = end {
-            return result;
+        match end {
+            Some(Ok(())) if failed > 0 => {
+                return Err(Error::Input {
+                    path: args.file.clone(),
+                    line: None,
+                    problem: format!("{failed} of {all} sentences could not be tagged"),
+                    expected: "none; the output has an error in the place of each".to_owned(),
+                });
+            }
+            Some(result) => return result,
+            None => {}
         }
     }
 }
@@ -181,58 +293,83 @@ impl Args {
 /// The standard output in one of its layouts. Not line-buffered: it would be written to once a word.
 enum Writer {
     Conll { writer: ConllWriter<BufWriter<StdoutLock<'static>>>, nbest: bool },
-    Json { out: BufWriter<StdoutLock<'static>>, scores: bool, nbest: bool },
+    Json { out: BufWriter<StdoutLock<'static>>, scores: bool, nbest: bool, tagging: Tagging },
 }
 
 impl Writer {
-    fn new(args: &Args) -> Self {
+    fn new(args: &Args, tagging: Tagging) -> Self {
         let out = BufWriter::new(io::stdout().lock());
         let nbest = args.nbest.is_some();
         let json = args.output.map_or(args.format == Format::Json, |output| output == OutputFormat::Json);
         if json {
-            Writer::Json { out, scores: args.scores, nbest }
+            Writer::Json { out, scores: args.scores, nbest, tagging }
         } else {
             Writer::Conll { writer: ConllWriter::new(out, STANDARD_OUTPUT), nbest }
         }
     }
 
-    fn write(&mut self, answer: Answer<'_>, object: &Map<String, Value>) -> Result<(), Error> {
+    fn write(&mut self, answer: Answer<'_>, form: &Form) -> Result<(), Error> {
+        if let Form::Failed(error) = form {
+            return self.write_error(error);
+        }
         let Answer { words, tags, best } = answer;
         match self {
-            Writer::Conll { writer, nbest } => match best {
-                None => writer.write(words, &tags),
-                Some(best) => {
-                    let columns = |(tag, best): (&str, &Vec<Scored<'_>>)| -> Vec<String> {
-                        let pairs = |s: &Scored<'_>| [s.tag.to_owned(), format!("{:.6}", s.score)];
-                        let list = best.iter().flat_map(pairs);
-                        if *nbest {
-                            list.collect()
-                        } else {
-                            vec![tag.to_owned(), format!("{:.6}", best[0].score)]
-                        }
-                    };
-                    let rows: Vec<Vec<String>> = tags.into_iter().zip(&best).map(columns).collect();
-                    writer.write_columns(words, &rows)
+            Writer::Conll { writer, nbest } => {
+                let columns = |(word, tag): (usize, &&str)| -> Vec<String> {
+                    let pairs = |s: &Scored<'_>| [s.tag.to_owned(), format!("{:.6}", s.score)];
+                    match &best {
+                        None => vec![(*tag).to_owned()],
+                        Some(best) if *nbest => best[word].iter().flat_map(pairs).collect(),
+                        Some(best) => vec![(*tag).to_owned(), format!("{:.6}", best[word][0].score)],
+                    }
+                };
+                let rows: Vec<Vec<String>> = tags.iter().enumerate().map(columns).collect();
+                match form {
+                    Form::Columns(given) => {
+                        let joined = given.iter().zip(rows).map(|(given, own)| [&given[..], &own].concat());
+                        writer.write_rows(&joined.collect::<Vec<_>>())
+                    }
+                    _ => writer.write_columns(words, &rows),
                 }
-            },
-            Writer::Json { out, scores, nbest } => {
-                let mut object = object.clone();
-                object.insert("words".into(), json!(words));
-                object.insert("tags".into(), json!(tags));
-                if let Some(best) = best {
+            }
+            Writer::Json { out, .. } if matches!(form, Form::Blank) => written(writeln!(out)),
+            Writer::Json { out, scores, nbest, tagging } => {
+                let object = if let Form::Json(object) = form { Some(object) } else { None };
+                let mut fields: Vec<(&str, Value)> = Vec::new();
+                if object
+                    .is_none_or(|object| !object.keys.contains("words") && !object.keys.contains("tokens"))
+                {
+                    fields.push(("words", json!(words)));
+                }
+                fields.push(("tags", json!(tags)));
+                if tagging.scheme() != Scheme::Plain {
+                    let characters = object.and_then(|object| object.characters.as_ref());
+                    fields
+                        .push(("entities", entities(&tagging.phrases(&tags), characters.map(Vec::as_slice))));
+                }
+                if let Some(best) = &best {
                     if *scores {
                         let first: Vec<f32> = best.iter().map(|word| word[0].score).collect();
-                        object.insert("scores".into(), json!(first));
+                        fields.push(("scores", json!(first)));
                     }
                     if *nbest {
                         let pair = |s: &Scored<'_>| json!({ "tag": s.tag, "score": s.score });
                         let all: Vec<Vec<Value>> =
                             best.iter().map(|word| word.iter().map(pair).collect()).collect();
-                        object.insert("nbest".into(), json!(all));
+                        fields.push(("nbest", json!(all)));
                     }
                 }
-                written(writeln!(out, "{}", Value::Object(object)))
+                let line = joined(object, &fields)?;
+                written(writeln!(out, "{line}"))
             }
+        }
+    }
+
+    /// Answers with an error in the place of a sentence.
+    fn write_error(&mut self, error: &Error) -> Result<(), Error> {
+        match self {
+            Writer::Conll { writer, .. } => writer.write_comment(&format!("error: {error}")),
+            Writer::Json { out, .. } => written(writeln!(out, "{}", json!({ "error": error.to_string() }))),
         }
     }
 
@@ -244,9 +381,60 @@ impl Writer {
     }
 }
 
+/// The phrases as JSON: their types, the first word and the one after the last, and the same in characters of the
+/// text.
+fn entities(phrases: &[Phrase<'_>], characters: Option<&[(usize, usize)]>) -> Value {
+    let entity = |phrase: &Phrase<'_>| {
+        let mut entity = json!({ "type": phrase.kind, "words": [phrase.start, phrase.end] });
+        if let Some(characters) = characters {
+            entity["start"] = characters[phrase.start].0.into();
+            entity["end"] = characters[phrase.end - 1].1.into();
+        }
+        entity
+    };
+    phrases.iter().map(entity).collect()
+}
+
+/// The object as it came, with fields at its end. A name that it has already becomes `predicted_NAME`.
+fn joined(object: Option<&Object>, fields: &[(&str, Value)]) -> Result<String, Error> {
+    let mut line = match object {
+        // It was read as an object with at least one key.
+        Some(object) => object.line[..object.line.len() - 1].trim_end().to_owned() + ",",
+        None => "{".to_owned(),
+    };
+    for (number, (name, value)) in fields.iter().enumerate() {
+        let taken = |name: &str| object.is_some_and(|object| object.keys.contains(name));
+        let mut name = (*name).to_owned();
+        if taken(&name) {
+            name = format!("predicted_{name}");
+        }
+        if taken(&name) {
+            return Err(Error::Input {
+                path: STANDARD_OUTPUT.into(),
+                line: None,
+                problem: format!("the object has the key {name} already"),
+                expected: "an object without it".to_owned(),
+            });
+        }
+        if number > 0 {
+            line.push(',');
+        }
+        line += &format!("{}:{value}", Value::from(name));
+    }
+    Ok(line + "}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::parse;
+
+    #[test]
+    fn words_of_a_text_have_places_in_characters() {
+        let (words, places) = super::words_of(" to\u{a0}z\u{fc}rich  \u{1f468}\u{200d}\u{1f469}!");
+        assert_eq!(words, ["to", "z\u{fc}rich", "\u{1f468}\u{200d}\u{1f469}!"]);
+        assert_eq!(places, [(1, 3), (4, 10), (12, 16)]);
+        assert!(super::words_of(" ").0.is_empty());
+    }
 
     #[test]
     fn a_line_of_json_has_words_or_a_text() {
@@ -255,7 +443,7 @@ mod tests {
         assert_eq!(words(r#"{"text": " to\tyork ", "id": 7}"#).unwrap(), ["to", "york"]);
         assert!(words(r#"{"words": []}"#).unwrap().is_empty());
         for (line, problem) in [
-            ("", "no JSON object: EOF while parsing a value"),
+            ("{", "no JSON object: EOF while parsing an object"),
             ("[1]", "no JSON object: invalid type: sequence, expected a map"),
             ("{}", "no words"),
             (r#"{"words": "to york"}"#, r#"the words "to york""#),

@@ -8,29 +8,30 @@ use clap::builder::RangedU64ValueParser;
 use elman::{Activation, Cell, Feedback, Network};
 use elman_tagger::{
     Checkpoint, Claim, EpochRecord, Error, Evaluation, FileKind, Measure, Model, Normalization, Pipeline,
-    Progress, Recipe, Scheme, TaggedSentence, TrainConfig, Trainer, limits, read_conll, write_output,
+    Progress, Recipe, Scheme, TaggedSentence, TrainConfig, Trainer, limits, write_output,
 };
 use indicatif::{HumanDuration, ProgressBar, ProgressFinish, ProgressStyle};
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-use crate::input;
+use crate::input::{self, LayoutArgs};
 use crate::kernels::KernelArgs;
 use crate::output::{Rows, check_file, evaluation_json, first_of, in_model, note};
 use crate::page::Page;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Training corpus, a CoNLL column file: first column word, last column tag
-    #[arg(long, value_name = "FILE")]
-    train: PathBuf,
+    /// Training corpus: a CoNLL column file (first column word, last column tag), .conllu or JSON lines, also
+    /// compressed by gzip. Given several times, all are read
+    #[arg(long, value_name = "FILE", required = true)]
+    train: Vec<PathBuf>,
     /// Development corpus, which decides which epoch is the best
-    #[arg(long, value_name = "FILE")]
-    dev: PathBuf,
+    #[arg(long, value_name = "FILE", required = true)]
+    dev: Vec<PathBuf>,
     /// Test corpus; conlleval's report on it is printed at the end
     #[arg(long, value_name = "FILE")]
-    test: Option<PathBuf>,
+    test: Vec<PathBuf>,
     /// The model folder to write; a model that is there is replaced at the end
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
@@ -47,6 +48,8 @@ pub(crate) struct Args {
     /// Goes on from MODEL.checkpoint, if there is one; the model has the same bits as without interruption
     #[arg(long)]
     resume: bool,
+    #[command(flatten)]
+    layout: LayoutArgs,
     #[command(flatten)]
     recipe: RecipeArgs,
     #[command(flatten)]
@@ -251,7 +254,7 @@ impl Args {
         dev: &[TaggedSentence],
         test: Option<&[TaggedSentence]>,
     ) {
-        let (file, tagging) = (self.train.display(), trainer.tagging());
+        let (file, tagging) = (input::names(&self.train), trainer.tagging());
         match tagging.scheme() {
             Scheme::Iob2 if tagging.is_conllevals() => {}
             Scheme::Plain => note(&format!(
@@ -261,7 +264,7 @@ impl Args {
             _ => note(&format!("{file}: the tags follow {tagging}, and phrases are scored by it")),
         }
         if trainer.measure() == Measure::Accuracy && tagging.scheme() != Scheme::Plain {
-            let dev = self.dev.display();
+            let dev = input::names(&self.dev);
             note(&format!(
                 "{dev}: there is no phrase; epochs are compared by accuracy, the share of words tagged right"
             ));
@@ -274,8 +277,8 @@ impl Args {
                 words.len()
             ));
         }
-        let corpora = [(Some(&self.dev), Some(dev)), (self.test.as_ref(), test)];
-        for (file, corpus) in corpora.into_iter().filter_map(|(file, corpus)| Some((file?, corpus?))) {
+        let corpora = [(&self.dev, Some(dev)), (&self.test, test)];
+        for (file, corpus) in corpora.into_iter().filter_map(|(file, corpus)| Some((file, corpus?))) {
             let unknown = corpus.iter().flat_map(TaggedSentence::tags);
             let unknown: Vec<&String> = unknown.filter(|tag| trainer.labels().id(tag).is_none()).collect();
             let distinct: BTreeSet<&str> = unknown.iter().map(|tag| tag.as_str()).collect();
@@ -283,7 +286,7 @@ impl Args {
                 let shown: Vec<&str> = distinct.iter().copied().take(5).collect();
                 note(&format!(
                     "{}: {} words have a tag that the training corpus lacks, and count as wrong: {}{}",
-                    file.display(),
+                    input::names(file),
                     unknown.len(),
                     shown.join(", "),
                     if distinct.len() > 5 {
@@ -334,9 +337,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     config.shape(1, 1).check()?;
     let network = args.kernel.network()?;
     args.report.as_ref().map_or(Ok(()), |file| check_file(file, FileKind::HTML))?;
-    let train = read_conll(&args.train)?;
-    let dev = read_conll(&args.dev)?;
-    let test = args.test.as_ref().map(read_conll).transpose()?;
+    let train = args.layout.read(&args.train)?;
+    let dev = args.layout.read(&args.dev)?;
+    let test = (!args.test.is_empty()).then(|| args.layout.read(&args.test)).transpose()?;
     // From here on a signal ends the training, and no longer the program: what it makes is saved or removed.
     let stop = interrupts()?;
     let claim = Model::claim(&args.model)?;
@@ -353,7 +356,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         Some(found) => Trainer::resume(&*network, config, &train, &dev, found),
         None => Trainer::new(&*network, config, &train, &dev),
     }
-    .map_err(|error| input::in_file(&args.train, error))?;
+    .map_err(|error| input::in_file(Path::new(&input::names(&args.train)), error))?;
     trainer.stop_when(stop);
     args.warn(&trainer, &train, &dev, test.as_deref());
 

@@ -4,10 +4,13 @@ mod common;
 
 use std::fs;
 use std::path::Path;
+use std::process::Output;
+use std::sync::OnceLock;
 
 use common::{elman, failure, run, success, text, with_input, write_corpus};
 use elman_tagger::{ConllWriter, Scheme, Tagging, travel};
 use serde_json::Value;
+use tempfile::TempDir;
 
 /// A corpus of travel requests with tags of a scheme.
 fn write(path: &Path, seed: u64, sentences: usize, scheme: Scheme) {
@@ -149,4 +152,181 @@ fn valid_iob_gives_only_sequences_that_are_allowed() {
         json["f1"].as_f64().unwrap()
     };
     assert!(f1(&["--valid-iob"]) >= f1(&[]));
+}
+
+/// A small model in a folder, with its corpora.
+fn trained() -> &'static Path {
+    static TRAINED: OnceLock<TempDir> = OnceLock::new();
+    let folder = TRAINED.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        write_corpus(&folder.path().join("train.conll"), 1, 150);
+        write_corpus(&folder.path().join("dev.conll"), 1, 30);
+        success(&run(folder.path(), &[&SMALL[..], &["--epochs", "4"]].concat()));
+        folder
+    });
+    folder.path()
+}
+
+fn tag(arguments: &[&str], input: &str) -> Output {
+    with_input(elman(trained(), &[&["tag", "--model", "model"], arguments].concat()), input.as_bytes())
+}
+
+#[test]
+fn tag_keeps_the_other_columns_for_conlleval() {
+    let tagged = success(&run(trained(), &["tag", "--model", "model", "--format", "conll", "dev.conll"]));
+    let script = success(&with_input(elman(trained(), &["conlleval", "-d", "\\t"]), tagged.as_bytes()));
+    assert_eq!(script, success(&run(trained(), &["evaluate", "--model", "model", "dev.conll"])));
+    failure(
+        &tag(&["--word-column", "2"], "to\n"),
+        2,
+        &["option --word-column: expected a column file of words"],
+    );
+    let without_model = run(trained(), &["evaluate", "--separator", "tab", "dev.conll"]);
+    failure(&without_model, 2, &["option --separator: expected a column file", "(-d parts its columns)"]);
+    // Empty columns too, in their order; the word may be another than the first.
+    let rows = tag(&["--format", "conll", "--word-column", "2"], "1\tto\t\tO\n2\toslo\tx y\tB\n");
+    let rows = success(&rows);
+    let rows: Vec<Vec<&str>> = rows.lines().map(|line| line.split('\t').collect()).collect();
+    assert_eq!((&rows[0][..4], &rows[1][..4]), (&["1", "to", "", "O"][..], &["2", "oslo", "x y", "B"][..]));
+    assert_eq!((rows[0].len(), rows[2].join("").as_str()), (5, ""));
+}
+
+#[test]
+fn what_is_in_json_comes_back_as_it_is() {
+    let object =
+        r#"{"z": 123456789012345678901234567890, "a": 1.0e5, "text": "to\u00a0Oslo  now", "n" : [1,  2] }"#;
+    let answer = success(&tag(
+        &["--format", "json"],
+        &format!("{object}\n\n{{\"tokens\":[\"to\"],\"tags\":[\"O\"]}}\n"),
+    ));
+    let lines: Vec<&str> = answer.split('\n').collect();
+    assert!(lines[0].starts_with(object[..object.len() - 1].trim_end()), "{answer}");
+    let first: Value = serde_json::from_str(lines[0]).unwrap();
+    assert_eq!(first["words"], serde_json::json!(["to", "Oslo", "now"]));
+    // A blank line answers a blank line, and what was there stays.
+    assert_eq!((lines[1], lines.len()), ("", 4));
+    assert!(lines[2].starts_with(r#"{"tokens":["to"],"tags":["O"],"predicted_tags":["#), "{answer}");
+    let twice = tag(&["--format", "json"], r#"{"words": [], "tags": [], "predicted_tags": []}"#);
+    failure(&twice, 65, &["the object has the key predicted_tags already"]);
+}
+
+#[test]
+fn entities_have_offsets_in_words_and_in_characters() {
+    let text = "\u{fc}ber from new york to san sebastian";
+    let answer = success(&tag(&["--format", "json"], &format!("{}\n", serde_json::json!({ "text": text }))));
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    let tags: Vec<&str> =
+        answer["tags"].as_array().unwrap().iter().map(|tag| tag.as_str().unwrap()).collect();
+    let phrases = Tagging::new(Scheme::Iob2).phrases(&tags);
+    let entities = answer["entities"].as_array().unwrap();
+    assert!(!phrases.is_empty() && entities.len() == phrases.len(), "{answer}");
+    let words: Vec<&str> = text.split(' ').collect();
+    for (entity, phrase) in entities.iter().zip(&phrases) {
+        assert_eq!(entity["type"], phrase.kind);
+        assert_eq!(entity["words"], serde_json::json!([phrase.start, phrase.end]));
+        let number = |key: &str| entity[key].as_u64().unwrap() as usize;
+        let (start, end) = (number("start"), number("end"));
+        let cut: String = text.chars().skip(start).take(end - start).collect();
+        assert_eq!(cut, words[phrase.start..phrase.end].join(" "));
+    }
+}
+
+#[test]
+fn a_stream_goes_on_after_a_bad_line_if_asked() {
+    let json = "{\"text\": \"to\"}\nnonsense\n{\"words\": [\"a\"]}\n";
+    let output = tag(&["--format", "json", "--keep-going"], json);
+    failure(&output, 65, &["-: 1 of 3 sentences could not be tagged"]);
+    let lines: Vec<Value> =
+        text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 3);
+    assert!(lines[1]["error"].as_str().unwrap().starts_with("-:2: no JSON object"), "{lines:?}");
+    assert!(lines[2]["tags"].is_array());
+
+    let plain = tag(&["--keep-going"], "to\na\tb\noslo\n");
+    failure(&plain, 65, &["1 of 3"]);
+    let blocks = text(&plain.stdout);
+    let blocks: Vec<&str> = blocks.split("\n\n").collect();
+    assert!(blocks[1].starts_with("# error: -:2: a tab") && blocks[2].starts_with("oslo\t"), "{blocks:?}");
+
+    let columns = tag(&["--format", "conll", "--keep-going"], "to x\n\na x\nb\nc x\n\noslo x\n");
+    failure(&columns, 65, &["1 of 3"]);
+    let blocks = text(&columns.stdout);
+    let blocks: Vec<&str> = blocks.split("\n\n").collect();
+    assert!(
+        blocks[1].starts_with("# error: -:4: 1 column") && blocks[2].starts_with("oslo\tx\t"),
+        "{blocks:?}"
+    );
+    assert_eq!(tag(&["--keep-going"], "to\n").status.code(), Some(0));
+    // A line may be as long as a sentence: 10,000 words of 20 letters, more than 64 KiB.
+    let long = "abcdefghijabcdefghij ".repeat(10_000);
+    assert_eq!(success(&tag(&[], &long)).lines().count(), 10_001);
+}
+
+#[test]
+fn several_files_are_read_and_other_options_are_given_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let parts = ["to O\noslo B-x\n\n", "from O\nrome B-x\n\n"];
+    fs::write(folder.join("a"), parts[0].repeat(20)).unwrap();
+    fs::write(folder.join("b"), parts[1].repeat(20)).unwrap();
+    fs::write(folder.join("ab"), parts[0].repeat(20) + &parts[1].repeat(20)).unwrap();
+    let train = |more: &[&str]| {
+        let arguments =
+            ["train", "--dev", "a", "--model", "m", "--hidden", "6", "--embed", "4", "--epochs", "1"];
+        run(folder, &[&arguments[..], more].concat())
+    };
+    let weights = |more: &[&str]| {
+        success(&train(more));
+        fs::read(folder.join("m/weights.safetensors")).unwrap()
+    };
+    let both = weights(&["--train", "a", "--train", "b"]);
+    assert_eq!(both, weights(&["--train", "ab"]));
+    assert_ne!(both, weights(&["--train", "b"]));
+    fs::write(folder.join("c.toml"), "train = [\"a\", \"b\"]\nhidden = 5\n").unwrap();
+    assert_eq!(both, weights(&["--config", "c.toml"]));
+    failure(&train(&["--train", "a", "--lr", "1", "--lr", "2"]), 2, &["cannot be used multiple times"]);
+    failure(&train(&["--train", "a", "--epochs", "2"]), 2, &["cannot be used multiple times"]);
+}
+
+#[test]
+fn convert_writes_other_schemes_and_reads_other_forms() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::write(folder.join("iobes"), "new B-city\nyork E-city\noslo S-city\n").unwrap();
+    fs::write(folder.join("pos"), "a DT\nb NN\n").unwrap();
+    fs::write(folder.join("atis"), "BOS fly to oslo EOS\tO O O B-toloc flight\nBOS hi EOS\tO O intent\n")
+        .unwrap();
+    fs::write(folder.join("seq.in"), "fly to oslo\nhi\n").unwrap();
+    fs::write(folder.join("seq.out"), "O O B-toloc\nO\n").unwrap();
+    let convert = |arguments: &[&str]| run(folder, &[&["convert"], arguments].concat());
+    let of = |arguments: &[&str]| success(&convert(arguments));
+    assert_eq!(of(&["iobes", "--to-scheme", "iob2"]), "new\tB-city\nyork\tI-city\noslo\tB-city\n\n");
+    assert_eq!(of(&["iobes", "--to-scheme", "iob1"]), "new\tI-city\nyork\tI-city\noslo\tB-city\n\n");
+    assert_eq!(of(&["iobes"]), "new\tB-city\nyork\tE-city\noslo\tS-city\n\n");
+    let json = of(&["iobes", "--to", "json"]);
+    assert_eq!(
+        json,
+        "{\"tags\":[\"B-city\",\"E-city\",\"S-city\"],\"tokens\":[\"new\",\"york\",\"oslo\"]}\n"
+    );
+    fs::write(folder.join("c.jsonl"), json).unwrap();
+    assert_eq!(of(&["c.jsonl"]), of(&["iobes"]));
+    let atis = "fly\tO\nto\tO\noslo\tB-toloc\n\nhi\tO\n\n";
+    assert_eq!(of(&["--from", "slots", "atis"]), atis);
+    assert_eq!(of(&["--from", "pairs", "seq.in", "seq.out"]), atis);
+    // The form is asked for where it would be read as columns.
+    let hint = "elman convert --from slots reads a sentence a line";
+    failure(&run(folder, &["check-data", "atis"]), 65, &["atis:1: white space in the tag", hint]);
+    failure(&convert(&["pos", "--to-scheme", "iobes"]), 65, &["pos: tags that form no phrases"]);
+    failure(
+        &convert(&["--from", "slots", "seq.in"]),
+        65,
+        &["seq.in:1: no tab, expected words, a tab, and tags"],
+    );
+    fs::write(folder.join("bad"), "a b\tO\n").unwrap();
+    failure(&convert(&["--from", "slots", "bad"]), 65, &["bad:1: 1 tags, expected 2, one for each word"]);
+    fs::write(folder.join("short"), "O O B-toloc\n").unwrap();
+    failure(&convert(&["--from", "pairs", "seq.in", "short"]), 65, &["seq.in:2: one line more"]);
+    failure(&convert(&["--from", "pairs", "short", "seq.out"]), 65, &["seq.out:2: one line more"]);
+    failure(&convert(&["--from", "pairs", "seq.in"]), 2, &["--from pairs: expected two files"]);
+    failure(&convert(&["iobes", "pos"]), 2, &["second file: expected none"]);
 }

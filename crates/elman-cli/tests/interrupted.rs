@@ -29,11 +29,15 @@ fn corpora(sentences: usize) -> TempDir {
 const TRAIN: &str =
     "train --train train --dev dev --model model --hidden 16 --embed 8 --window 3 --lr 0.3 --epochs";
 
-/// A training of so many epochs, with more options.
+/// A training of so many epochs, with more options, or with others in the place of its own.
 fn train(folder: &Path, epochs: usize, more: &str) -> Command {
+    let more: Vec<&str> = more.split(' ').filter(|option| !option.is_empty()).collect();
+    let own: Vec<&str> = TRAIN.split(' ').collect();
+    let (own, last) = own.split_at(own.len() - 1);
     let mut command = Command::new(cargo_bin!("elman"));
-    command.current_dir(folder).args(TRAIN.split(' ')).arg(epochs.to_string());
-    command.args(more.split(' ').filter(|option| !option.is_empty()));
+    command.current_dir(folder).arg(own[0]);
+    command.args(own[1..].chunks(2).filter(|option| !more.contains(&option[0])).flatten());
+    command.args(last).arg(epochs.to_string()).args(more);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -238,7 +242,7 @@ fn a_write_that_fails_ends_with_74_and_leaves_model_and_checkpoint_whole() {
 #[test]
 fn a_folder_that_cannot_be_written_is_named_at_once() {
     let folder = corpora(12);
-    let output = train(folder.path(), 2, "").args(["--model", "/proc/model"]).output().unwrap();
+    let output = train(folder.path(), 2, "--model /proc/model").output().unwrap();
     let (code, message) = code_and_message(&output);
     assert_eq!(code, Some(74), "{message}");
     assert!(message.starts_with("/proc/model: cannot create: "), "{message}");

@@ -24,12 +24,15 @@ fn corpora() -> TempDir {
 }
 
 const TRAIN: &str =
-    "train --train train --dev dev --hidden 16 --embed 8 --window 3 --lr 0.3 --recipe standard --model";
+    "train --train train --dev dev --hidden 16 --embed 8 --window 3 --lr 0.3 --recipe standard";
 
-/// A training into `model` of so many epochs.
+/// A training of so many epochs into `model`, or into the folder that `more` says.
 fn train(folder: &Path, epochs: usize, more: &[&str]) -> Command {
     let mut command = elman(folder, &TRAIN.split(' ').collect::<Vec<_>>());
-    command.arg("model").args(["--epochs", &epochs.to_string()]).args(more);
+    if !more.contains(&"--model") {
+        command.args(["--model", "model"]);
+    }
+    command.args(["--epochs", &epochs.to_string()]).args(more);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -130,7 +133,7 @@ fn a_signal_that_is_ignored_from_the_start_does_not_end_the_training() {
     let folder = folder.path();
     let mut command = Command::new("sh");
     command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let line = format!("trap '' HUP INT; exec \"$0\" {TRAIN} model --epochs 60 \"$@\"");
+    let line = format!("trap '' HUP INT; exec \"$0\" {TRAIN} --model model --epochs 60 \"$@\"");
     command.args(["-c", &line, assert_cmd::cargo::cargo_bin!("elman").to_str().unwrap()]);
     let (child, out) = started(folder, command);
     for signal in ["HUP", "INT"] {

@@ -133,7 +133,8 @@ fn tag_speaks_json_and_gives_probabilities() {
     failure(&bad, 65, &["-:2: no words, expected an object with \"words\""]);
     assert!(text(&bad.stdout).contains("\"tags\":["));
     let spaces = ["tag", "--model", "model", "--format", "json", "--output", "conll"];
-    failure(&with_input(elman(folder(), &spaces), b"{\"words\": [\"new york\"]}\n"), 65, &["white space"]);
+    failure(&with_input(elman(folder(), &spaces), b"{\"words\": [\"new\\tyork\"]}\n"), 65, &["white space"]);
+    assert!(tag(&spaces[3..], "{\"words\": [\"new york\"]}\n").starts_with("new york\t"));
 }
 
 #[test]

@@ -1,10 +1,11 @@
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::Error;
+use crate::layout::{ColumnLayout, Separator, Suspect, has_extension};
 use crate::limits::{MAX_CORPUS, MAX_WORDS};
-use crate::lines::{BYTE_ORDER_MARK, Lines, invisible, token_fault};
+use crate::lines::{BYTE_ORDER_MARK, Lines, invisible, tag_fault, word_fault};
 
 /// The first column of a line that parts documents; such a line is no word.
 const DOCUMENT_START: &str = "-DOCSTART-";
@@ -21,8 +22,8 @@ impl TaggedSentence {
     ///
     /// # Errors
     /// [`elman::Error::Shape`] if there is no word, if there is not one tag for each word, or if a word or tag is one
-    /// that no file can hold: empty, with a space, tab, line end or null byte in it, or longer than
-    /// [`MAX_TOKEN`](crate::MAX_TOKEN).
+    /// that no file can hold: empty, with a tab, line end or null byte in it or a blank at its ends, or longer than
+    /// [`MAX_TOKEN`](crate::MAX_TOKEN); a tag has no blank in it either.
     pub fn new(words: Vec<String>, tags: Vec<String>) -> Result<Self, Error> {
         if words.is_empty() {
             return Err(Error::shape("sentence", "at least 1 word", 0));
@@ -30,7 +31,8 @@ impl TaggedSentence {
         if words.len() != tags.len() {
             return Err(Error::shape("tags", format!("{}, one for each word", words.len()), tags.len()));
         }
-        if let Some((problem, expected)) = words.iter().chain(&tags).find_map(|token| token_fault(token)) {
+        let fault = words.iter().find_map(|word| word_fault(word));
+        if let Some((problem, expected)) = fault.or_else(|| tags.iter().find_map(|tag| tag_fault(tag))) {
             return Err(Error::shape("sentence", expected, problem));
         }
         Ok(TaggedSentence { words, tags })
@@ -49,8 +51,9 @@ impl TaggedSentence {
 
 /// Reads CoNLL column files, one sentence at a time.
 ///
-/// A line is a word, any columns, and a tag, parted by tabs or spaces; all lines have the same number of
-/// columns. One or more blank lines end a sentence, and so does the end of the file. A line whose first
+/// A line is a word, any columns, and a tag; all lines have the same number of columns. Tabs part them if the
+/// first line has one, so that a word may have blanks in it, and runs of blanks otherwise; [`ColumnLayout`] says it
+/// otherwise. Files whose first column counts words, or has the tags, are refused with advice. One or more blank lines end a sentence, and so does the end of the file. A line whose first
 /// column is `-DOCSTART-` ends a sentence too and is otherwise passed over. Lines end with LF or CRLF; a
 /// byte order mark at the start is passed over.
 ///
@@ -80,7 +83,12 @@ pub struct ConllReader<R> {
 impl<R: Read> ConllReader<R> {
     /// Reads from `reader`; `path` is for messages.
     pub fn new(reader: R, path: impl AsRef<Path>) -> Self {
-        ConllReader { rows: Rows::new(reader, path.as_ref(), 2), failed: false }
+        ConllReader::with_layout(reader, path, ColumnLayout::default())
+    }
+
+    /// The same, with columns as a layout says.
+    pub fn with_layout(reader: R, path: impl AsRef<Path>, layout: ColumnLayout) -> Self {
+        ConllReader { rows: Rows::new(reader, path.as_ref(), 2, layout), failed: false }
     }
 
     /// The line of the first word of the sentence read last, from 1; its other words are on the lines after
@@ -97,33 +105,199 @@ impl<R: Read> Iterator for ConllReader<R> {
         if self.failed {
             return None;
         }
-        let sentence = self.rows.next_sentence().transpose()?;
+        let sentence = self.rows.next_sentence(false).transpose()?;
         self.failed = sentence.is_err();
-        Some(sentence)
+        Some(sentence.map(|row| TaggedSentence { words: row.words, tags: row.tags }))
     }
 }
 
-/// Reads a whole CoNLL column file; see [`ConllReader`] for the format.
+/// Reads a corpus, one sentence at a time: columns, or JSON lines if the file is named so (`.jsonl`, `.ndjson`,
+/// `.json`, also before `.gz`). What was compressed by gzip is decompressed, whatever its name.
+///
+/// A line of JSON is an object with `tokens` or `words`, a list of words, and `tags`, `labels`, `ner_tags` or
+/// `slots`, a list of as many tags. Blank lines are passed over.
+///
+/// # Errors
+/// Those of [`ConllReader`].
+pub struct CorpusReader {
+    form: CorpusForm,
+}
+
+enum CorpusForm {
+    Conll(Box<ConllReader<Box<dyn Read>>>),
+    Json { lines: Lines<Box<dyn Read>>, failed: bool },
+}
+
+impl CorpusReader {
+    /// Reads from `reader`; `path` is for messages and decides the form.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the first bytes cannot be read.
+    pub fn new(
+        reader: impl Read + 'static,
+        path: impl AsRef<Path>,
+        layout: &ColumnLayout,
+    ) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let reader = decompressed(Box::new(reader)).map_err(|source| Error::Io {
+            path: path.to_owned(),
+            action: "read",
+            source,
+        })?;
+        let form = if has_extension(path, &["jsonl", "ndjson", "json"]) {
+            CorpusForm::Json { lines: Lines::new(reader, path), failed: false }
+        } else {
+            CorpusForm::Conll(Box::new(ConllReader::with_layout(reader, path, layout.of_file(path))))
+        };
+        Ok(CorpusReader { form })
+    }
+
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if that fails.
+    pub fn open(path: impl AsRef<Path>, layout: &ColumnLayout) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let file =
+            File::open(path).map_err(|source| Error::Io { path: path.to_owned(), action: "open", source })?;
+        CorpusReader::new(file, path, layout)
+    }
+
+    /// The line of the first word of the sentence read last, from 1. In columns its other words are on the lines
+    /// after it, but for those that the layout passes over.
+    pub fn first_line(&self) -> u64 {
+        match &self.form {
+            CorpusForm::Conll(reader) => reader.first_line(),
+            CorpusForm::Json { lines, .. } => lines.number(),
+        }
+    }
+
+    fn at_most(mut self, bytes: u64) -> Self {
+        match &mut self.form {
+            CorpusForm::Conll(reader) => reader.rows.lines.limit(bytes),
+            CorpusForm::Json { lines, .. } => lines.limit(bytes),
+        }
+        self
+    }
+
+    fn no_sentence(&self) -> Error {
+        match &self.form {
+            CorpusForm::Conll(reader) => {
+                reader.rows.lines.error("there is no sentence", "lines of a word and a tag")
+            }
+            CorpusForm::Json { lines, .. } => {
+                lines.error("there is no sentence", "objects with tokens and tags")
+            }
+        }
+    }
+}
+
+impl Iterator for CorpusReader {
+    type Item = Result<TaggedSentence, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match &mut self.form {
+            CorpusForm::Conll(reader) => reader.next(),
+            CorpusForm::Json { failed: true, .. } => None,
+            CorpusForm::Json { lines, failed } => {
+                let sentence = next_json(lines).transpose()?;
+                *failed = sentence.is_err();
+                Some(sentence)
+            }
+        }
+    }
+}
+
+/// The next line of JSON that is not blank.
+fn next_json<R: Read>(lines: &mut Lines<R>) -> Result<Option<TaggedSentence>, Error> {
+    loop {
+        let Some(line) = lines.next_line()? else { return Ok(None) };
+        if line.trim().is_empty() {
+            continue;
+        }
+        let sentence = json_sentence(line);
+        return sentence.map(Some).map_err(|(problem, expected)| lines.error(problem, expected));
+    }
+}
+
+fn json_sentence(line: &str) -> Result<TaggedSentence, (String, String)> {
+    let expected = || r#"an object with "tokens" and "tags", lists of as many strings"#.to_owned();
+    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).map_err(|error| {
+        let text = error.to_string();
+        (format!("no JSON object: {}", text.split(" at line ").next().unwrap_or(&text)), expected())
+    })?;
+    let list = |names: &[&str]| -> Result<Vec<String>, (String, String)> {
+        let (name, value) = names
+            .iter()
+            .find_map(|name| Some((name, object.get(*name)?)))
+            .ok_or_else(|| (format!("no {}", names[0]), expected()))?;
+        let list = value.as_array().ok_or_else(|| (format!("{name} is no list"), expected()))?;
+        let text = |value: &serde_json::Value| match value {
+            serde_json::Value::String(text) => Ok(text.clone()),
+            other => Err((
+                format!("{other} in {name}"),
+                "strings (the names of tags, not their numbers)".to_owned(),
+            )),
+        };
+        list.iter().map(text).collect()
+    };
+    let (words, tags) = (list(&["tokens", "words"])?, list(&["tags", "labels", "ner_tags", "slots"])?);
+    if words.len() > MAX_WORDS {
+        return Err((format!("{} words", words.len()), format!("at most {MAX_WORDS}")));
+    }
+    TaggedSentence::new(words, tags).map_err(|error| match error {
+        Error::Network(elman::Error::Shape { what, expected, found }) => {
+            (format!("{what}: {found}"), expected)
+        }
+        other => (other.to_string(), expected()),
+    })
+}
+
+/// What a reader gives, decompressed if it begins as gzip does.
+///
+/// # Errors
+/// Those of reading its first bytes.
+pub fn decompressed(mut reader: Box<dyn Read>) -> io::Result<Box<dyn Read>> {
+    const MAGIC: [u8; 2] = [0x1f, 0x8b];
+    let mut start = Vec::new();
+    while start.len() < MAGIC.len() && MAGIC.starts_with(&start) {
+        if reader.by_ref().take(1).read_to_end(&mut start)? == 0 {
+            break;
+        }
+    }
+    let is_gzip = start == MAGIC;
+    let whole = io::Cursor::new(start).chain(reader);
+    Ok(if is_gzip { Box::new(flate2::read::MultiGzDecoder::new(whole)) } else { Box::new(whole) })
+}
+
+/// Reads a whole corpus; see [`CorpusReader`] for its forms and [`ConllReader`] for columns.
 ///
 /// # Errors
 /// Those of [`ConllReader`], and [`Error::Input`] if there is no sentence or if the file has more than
 /// [`MAX_CORPUS`] bytes.
 pub fn read_conll(path: impl AsRef<Path>) -> Result<Vec<TaggedSentence>, Error> {
-    let path = path.as_ref();
-    let file =
-        File::open(path).map_err(|source| Error::Io { path: path.to_owned(), action: "open", source })?;
-    read_all(file, path, MAX_CORPUS)
+    read_corpus(path, &ColumnLayout::default())
 }
 
-fn read_all(reader: impl Read, path: &Path, most: u64) -> Result<Vec<TaggedSentence>, Error> {
-    let mut reader = ConllReader::new(reader, path);
-    reader.rows.lines = reader.rows.lines.at_most(most);
+/// [`read_conll`] of columns as a layout says.
+///
+/// # Errors
+/// Those of [`read_conll`].
+pub fn read_corpus(path: impl AsRef<Path>, layout: &ColumnLayout) -> Result<Vec<TaggedSentence>, Error> {
+    read_all(CorpusReader::open(path, layout)?, MAX_CORPUS)
+}
+
+fn read_all(reader: CorpusReader, most: u64) -> Result<Vec<TaggedSentence>, Error> {
+    let mut reader = reader.at_most(most);
     let sentences = reader.by_ref().collect::<Result<Vec<_>, _>>()?;
     if sentences.is_empty() {
-        return Err(reader.rows.lines.error("there is no sentence", "lines of a word and a tag"));
+        return Err(reader.no_sentence());
     }
     Ok(sentences)
 }
+
+/// The words of a sentence, and of a column file all columns of each word.
+pub type WordsAndColumns = (Vec<String>, Vec<Vec<String>>);
 
 /// Reads sentences that are to be tagged, one at a time.
 pub struct SentenceReader<R> {
@@ -132,7 +306,7 @@ pub struct SentenceReader<R> {
 
 enum Form<R> {
     Lines(Lines<R>),
-    Conll(Rows<R>),
+    Conll(Box<Rows<R>>),
 }
 
 impl<R: Read> SentenceReader<R> {
@@ -146,7 +320,35 @@ impl<R: Read> SentenceReader<R> {
 
     /// A column file as for [`ConllReader`], of which only the first column is used and needed.
     pub fn conll(reader: R, path: impl AsRef<Path>) -> Self {
-        SentenceReader { form: Form::Conll(Rows::new(reader, path.as_ref(), 1)) }
+        SentenceReader::conll_with(reader, path, ColumnLayout::default())
+    }
+
+    /// The same, with columns as a layout says; that of the tags is not needed.
+    pub fn conll_with(reader: R, path: impl AsRef<Path>, layout: ColumnLayout) -> Self {
+        SentenceReader { form: Form::Conll(Box::new(Rows::new(reader, path.as_ref(), 1, layout))) }
+    }
+
+    /// The next sentence with its columns; `None` at the end.
+    ///
+    /// # Errors
+    /// Those of [`ConllReader`].
+    pub fn next_rows(&mut self) -> Result<Option<WordsAndColumns>, Error> {
+        match &mut self.form {
+            Form::Conll(rows) => Ok(rows.next_sentence(true)?.map(|row| (row.words, row.columns))),
+            Form::Lines(_) => Ok(self.next_sentence()?.map(|words| (words, Vec::new()))),
+        }
+    }
+
+    /// After an [`Error::Input`]: passes over the rest of the sentence, so that the next one can be read. Other
+    /// errors come back at the next sentence.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be read.
+    pub fn skip_sentence(&mut self) -> Result<(), Error> {
+        match &mut self.form {
+            Form::Conll(rows) => rows.skip_sentence(),
+            Form::Lines(_) => Ok(()),
+        }
     }
 
     /// The words of the next sentence; `None` at the end.
@@ -155,7 +357,7 @@ impl<R: Read> SentenceReader<R> {
     /// Those of [`ConllReader`].
     pub fn next_sentence(&mut self) -> Result<Option<Vec<String>>, Error> {
         match &mut self.form {
-            Form::Conll(rows) => Ok(rows.next_sentence()?.map(|sentence| sentence.words)),
+            Form::Conll(rows) => Ok(rows.next_sentence(false)?.map(|sentence| sentence.words)),
             Form::Lines(lines) => {
                 let Some(line) = lines.next_line()? else { return Ok(None) };
                 let words: Vec<String> =
@@ -193,60 +395,146 @@ fn check_words<R: Read>(lines: &Lines<R>, words: &[String]) -> Result<(), Error>
         if word == DOCUMENT_START {
             return Err(lines.error(DOCUMENT_START, "words (column files reserve this one)"));
         }
-        if let Some((problem, expected)) = token_fault(word) {
+        if let Some((problem, expected)) = word_fault(word) {
             return Err(lines.error(problem, expected));
         }
     }
     Ok(())
 }
 
-/// The sentences of a column file: its first and last columns, which are the same if there is only one.
+/// The sentences of a column file: the columns of the word and of the tag, which are the same if there is only
+/// one column.
 struct Rows<R> {
     lines: Lines<R>,
     at_least: usize,
+    layout: ColumnLayout,
+    /// The separator, once the first line of columns has been seen.
+    separator: Option<Separator>,
+    /// Says when the first and the last column are not those of words and tags, unless the layout names them.
+    suspect: Option<Suspect>,
     /// The number of columns and the line that fixed it.
     columns: Option<(usize, u64)>,
     /// The line of the first word of the sentence read last.
     first_line: u64,
 }
 
+/// A sentence of a column file.
+#[derive(Default)]
+struct RowSentence {
+    words: Vec<String>,
+    tags: Vec<String>,
+    /// All columns of each word, if they were asked for.
+    columns: Vec<Vec<String>>,
+}
+
 impl<R: Read> Rows<R> {
-    fn new(reader: R, path: &Path, at_least: usize) -> Self {
-        Rows { lines: Lines::new(reader, path), at_least, columns: None, first_line: 0 }
+    fn new(reader: R, path: &Path, at_least: usize, layout: ColumnLayout) -> Self {
+        let suspect = layout.word.is_none() && layout.tag.is_none();
+        Rows {
+            lines: Lines::new(reader, path),
+            at_least,
+            separator: Some(layout.separator.clone()).filter(|separator| *separator != Separator::Auto),
+            suspect: suspect.then(Suspect::default),
+            layout,
+            columns: None,
+            first_line: 0,
+        }
     }
 
-    fn next_sentence(&mut self) -> Result<Option<TaggedSentence>, Error> {
-        let (mut words, mut tags) = (Vec::new(), Vec::new());
+    /// `keep`: with all columns.
+    fn next_sentence(&mut self, keep: bool) -> Result<Option<RowSentence>, Error> {
+        let mut found = RowSentence::default();
         while let Some(line) = self.lines.next_line()? {
-            let mut columns = line.split([' ', '\t']).filter(|column| !column.is_empty());
-            let Some(first) = columns.next().filter(|first| *first != DOCUMENT_START) else {
-                if words.is_empty() {
+            let mut blanks = line.split([' ', '\t']).filter(|column| !column.is_empty());
+            if blanks.next().is_none_or(|first| first == DOCUMENT_START) {
+                if found.words.is_empty() {
                     continue;
                 }
                 break;
+            }
+            let is_comment =
+                |line: &str| self.layout.comments.as_deref().is_some_and(|mark| line.starts_with(mark));
+            if found.words.is_empty() && is_comment(line) {
+                continue;
+            }
+            let separator = self
+                .separator
+                .get_or_insert_with(|| if line.contains('\t') { Separator::Tab } else { Separator::Blank });
+            let columns = separator.split(line);
+            // Nothing but separators.
+            if columns.is_empty() {
+                if found.words.is_empty() {
+                    continue;
+                }
+                break;
+            }
+            if self.layout.conllu && columns.first().is_some_and(|id| id.contains(['-', '.'])) {
+                continue;
+            }
+            let count = columns.len();
+            let word =
+                self.layout.word.as_ref().map_or(columns.first().copied(), |column| column.of(&columns));
+            let tag = match &self.layout.tag {
+                Some(column) => column.of(&columns),
+                None => columns.last().copied(),
             };
-            let mut count = 1;
-            let last = columns.inspect(|_| count += 1).last().unwrap_or(first);
-            let fault = [first, last].into_iter().find_map(token_fault);
-            let (first, last) = (first.to_owned(), last.to_owned());
-            if let Some((problem, expected)) = fault {
+            let missing = |what: &str, column: Option<&crate::Column>| {
+                let column = column.map_or(String::new(), |column| format!(" in column {column}"));
+                (format!("no {what}{column}"), format!("a {what} there"))
+            };
+            let fault = match (word, tag) {
+                (None, _) => Some(missing("word", self.layout.word.as_ref())),
+                (_, None) if self.at_least > 1 => Some(missing("tag", self.layout.tag.as_ref())),
+                (Some(word), _) if word_fault(word).is_some() => word_fault(word),
+                (_, Some(tag)) if self.at_least > 1 => tag_fault(tag).map(|(problem, expected)| {
+                    let whole = tag.contains(' ') && word.is_some_and(|word| word.contains(' '));
+                    let hint = " (elman convert --from slots reads a sentence a line)";
+                    (problem, if whole { expected + hint } else { expected })
+                }),
+                _ => None,
+            };
+            let suspicion =
+                self.suspect.as_mut().and_then(|suspect| suspect.row(found.words.len(), &columns));
+            let tabs = *separator == Separator::Tab && self.layout.separator == Separator::Auto;
+            let (word, tag) = (word.unwrap_or_default().to_owned(), tag.unwrap_or_default().to_owned());
+            let columns: Vec<String> =
+                if keep { columns.into_iter().map(str::to_owned).collect() } else { Vec::new() };
+            // A line of too few columns is told so.
+            if self.layout.tag.is_none() || fault.is_none() {
+                self.check_columns(count, &word, tabs)?;
+            }
+            if let Some((problem, expected)) = fault.or(suspicion) {
                 return Err(self.lines.error(problem, expected));
             }
-            self.check_columns(count, &first)?;
-            if words.len() == MAX_WORDS {
+            if found.words.len() == MAX_WORDS {
                 let problem = format!("the sentence has more than {MAX_WORDS} words");
                 return Err(self.lines.error(problem, "a blank line after each sentence"));
             }
-            if words.is_empty() {
+            if found.words.is_empty() {
                 self.first_line = self.lines.number();
             }
-            words.push(first);
-            tags.push(last);
+            found.words.push(word);
+            found.tags.push(tag);
+            if keep {
+                found.columns.push(columns);
+            }
         }
-        Ok((!words.is_empty()).then_some(TaggedSentence { words, tags }))
+        Ok((!found.words.is_empty()).then_some(found))
     }
 
-    fn check_columns(&mut self, count: usize, word: &str) -> Result<(), Error> {
+    /// Passes over lines up to a blank one.
+    fn skip_sentence(&mut self) -> Result<(), Error> {
+        loop {
+            match self.lines.next_line() {
+                Ok(Some(line)) if !line.trim_matches([' ', '\t']).is_empty() => {}
+                Ok(_) => return Ok(()),
+                Err(Error::Input { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn check_columns(&mut self, count: usize, word: &str, tabs: bool) -> Result<(), Error> {
         let what = if self.at_least > 1 { ", a word and a tag" } else { "" };
         let found = match invisible(word).filter(|_| count == 1) {
             Some(found) => found,
@@ -254,7 +542,8 @@ impl<R: Read> Rows<R> {
         };
         match self.columns {
             Some((expected, line)) if expected != count => {
-                Err(self.lines.error(found, format!("{expected}{what}, as in line {line}")))
+                let hint = if tabs { ", where tabs part them (--separator blank: any blanks)" } else { "" };
+                Err(self.lines.error(found, format!("{expected}{what}, as in line {line}{hint}")))
             }
             None if count < self.at_least => {
                 Err(self.lines.error(found, format!("at least {}{what}", self.at_least)))
@@ -286,7 +575,7 @@ impl<W: Write> ConllWriter<W> {
     ///
     /// # Errors
     /// [`elman::Error::Shape`] if there is not one tag for each word; [`Error::Input`] for a word or tag that the
-    /// format cannot hold: empty, with white space or a null byte in it, longer than [`MAX_TOKEN`](crate::MAX_TOKEN), a first
+    /// format cannot hold: empty, with a tab, a line end or a null byte in it or a blank at its ends, longer than [`MAX_TOKEN`](crate::MAX_TOKEN), a first
     /// column `-DOCSTART-`, more than [`MAX_WORDS`] words; nothing has then been written. [`Error::Io`] if
     /// writing fails.
     pub fn write(&mut self, words: &[impl AsRef<str>], tags: &[impl AsRef<str>]) -> Result<(), Error> {
@@ -317,17 +606,52 @@ impl<W: Write> ConllWriter<W> {
         }
         for (row, (word, columns)) in words.iter().zip(rows).enumerate() {
             let columns = columns.as_ref().iter().map(AsRef::as_ref);
-            if let Some((problem, expected)) =
-                [word.as_ref()].into_iter().chain(columns).find_map(token_fault)
+            if let Some((problem, expected)) = [word.as_ref()].into_iter().chain(columns).find_map(word_fault)
             {
                 return Err(refuse(row, problem, expected));
             }
-            if word.as_ref() == DOCUMENT_START {
+            if word.as_ref().split([' ', '\t']).next() == Some(DOCUMENT_START) {
                 return Err(refuse(row, DOCUMENT_START.into(), "a word".into()));
             }
         }
         self.put(words, rows).map_err(|source| self.io(source))?;
         self.line += words.len() as u64 + 1;
+        Ok(())
+    }
+
+    /// Writes one sentence of whole lines: the columns of each word, the word among them. A column may be empty.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a column with a tab, a line end or a null byte in it; [`Error::Io`] if writing fails.
+    pub fn write_rows(&mut self, rows: &[Vec<String>]) -> Result<(), Error> {
+        for (row, columns) in rows.iter().enumerate() {
+            if let Some(column) = columns.iter().find(|column| column.contains(['\t', '\n', '\r', '\0'])) {
+                return Err(Error::Input {
+                    path: self.path.clone(),
+                    line: Some(self.line + row as u64),
+                    problem: format!("white space or null byte in {column:?}"),
+                    expected: "a column".to_owned(),
+                });
+            }
+        }
+        let (firsts, others): (Vec<&str>, Vec<&[String]>) = rows
+            .iter()
+            .filter_map(|columns| columns.split_first())
+            .map(|(first, others)| (first.as_str(), others))
+            .unzip();
+        self.put(&firsts, &others).map_err(|source| self.io(source))?;
+        self.line += rows.len() as u64 + 1;
+        Ok(())
+    }
+
+    /// Writes a comment in the place of a sentence: a line that begins with `# `, and a blank line.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if writing fails.
+    pub fn write_comment(&mut self, text: &str) -> Result<(), Error> {
+        let line = text.replace(['\n', '\r'], " ");
+        writeln!(self.writer, "# {line}\n").map_err(|source| self.io(source))?;
+        self.line += 2;
         Ok(())
     }
 
@@ -386,6 +710,7 @@ mod tests {
             "a\tO\nb\tB-x\n\nc\tI-x\n",
             "a\tO\nb\tB-x\n\nc\tI-x",
             "a O\nb  B-x \n\n\n\nc\t \tI-x",
+            "a\tO\t\n b \t B-x\n\t\n\nc\tI-x",
             "a\tO\r\nb\tB-x\r\n\r\nc\tI-x\r\n",
             "\n\n-DOCSTART- -X- O O\n\na O\nb B-x\n-DOCSTART-\nc I-x",
             "a NN 1 O\nb NN 2 B-x\n \t \nc NN 3 I-x",
@@ -398,7 +723,15 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_its_line() {
         for (text, message) in [
-            ("a\tO\nb\n", "f:2: 1 column, expected 2, a word and a tag, as in line 1"),
+            (
+                "a\tO\nb\n",
+                "f:2: 1 column, expected 2, a word and a tag, as in line 1, where tabs part them (--separator blank: any blanks)",
+            ),
+            ("\tO\n", "f:1: empty word or tag, expected at least one character"),
+            (
+                "a b\tO O\n",
+                "f:1: white space in the tag \"O O\", expected one tag (elman convert --from slots reads a sentence a line)",
+            ),
             ("\na\n", "f:2: 1 column, expected at least 2, a word and a tag"),
             ("a O\n\nb x O\n", "f:3: 3 columns, expected 2, a word and a tag, as in line 1"),
         ] {
@@ -420,6 +753,127 @@ mod tests {
         let mut reader = ConllReader::new("a\nb O\n".as_bytes(), "f");
         assert!(reader.next().unwrap().is_err());
         assert!(reader.next().is_none());
+    }
+
+    fn read_as(text: &str, layout: ColumnLayout) -> Result<Vec<(String, String)>, String> {
+        ConllReader::with_layout(text.as_bytes(), "f", layout)
+            .map(|sentence| {
+                sentence.map(|s| (s.words().join("|"), s.tags().join("|"))).map_err(|e| e.to_string())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn where_a_tab_occurs_tabs_part_columns() {
+        let found = read_as("New York\tB-LOC\nis\tO\n", ColumnLayout::default()).unwrap();
+        assert_eq!(found, [("New York|is".to_owned(), "B-LOC|O".to_owned())]);
+        let blank = ColumnLayout { separator: Separator::Blank, ..ColumnLayout::default() };
+        assert_eq!(read_as("New\t York B-LOC\n", blank).unwrap()[0].0, "New");
+        let comma = ColumnLayout { separator: ",".parse().unwrap(), ..ColumnLayout::default() };
+        assert_eq!(read_as("New York, x, B-LOC\n,,\n a,,O\n", comma).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn columns_are_those_that_are_asked_for() {
+        let layout = |word: &str, tag: &str| ColumnLayout {
+            word: Some(word.parse().unwrap()),
+            tag: Some(tag.parse().unwrap()),
+            ..ColumnLayout::default()
+        };
+        let file = "1 a DT O B-x\n2 b NN I-y O\n";
+        assert_eq!(read_as(file, layout("2", "-2")).unwrap(), [("a|b".into(), "O|I-y".into())]);
+        assert_eq!(read_as(file, layout("-4", "3")).unwrap(), [("a|b".into(), "DT|NN".into())]);
+        assert_eq!(
+            read_as(file, layout("2", "6")).unwrap_err(),
+            "f:1: no tag in column 6, expected a tag there"
+        );
+        assert_eq!(
+            read_as(file, layout("-6", "1")).unwrap_err(),
+            "f:1: no word in column -6, expected a word there"
+        );
+        for bad in ["0", "x", "", "1:", "9999999999"] {
+            assert!(bad.parse::<crate::Column>().is_err(), "{bad}");
+        }
+        let comments = ColumnLayout { comments: Some("#".into()), ..ColumnLayout::default() };
+        let tweet = "# id 1 2\n#tag O\n# O\n\n# x\na O\n# O\n";
+        // Before a sentence only, and only if asked for.
+        assert_eq!(read_as(tweet, comments).unwrap(), [("a|#".into(), "O|O".into())]);
+        assert_eq!(read_as("#tag O\n", ColumnLayout::default()).unwrap(), [("#tag".into(), "O".into())]);
+    }
+
+    #[test]
+    fn wrong_columns_are_recognised() {
+        let index = "1\tThe\tO\n2\tcat\tB-x\n3\tsat\tO\n\n".repeat(4);
+        let message = read_as(&index, ColumnLayout::default()).unwrap_err();
+        assert!(
+            message.starts_with("f:13: the first column counts the words of each sentence, expected words"),
+            "{message}"
+        );
+        let word = ColumnLayout { word: Some("2".parse().unwrap()), ..ColumnLayout::default() };
+        assert_eq!(read_as(&index, word).unwrap().len(), 4);
+        let first = ColumnLayout { word: Some("1".parse().unwrap()), ..ColumnLayout::default() };
+        assert_eq!(read_as(&index, first).unwrap().len(), 4);
+
+        let tags = "O\tshow\nB-ACTOR\ttom\nI-ACTOR\thanks\n\n".repeat(4);
+        let message = read_as(&tags, ColumnLayout::default()).unwrap_err();
+        assert!(message.starts_with("f:13: the first column has tags, the last one has words"), "{message}");
+        // Numbers as words, and words that look like tags, are no such files.
+        let numbers = "1 B-x\n2 I-x\n3 I-x\n\n".repeat(9);
+        assert_eq!(read_as(&numbers, ColumnLayout::default()).unwrap().len(), 9);
+        let letters = "O O\nO O\nB-12 B-x\n\n".repeat(9);
+        assert_eq!(read_as(&letters, ColumnLayout::default()).unwrap().len(), 9);
+    }
+
+    #[test]
+    fn files_are_read_as_their_names_and_first_bytes_say() {
+        use flate2::{Compression, write::GzEncoder};
+        let folder = tempfile::tempdir().unwrap();
+        let read = |name: &str, content: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            let found = read_conll(&path).map_err(|error| error.to_string());
+            found.map(|all| all.iter().map(|s| (s.words().join("|"), s.tags().join("|"))).collect::<Vec<_>>())
+        };
+        let expected = [("a|b".to_owned(), "O|B-x".to_owned())];
+        let gzip = |content: &[u8]| {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+            encoder.write_all(content).unwrap();
+            encoder.finish().unwrap()
+        };
+        assert_eq!(read("c.conll", &gzip(b"a O\nb B-x\n")).unwrap(), expected);
+        // Two members, one after the other.
+        assert_eq!(read("d.gz", &[gzip(b"a O\n"), gzip(b"b B-x\n")].concat()).unwrap(), expected);
+        let json = b"{\"tokens\": [\"a\", \"b\"], \"tags\": [\"O\", \"B-x\"], \"id\": 1}\n\n";
+        assert_eq!(read("c.jsonl", json).unwrap(), expected);
+        assert_eq!(read("c.json.gz", &gzip(json)).unwrap(), expected);
+        let conllu = "# text = dem b\n1-2\tzum\t_\t_\n1\ta\tl\tO\n2\tb\tl\tB-x\n2.1\tc\tl\tX\n";
+        assert_eq!(read("c.conllu", conllu.as_bytes()).unwrap(), expected);
+        let name = ColumnLayout { tag: Some("3:name".parse().unwrap()), ..ColumnLayout::default() };
+        std::fs::write(folder.path().join("n.conllu"), "1\ta\tname=O\n2\tb\tNo=1|name=B-x\n").unwrap();
+        assert_eq!(read_corpus(folder.path().join("n.conllu"), &name).unwrap()[0].tags(), ["O", "B-x"]);
+        for (name, content, message) in [
+            (
+                "e.jsonl",
+                &b"{\"tokens\": [\"a\"]}\n"[..],
+                "e.jsonl:1: no tags, expected an object with \"tokens\" and",
+            ),
+            (
+                "e.jsonl",
+                b"\n{\"tokens\": [\"a\"], \"ner_tags\": [3]}\n",
+                "e.jsonl:2: 3 in ner_tags, expected strings",
+            ),
+            (
+                "e.jsonl",
+                b"{\"tokens\": [\"a\"], \"tags\": []}\n",
+                "e.jsonl:1: tags: 0, expected 1, one for each word",
+            ),
+            ("e.jsonl", b"[1]\n", "e.jsonl:1: no JSON object: invalid type: sequence"),
+            ("e.jsonl", b"\n\n", "e.jsonl:2: there is no sentence"),
+            ("e.gz", &gzip(b"a O\n")[..12], "e.gz: cannot read: "),
+        ] {
+            let error = read(name, content).unwrap_err();
+            assert!(error.contains(message), "{error}");
+        }
     }
 
     #[test]
@@ -487,7 +941,10 @@ mod tests {
         assert!(new(&["a", "-DOCSTART-"], &["O", "\u{a0}"]).is_ok());
         assert_eq!(new(&[], &[]).unwrap_err(), "sentence: expected at least 1 word, found 0");
         assert_eq!(new(&["a"], &[]).unwrap_err(), "tags: expected 1, one for each word, found 0");
-        assert!(new(&["a b"], &["O"]).unwrap_err().contains("expected one word, found white space"));
+        assert!(new(&["a b"], &["O"]).is_ok());
+        assert!(new(&["a\tb"], &["O"]).unwrap_err().contains("expected one word, found white space"));
+        assert!(new(&["a"], &["O O"]).unwrap_err().contains("expected one tag, found white space"));
+        assert!(new(&[" a"], &["O"]).is_err());
         assert!(new(&["a"], &[""]).is_err());
     }
 
@@ -496,7 +953,9 @@ mod tests {
         let mut out = Vec::new();
         let mut writer = ConllWriter::new(&mut out, "out");
         writer.write(&["a"], &["O"]).unwrap();
-        for word in ["", "a b", "a\tb", "a\n", "a\r", "-DOCSTART-", &"x".repeat(MAX_TOKEN + 1)] {
+        for word in
+            ["", " a", "a ", "a\tb", "-DOCSTART- a", "a\n", "a\r", "-DOCSTART-", &"x".repeat(MAX_TOKEN + 1)]
+        {
             let message = writer.write(&["a", word], &["O", "O"]).unwrap_err().to_string();
             assert!(message.starts_with("out:4: "), "{word:?}: {message}");
         }
@@ -523,10 +982,14 @@ mod tests {
             .prop_filter("reserved", |token| token != DOCUMENT_START)
     }
 
+    fn word() -> impl Strategy<Value = String> {
+        prop_oneof![token(), (token(), token()).prop_map(|(one, other)| format!("{one} {other}"))]
+    }
+
     proptest! {
         #[test]
         fn what_is_written_is_read_back(
-            sentences in prop::collection::vec(prop::collection::vec((token(), token()), 1..6), 0..6)
+            sentences in prop::collection::vec(prop::collection::vec((word(), token()), 1..6), 0..6)
         ) {
             let sentences: Vec<TaggedSentence> = sentences
                 .into_iter()
@@ -554,7 +1017,8 @@ mod tests {
 
     #[test]
     fn a_corpus_beyond_the_limit_is_refused_before_it_is_in_memory() {
-        let read = |most| read_all(&b"a O\nb O\n\nc O\n"[..], Path::new("f"), most);
+        let open = |reader: Box<dyn Read>| CorpusReader::new(reader, "f", &ColumnLayout::default()).unwrap();
+        let read = |most| read_all(open(Box::new(&b"a O\nb O\n\nc O\n"[..])), most);
         assert_eq!(read(13).unwrap().len(), 2);
         assert_eq!(
             read(12).unwrap_err().to_string(),
@@ -569,6 +1033,6 @@ mod tests {
                 Ok(length)
             }
         }
-        assert!(read_all(Endless, Path::new("f"), 100_000).unwrap_err().to_string().starts_with("f:4"));
+        assert!(read_all(open(Box::new(Endless)), 100_000).unwrap_err().to_string().starts_with("f:4"));
     }
 }

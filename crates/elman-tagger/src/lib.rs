@@ -9,6 +9,7 @@ mod conlleval;
 mod corpus;
 mod error;
 mod folder;
+mod layout;
 pub mod limits;
 mod lines;
 mod model;
@@ -27,9 +28,13 @@ pub use check::{CorpusCheck, Suspicion, TagCount, Unseen, check_corpus, check_fi
 pub use checkpoint::{Checkpoint, fingerprint};
 pub use config::{Recipe, TrainConfig};
 pub use conlleval::{ConllevalReader, Counts, Evaluation, RawTags, ReportForm};
-pub use corpus::{ConllReader, ConllWriter, SentenceReader, TaggedSentence, read_conll};
+pub use corpus::{
+    ConllReader, ConllWriter, CorpusReader, SentenceReader, TaggedSentence, WordsAndColumns, decompressed,
+    read_conll, read_corpus,
+};
 pub use error::Error;
 pub use folder::{Claim, replace as replace_folder};
+pub use layout::{Column, ColumnLayout, Separator};
 pub use limits::{MAX_LINE, MAX_TOKEN, MAX_WORDS};
 pub use lines::Lines;
 pub use model::{Model, Outcome, read_lines, repeated_key};

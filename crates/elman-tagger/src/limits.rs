@@ -5,8 +5,11 @@
 
 use elman::{Error, Shape};
 
-/// Longest line, in bytes without its line end.
-pub const MAX_LINE: usize = 1 << 16;
+/// Longest line, in bytes without its line end. A sentence of [`MAX_WORDS`] words of [`MAX_TOKEN`] bytes fits into
+/// one, as JSON with every byte written as `\u00xx` too.
+pub const MAX_LINE: usize = 1 << 26;
+/// Longest word of a model, in bytes: normalised, it can be longer than in a text.
+pub const MAX_NAME: usize = 1 << 16;
 /// Longest word or tag, in bytes.
 pub const MAX_TOKEN: usize = 1 << 10;
 /// Longest sentence, in words.
@@ -73,6 +76,11 @@ mod tests {
     use elman::Feedback;
 
     use super::*;
+
+    #[test]
+    fn the_longest_sentence_fits_into_a_line() {
+        const { assert!(MAX_WORDS * (6 * MAX_TOKEN + "\"\",".len()) + 1024 < MAX_LINE) };
+    }
 
     #[test]
     fn a_shape_beyond_the_limits_is_named() {

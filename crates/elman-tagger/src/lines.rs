@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 use crate::Error;
 use crate::limits::{MAX_LINE, MAX_TOKEN};
 
+/// Bytes read at a time.
+const BUFFER: usize = 1 << 16;
+
 /// A byte order mark; skipped at the start of a file.
 pub(crate) const BYTE_ORDER_MARK: &str = "\u{feff}";
 
@@ -17,31 +20,37 @@ pub struct Lines<R> {
     bytes: Vec<u8>,
     /// How many bytes may still be read.
     left: u64,
+    /// The line read last was too long, and its rest has not been read.
+    cut: bool,
 }
 
 impl<R: Read> Lines<R> {
     /// Reads from `reader`; `path` is for messages.
     pub fn new(reader: R, path: &Path) -> Self {
         Lines {
-            inner: BufReader::with_capacity(MAX_LINE, reader),
+            inner: BufReader::with_capacity(BUFFER, reader),
             path: path.to_owned(),
             number: 0,
             bytes: Vec::new(),
             left: u64::MAX,
+            cut: false,
         }
     }
 
-    /// Refuses the line with which more than this many bytes would have been read.
-    pub(crate) fn at_most(self, bytes: u64) -> Self {
-        Lines { left: bytes, ..self }
+    /// From now on refuses the line with which more than this many bytes would have been read.
+    pub(crate) fn limit(&mut self, bytes: u64) {
+        self.left = bytes;
     }
 
     /// The next line without its line end; `None` at the end of the text.
     ///
     /// # Errors
     /// [`Error::Input`] for a line that is too long, no UTF-8, or has a null byte or a carriage return in it;
-    /// [`Error::Io`] if reading fails.
+    /// [`Error::Io`] if reading fails. After an [`Error::Input`] the next call goes on with the line after it.
     pub fn next_line(&mut self) -> Result<Option<&str>, Error> {
+        if std::mem::take(&mut self.cut) {
+            self.skip_line()?;
+        }
         self.bytes.clear();
         // Room for the longest line with a byte order mark and CRLF, and one byte to tell that it is too long.
         let limit = MAX_LINE + BYTE_ORDER_MARK.len() + 3;
@@ -64,6 +73,7 @@ impl<R: Read> Lines<R> {
             line = line.strip_prefix(BYTE_ORDER_MARK.as_bytes()).unwrap_or(line);
         }
         if line.len() > MAX_LINE {
+            self.cut = !self.bytes.ends_with(b"\n");
             return Err(self.error("the line is too long", format!("at most {MAX_LINE} bytes")));
         }
         if self.number == 1
@@ -97,6 +107,20 @@ impl<R: Read> Lines<R> {
             }
         }
         Ok(std::str::from_utf8(line).ok())
+    }
+
+    /// Passes over what is left of a line, without taking it into memory.
+    fn skip_line(&mut self) -> Result<(), Error> {
+        let io = |source| Error::Io { path: self.path.clone(), action: "read", source };
+        loop {
+            let bytes = self.inner.fill_buf().map_err(io)?;
+            let end = bytes.iter().position(|byte| *byte == b'\n');
+            let length = end.map_or(bytes.len(), |end| end + 1);
+            self.inner.consume(length);
+            if end.is_some() || length == 0 {
+                return Ok(());
+            }
+        }
     }
 
     /// The number of the line read last, from 1; 0 before the first.
@@ -161,22 +185,39 @@ pub(crate) fn invisible(line: &str) -> Option<String> {
     characters.all(|c| c == first).then(|| format!("{name} (U+{:04X}) alone on the line", u32::from(first)))
 }
 
-/// What is wrong with a word or tag that a column file is to hold, and what was expected.
-pub(crate) fn token_fault(token: &str) -> Option<(String, String)> {
-    name_fault(token, MAX_TOKEN)
+/// What is wrong with a word that a column file is to hold, and what was expected. Blanks within a word are none:
+/// tabs part columns.
+pub(crate) fn word_fault(word: &str) -> Option<(String, String)> {
+    name_fault(word, MAX_TOKEN)
 }
 
-/// What is wrong with a word or tag that a model is to hold, and what was expected. The words of a model are
-/// normalised, and so can be longer than those of a text: `longest` is then [`MAX_LINE`].
+/// What is wrong with a tag, and what was expected.
+pub(crate) fn tag_fault(tag: &str) -> Option<(String, String)> {
+    name_fault(tag, MAX_TOKEN).or_else(|| {
+        tag.contains(' ').then(|| (format!("white space in the tag {}", shortened(tag)), "one tag".into()))
+    })
+}
+
+/// What is wrong with a word that a model is to hold, and what was expected. The words of a model are normalised,
+/// and so can be longer than those of a text: `longest` is then [`MAX_NAME`](crate::limits::MAX_NAME).
 pub(crate) fn name_fault(token: &str, longest: usize) -> Option<(String, String)> {
     if token.is_empty() {
         Some(("empty word or tag".into(), "at least one character".into()))
     } else if token.len() > longest {
         Some((format!("word or tag of {} bytes", token.len()), format!("at most {longest}")))
-    } else if token.contains([' ', '\t', '\n', '\r', '\0']) {
-        Some((format!("white space or null byte in {token:?}"), "one word".into()))
+    } else if token.contains(['\t', '\n', '\r', '\0']) || token.starts_with(' ') || token.ends_with(' ') {
+        Some((format!("white space or null byte in {}", shortened(token)), "one word".into()))
     } else {
         None
+    }
+}
+
+/// A text in quotes, at most its first characters.
+fn shortened(text: &str) -> String {
+    const MOST: usize = 60;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{:?}...", &text[..end]),
+        None => format!("{text:?}"),
     }
 }
 
@@ -254,7 +295,17 @@ mod tests {
         text.extend(b"\r\n");
         assert_eq!(all(&text).unwrap()[0].len(), MAX_LINE);
         text.insert(0, b'x');
-        assert_eq!(all(&text).unwrap_err(), "f:1: the line is too long, expected at most 65536 bytes");
+        assert_eq!(all(&text).unwrap_err(), "f:1: the line is too long, expected at most 67108864 bytes");
+        // What follows is read.
+        text.extend(b"b\n");
+        let mut lines = Lines::new(&text[..], Path::new("f"));
+        assert!(lines.next_line().is_err());
+        assert_eq!(lines.next_line().unwrap(), Some("b"));
+        let longer = [vec![b'x'; MAX_LINE + 3 * BUFFER], b"\nb".to_vec()].concat();
+        let mut lines = Lines::new(&longer[..], Path::new("f"));
+        assert!(lines.next_line().is_err());
+        assert_eq!(lines.next_line().unwrap(), Some("b"));
+        assert_eq!(lines.number(), 2);
         // No line end at all: no more than the limit is taken into memory.
         let mut lines = Lines::new(std::io::repeat(b'x'), Path::new("f"));
         assert!(lines.next_line().is_err());

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::checkpoint::hex;
 use crate::folder::{self, Claim};
-use crate::limits::{MAX_CONFIG, MAX_HEADER, MAX_LINE, MAX_NAMES, MAX_TOKEN, MAX_WEIGHTS, check_shape};
+use crate::limits::{MAX_CONFIG, MAX_HEADER, MAX_NAME, MAX_NAMES, MAX_TOKEN, MAX_WEIGHTS, check_shape};
 use crate::lines::{BYTE_ORDER_MARK, Lines, name_fault};
 use crate::trainer::not_finite;
 use crate::vocabulary::UNKNOWN;
@@ -349,7 +349,7 @@ fn read_names(path: &Path, count: usize, what: &str) -> Result<(IndexSet<String>
     let mut lines = Lines::new(&bytes[..], path);
     let mut names = IndexSet::new();
     while let Some(line) = lines.next_line()? {
-        let fault = name_fault(line, if what == VOCAB_COUNT { MAX_LINE } else { MAX_TOKEN });
+        let fault = name_fault(line, if what == VOCAB_COUNT { MAX_NAME } else { MAX_TOKEN });
         let name = line.to_owned();
         if let Some((problem, expected)) = fault {
             return Err(lines.error(problem, expected));

@@ -2,7 +2,7 @@ use std::borrow::Cow;
 
 use indexmap::{IndexMap, IndexSet};
 
-use crate::limits::{MAX_LINE, MAX_TOKEN};
+use crate::limits::{MAX_NAME, MAX_TOKEN};
 use crate::lines::name_fault;
 use crate::{Error, Normalization, TaggedSentence};
 
@@ -43,7 +43,7 @@ impl Vocabulary {
         words: impl IntoIterator<Item = String>,
         normalization: Normalization,
     ) -> Result<Self, Error> {
-        let words = distinct("word", MAX_LINE, words)?;
+        let words = distinct("word", MAX_NAME, words)?;
         match words.first() {
             Some(first) if first == UNKNOWN => Ok(Vocabulary { words, normalization }),
             first => Err(Error::shape("word 0", UNKNOWN, first.map_or("nothing", String::as_str))),
@@ -155,7 +155,7 @@ impl Labels {
     }
 }
 
-/// Names that a model folder can hold: one each, no white space, not too long.
+/// Names that a model folder can hold: one each, no tab or line end, not too long.
 fn distinct(
     what: &str,
     longest: usize,
@@ -210,11 +210,11 @@ mod tests {
             words(&[UNKNOWN, "a", "a"]).unwrap_err(),
             "word 2: expected each once, found word 1 again"
         );
-        assert!(words(&[UNKNOWN, "a b"]).unwrap_err().starts_with("word 1: "));
+        assert!(words(&[UNKNOWN, "a\tb"]).unwrap_err().starts_with("word 1: "));
         // Normalisation makes words longer; a tag stays as it is.
         let long = "DIGIT".repeat(MAX_TOKEN);
         assert!(words(&[UNKNOWN, &long]).is_ok());
-        assert!(words(&[UNKNOWN, &"x".repeat(MAX_LINE + 1)]).is_err());
+        assert!(words(&[UNKNOWN, &"x".repeat(MAX_NAME + 1)]).is_err());
         assert!(Labels::from_tags([long]).is_err());
         assert_eq!(Labels::from_tags(["B".into(), "A".into()]).unwrap().id("A"), Some(1));
     }
