@@ -20,12 +20,9 @@ pub(crate) fn open(path: &Path) -> Result<Box<dyn Read>, Error> {
         let file =
             File::open(path).map_err(|source| Error::Io { path: path.to_owned(), action: "open", source })?;
         if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
-            return Err(Error::Input {
-                path: path.to_owned(),
-                line: None,
-                problem: "a folder".to_owned(),
-                expected: "a file, or - for the standard input".to_owned(),
-            });
+            let text = "it is a folder; expected a file, or - for the standard input";
+            let source = io::Error::new(io::ErrorKind::IsADirectory, text);
+            return Err(Error::Io { path: path.to_owned(), action: "read", source });
         }
         Box::new(file)
     };

@@ -372,7 +372,11 @@ fn input_and_output_errors_end_with_74() {
         &["missing.conll: cannot open: "],
     );
     failure(&run(folder, &["tag", "--model", "model", "missing.txt"]), 74, &["missing.txt: cannot open: "]);
-    failure(&run(folder, &["tag", "--model", "model", "."]), 65, &[".: a folder, expected a file"]);
+    failure(
+        &run(folder, &["tag", "--model", "model", "."]),
+        74,
+        &[".: cannot read: it is a folder; expected a file"],
+    );
     let arguments = [
         "train",
         "--train",

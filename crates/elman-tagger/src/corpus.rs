@@ -67,7 +67,8 @@ impl TaggedSentence {
 ///
 /// let ragged = "to\tO\ndallas\n";
 /// let error = ConllReader::new(ragged.as_bytes(), "example").next().unwrap().unwrap_err();
-/// assert_eq!(error.to_string(), "example:2: 1 column, expected 2, a word and a tag, as in line 1");
+/// let expected = "example:2: 1 column, expected 2, a word and a tag, as in line 1";
+/// assert!(error.to_string().starts_with(expected));
 /// # Ok::<(), elman_tagger::Error>(())
 /// ```
 ///
