@@ -234,9 +234,9 @@ impl Tagger<f64> for Labeller {
         check_places(batch, labels)?;
         let mut places = labels.iter_mut();
         for sentence in batch.iter() {
-            for (y, place) in run(&self.params, sentence.words).y.rows().into_iter().zip(&mut places) {
-                // Of equally probable labels the first wins.
-                *place = (1..y.len()).fold(0, |best, j| if y[j] > y[best] { j } else { best }) as u32;
+            for (s, place) in run(&self.params, sentence.words).s.rows().into_iter().zip(&mut places) {
+                // Of equally probable labels the first wins: by s, where scores that hardly differ are equal.
+                *place = (1..s.len()).fold(0, |best, j| if s[j] > s[best] { j } else { best }) as u32;
             }
         }
         Ok(())
@@ -265,14 +265,24 @@ fn main() -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// The cases of one seed may not have the scores that show a loss of digits.
+    fn options() -> Options {
+        Options::new().cells(&[Cell::default()]).feedbacks(&[Feedback::Hidden])
+    }
+
     #[test]
+    fn of_equally_probable_labels_the_first_wins_though_their_scores_differ() {
+        // Here the scores are subnormal numbers, and all labels have the same probability.
+        check::<f64>(&Mine { mistake: false }, &options().seed(5).only("tagger/1")).assert_passed();
+    }
+
+    /// The cases of one seed may not have what goes wrong, for example scores in the thousands.
+    #[test]
+    #[ignore = "takes minutes"]
     fn the_right_one_passes_with_other_seeds_and_more_cases() {
-        let options = Options::new().cells(&[Cell::default()]).feedbacks(&[Feedback::Hidden]);
         for seed in 0..10 {
-            check::<f64>(&Mine { mistake: false }, &options.clone().cases(10).seed(seed)).assert_passed();
+            check::<f64>(&Mine { mistake: false }, &options().cases(10).seed(seed)).assert_passed();
         }
-        check::<f64>(&Mine { mistake: false }, &options.cases(400)).assert_passed();
+        check::<f64>(&Mine { mistake: false }, &options().cases(400)).assert_passed();
     }
 
     #[test]
