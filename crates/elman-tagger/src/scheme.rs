@@ -111,7 +111,7 @@ pub struct Phrase<'a> {
     pub end: usize,
 }
 
-/// A [`Scheme`], and how its tags are spelled: `B-x` as a rule, but also `B_x`, `B/x` and `x-B`.
+/// A [`Scheme`], and how its tags are spelled: `B-x` as a rule, but also `B_x`, `B/x`, `x-B` and `b-x`.
 ///
 /// ```
 /// use elman_tagger::{Scheme, Tagging};
@@ -127,6 +127,8 @@ pub struct Tagging {
     separator: char,
     /// The letter comes after the type.
     suffix: bool,
+    /// The letters are small: `b-x`, `o`.
+    small: bool,
 }
 
 /// The spellings that are recognised, the usual one first.
@@ -156,7 +158,7 @@ enum Fault {
 impl Tagging {
     /// A scheme in its usual spelling.
     pub fn new(scheme: Scheme) -> Self {
-        Tagging { scheme, separator: '-', suffix: false }
+        Tagging { scheme, separator: '-', suffix: false, small: false }
     }
 
     /// Its scheme.
@@ -217,6 +219,7 @@ impl Tagging {
     pub fn is_conllevals(&self) -> bool {
         matches!(self.scheme, Scheme::Iob1 | Scheme::Iob2 | Scheme::Io)
             && (self.separator, self.suffix) == SPELLINGS[0]
+            && !self.small
     }
 
     /// Whether tags of the two mean the same words of text, so that they can be compared as they are.
@@ -225,7 +228,7 @@ impl Tagging {
             Scheme::Iob1 | Scheme::Iob2 | Scheme::Io => None,
             other => Some(other),
         };
-        family(self) == family(other) && (self.separator, self.suffix) == (other.separator, other.suffix)
+        family(self) == family(other) && self.with_scheme(other.scheme) == *other
     }
 
     fn letter_and_kind<'t>(&self, tag: &'t str) -> Option<(char, &'t str)> {
@@ -238,14 +241,21 @@ impl Tagging {
         };
         let mut letters = letter.chars();
         match (letters.next(), letters.next()) {
-            (Some(letter), None) if Role::of(letter).is_some() => Some((letter, kind)),
+            (Some(letter), None) if letter.is_ascii_lowercase() == self.small => {
+                let letter = letter.to_ascii_uppercase();
+                Role::of(letter).map(|_| (letter, kind))
+            }
             _ => None,
         }
     }
 
+    fn is_outside(&self, tag: &str) -> bool {
+        tag == OUTSIDE || (self.small && tag == "o")
+    }
+
     /// Where in a phrase a tag's word stands, and the phrase's type.
     pub(crate) fn parse<'t>(&self, tag: &'t str) -> (Role, &'t str) {
-        if tag == OUTSIDE {
+        if self.is_outside(tag) {
             return (Role::Outside, "");
         }
         match self.scheme {
@@ -342,7 +352,7 @@ impl Tagging {
         let mut last = (Role::Outside, "");
         for (place, text) in tags.iter().enumerate() {
             let text = text.as_ref();
-            let parsed = if text == OUTSIDE { None } else { Some(self.letter_and_kind(text)) };
+            let parsed = if self.is_outside(text) { None } else { Some(self.letter_and_kind(text)) };
             let tag = match parsed {
                 None => (Role::Outside, ""),
                 Some(Some((letter, kind))) if letters.contains(&letter) => {
@@ -448,10 +458,11 @@ fn is_open_tag(tagging: &Tagging, tag: &str) -> bool {
 impl fmt::Display for Tagging {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.scheme.fmt(f)?;
+        let letter = if self.small { 'b' } else { 'B' };
         match (self.separator, self.suffix) {
-            ('-', false) => Ok(()),
-            (separator, false) => write!(f, ", spelled B{separator}type"),
-            (separator, true) => write!(f, ", spelled type{separator}B"),
+            ('-', false) if !self.small => Ok(()),
+            (separator, false) => write!(f, ", spelled {letter}{separator}type"),
+            (separator, true) => write!(f, ", spelled type{separator}{letter}"),
         }
     }
 }
@@ -464,28 +475,48 @@ fn spelling<'t>(tags: impl Iterator<Item = &'t str>) -> Option<Tagging> {
         *counts.entry(tag).or_default() += 1;
     }
     counts.remove(OUTSIDE);
-    let all: usize = counts.values().sum();
-    if all == 0 {
+    if counts.is_empty() {
         return Some(Tagging::new(Scheme::Iob2));
     }
-    let is_bare = |tag: &&&str| tag.chars().count() == 1 && tag.chars().next().and_then(Role::of).is_some();
-    let bare: usize = counts.iter().filter(|(tag, _)| is_bare(tag)).map(|(_, count)| count).sum();
-    let (most, spelling) = SPELLINGS
-        .into_iter()
-        .map(|(separator, suffix)| {
-            let spelling = Tagging { scheme: Scheme::Iob2, separator, suffix };
-            let typed = |tag: &str| spelling.letter_and_kind(tag).is_some_and(|(_, kind)| !kind.is_empty());
-            let fits: usize = counts.iter().filter(|(tag, _)| typed(tag)).map(|(_, count)| count).sum();
-            (fits, spelling)
+    let spellings = [false, true].into_iter().flat_map(|small| {
+        SPELLINGS.into_iter().map(move |(separator, suffix)| Tagging {
+            scheme: Scheme::Iob2,
+            separator,
+            suffix,
+            small,
         })
-        // The first of equals.
-        .reduce(|best, other| if other.0 > best.0 { other } else { best })?;
-    if most == 0 {
-        // Letters alone, all of them, and one that opens a phrase among them.
-        let opens = counts.contains_key("B") || (counts.len() == 1 && counts.contains_key("I"));
-        return (bare == all && opens).then_some(spelling);
+    });
+    // Tags with a letter and a type, tags that are a letter, and all of them; those outside are not counted.
+    let fits = |spelling: Tagging| {
+        let (mut typed, mut bare, mut all) = (0, 0, 0);
+        for (tag, count) in counts.iter().filter(|(tag, _)| !spelling.is_outside(tag)) {
+            all += count;
+            match spelling.letter_and_kind(tag) {
+                Some((_, "")) => bare += count,
+                Some(_) => typed += count,
+                None => {}
+            }
+        }
+        (typed, bare, all)
+    };
+    // The first of equals.
+    let best =
+        spellings.clone().reduce(|best, other| if fits(other).0 > fits(best).0 { other } else { best })?;
+    let (typed, bare, all) = fits(best);
+    if typed > 0 {
+        return (2 * (typed + bare) >= all).then_some(best);
     }
-    (2 * (most + bare) >= all).then_some(spelling)
+    // Letters alone, all of them, and one that opens a phrase among them.
+    spellings.into_iter().filter(|spelling| (spelling.separator, spelling.suffix) == SPELLINGS[0]).find(
+        |spelling| {
+            let (_, bare, all) = fits(*spelling);
+            let (begin, inside) = if spelling.small { ("b", "i") } else { ("B", "I") };
+            let kinds = counts.keys().filter(|tag| !spelling.is_outside(tag)).count();
+            all > 0
+                && bare == all
+                && (counts.contains_key(begin) || (kinds == 1 && counts.contains_key(inside)))
+        },
+    )
 }
 
 #[cfg(test)]
@@ -522,6 +553,9 @@ mod tests {
             (&["B_a-b I_a-b O"], "IOB2, spelled B_type"),
             (&["B-a_b I-a_b O"], "IOB2"),
             (&["LOC-B LOC-E O PER-S"], "IOBES, spelled type-B"),
+            (&["b-np i-np o", "o b-vp o"], "IOB2, spelled b-type"),
+            (&["b i o o b"], "IOB2, spelled b-type"),
+            (&["dt nn o in b"], "plain"),
             // A slip or two do not make another scheme.
             (&["B-x I-x I-x O B-y", "B-x I-x O o", "B-x I-x S-x"], "IOB2"),
             (&["B-x I-x I-x O B-y", "O I-x B-y I-y"], "IOB2"),
@@ -595,6 +629,10 @@ mod tests {
         assert_eq!(bare.convert(&["B", "I", "O", "B"], Scheme::Iobes), ["B", "E", "O", "S"]);
         let underscore = recognise(&["B_x I_x O"]);
         assert_eq!(underscore.to_iob2(&["B_x", "I_x", "O"]), ["B-x", "I-x", "O"]);
+        let small = recognise(&["b-np i-np o", "o b-vp o"]);
+        assert_eq!(small.to_iob2(&["b-np", "i-np", "o", "O"]), ["B-np", "I-np", "O", "O"]);
+        assert_eq!(small.faults(&["o", "i-np"], true), [(1, "i-np after o: no B-np before it".to_owned())]);
+        assert!(!small.is_conllevals());
         assert_eq!(Tagging::new(Scheme::Plain).to_iob2(&["NN", "O", "NN"]), ["B-NN", "O", "B-NN"]);
         assert_eq!(Tagging::new(Scheme::Io).to_iob2(&["PER", "PER", "O"]), ["B-PER", "I-PER", "O"]);
     }
