@@ -23,6 +23,8 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>
 
 /// Connections at a time; one more is told so and closed.
 const CONNECTIONS: usize = 64;
+/// Longest line that a client may send, in bytes: as much is held for each connection.
+const LINE: usize = 1 << 16;
 /// How long a client may be silent, or not read its answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -117,7 +119,7 @@ fn serve(stream: &TcpStream, ask: &SyncSender<Question>) -> Result<()> {
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.set_nodelay(true)?;
     // They check lengths and characters, and name the line that is wrong.
-    let mut sentences = SentenceReader::lines(stream, "input");
+    let mut sentences = SentenceReader::lines(stream, "input").longest_line(LINE);
     let problem = loop {
         let words = match sentences.next_sentence() {
             Ok(Some(words)) => words,

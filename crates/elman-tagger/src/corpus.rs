@@ -52,10 +52,10 @@ impl TaggedSentence {
 /// Reads CoNLL column files, one sentence at a time.
 ///
 /// A line is a word, any columns, and a tag; all lines have the same number of columns. Tabs part them if the
-/// first line has one, so that a word may have blanks in it, and runs of blanks otherwise; [`ColumnLayout`] says it
-/// otherwise. Files whose first column counts words, or has the tags, are refused with advice. One or more blank lines end a sentence, and so does the end of the file. A line whose first
-/// column is `-DOCSTART-` ends a sentence too and is otherwise passed over. Lines end with LF or CRLF; a
-/// byte order mark at the start is passed over.
+/// first line has one, so that a word may have blanks in it, and runs of blanks otherwise; a [`ColumnLayout`] overrides
+/// this. Files whose first column counts words, or has the tags, are refused with advice. One or more blank lines end
+/// a sentence, and so does the end of the file. A line whose first column is `-DOCSTART-` ends a sentence too and is
+/// otherwise passed over. Lines end with LF or CRLF; a byte order mark at the start is passed over.
 ///
 /// ```
 /// use elman_tagger::ConllReader;
@@ -67,15 +67,16 @@ impl TaggedSentence {
 ///
 /// let ragged = "to\tO\ndallas\n";
 /// let error = ConllReader::new(ragged.as_bytes(), "example").next().unwrap().unwrap_err();
-/// let expected = "example:2: 1 column, expected 2, a word and a tag, as in line 1";
-/// assert!(error.to_string().starts_with(expected));
+/// let expected = "example:2: 1 column, expected 2, a word and a tag, as in line 1, where tabs part them \
+///                 (--separator blank: any blanks)";
+/// assert_eq!(error.to_string(), expected);
 /// # Ok::<(), elman_tagger::Error>(())
 /// ```
 ///
 /// # Errors
-/// [`Error::Input`] names the line that is not as above, or that goes beyond
-/// [`MAX_LINE`](crate::MAX_LINE), [`MAX_TOKEN`](crate::MAX_TOKEN) or [`MAX_WORDS`]; [`Error::Io`] if reading fails. After an
-/// error there is no further sentence.
+/// [`Error::Input`] names the line that is not as above, or that goes beyond [`MAX_LINE`](crate::MAX_LINE),
+/// [`MAX_TOKEN`](crate::MAX_TOKEN) or [`MAX_WORDS`]; [`Error::Io`] if reading fails. After an error there is no
+/// further sentence.
 pub struct ConllReader<R> {
     rows: Rows<R>,
     failed: bool,
@@ -327,6 +328,16 @@ impl<R: Read> SentenceReader<R> {
     /// The same, with columns as a layout says; that of the tags is not needed.
     pub fn conll_with(reader: R, path: impl AsRef<Path>, layout: ColumnLayout) -> Self {
         SentenceReader { form: Form::Conll(Box::new(Rows::new(reader, path.as_ref(), 1, layout))) }
+    }
+
+    /// The same reader, which refuses lines of more than this many bytes, [`MAX_LINE`](crate::MAX_LINE) at most: for
+    /// input of strangers, of which as much is held in memory.
+    pub fn longest_line(mut self, bytes: usize) -> Self {
+        match &mut self.form {
+            Form::Conll(rows) => rows.lines.longest_line(bytes),
+            Form::Lines(lines) => lines.longest_line(bytes),
+        }
+        self
     }
 
     /// The next sentence with its columns; `None` at the end.
@@ -924,6 +935,17 @@ mod tests {
             };
             assert!(error.starts_with(message), "{error}");
         }
+    }
+
+    #[test]
+    fn a_reader_takes_a_lower_limit_for_lines() {
+        let mut lines = SentenceReader::lines("a bc\na b c\nd".as_bytes(), "f").longest_line(4);
+        assert_eq!(lines.next_sentence().unwrap().unwrap(), ["a", "bc"]);
+        let message = lines.next_sentence().unwrap_err().to_string();
+        assert_eq!(message, "f:2: the line is too long, expected at most 4 bytes");
+        assert_eq!(lines.next_sentence().unwrap().unwrap(), ["d"]);
+        let mut conll = SentenceReader::conll("abcde\n".as_bytes(), "f").longest_line(4);
+        assert!(conll.next_sentence().unwrap_err().to_string().starts_with("f:1: the line is too long"));
     }
 
     #[test]

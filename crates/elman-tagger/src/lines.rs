@@ -10,7 +10,7 @@ const BUFFER: usize = 1 << 16;
 /// A byte order mark; skipped at the start of a file.
 pub(crate) const BYTE_ORDER_MARK: &str = "\u{feff}";
 
-/// The lines of a UTF-8 text, with their numbers, none longer than [`MAX_LINE`].
+/// The lines of a UTF-8 text, with their numbers, none longer than a limit, [`MAX_LINE`] unless one was set.
 ///
 /// Lines end with LF or CRLF; a byte order mark at the start is passed over.
 pub struct Lines<R> {
@@ -18,6 +18,8 @@ pub struct Lines<R> {
     path: PathBuf,
     number: u64,
     bytes: Vec<u8>,
+    /// The longest line, in bytes without its end.
+    longest: usize,
     /// How many bytes may still be read.
     left: u64,
     /// The line read last was too long, and its rest has not been read.
@@ -32,9 +34,15 @@ impl<R: Read> Lines<R> {
             path: path.to_owned(),
             number: 0,
             bytes: Vec::new(),
+            longest: MAX_LINE,
             left: u64::MAX,
             cut: false,
         }
+    }
+
+    /// From now on refuses lines of more than this many bytes.
+    pub(crate) fn longest_line(&mut self, bytes: usize) {
+        self.longest = bytes.min(MAX_LINE);
     }
 
     /// From now on refuses the line with which more than this many bytes would have been read.
@@ -53,7 +61,7 @@ impl<R: Read> Lines<R> {
         }
         self.bytes.clear();
         // Room for the longest line with a byte order mark and CRLF, and one byte to tell that it is too long.
-        let limit = MAX_LINE + BYTE_ORDER_MARK.len() + 3;
+        let limit = self.longest + BYTE_ORDER_MARK.len() + 3;
         let read = (&mut self.inner)
             .take(limit as u64)
             .read_until(b'\n', &mut self.bytes)
@@ -72,9 +80,9 @@ impl<R: Read> Lines<R> {
         if self.number == 1 {
             line = line.strip_prefix(BYTE_ORDER_MARK.as_bytes()).unwrap_or(line);
         }
-        if line.len() > MAX_LINE {
+        if line.len() > self.longest {
             self.cut = !self.bytes.ends_with(b"\n");
-            return Err(self.error("the line is too long", format!("at most {MAX_LINE} bytes")));
+            return Err(self.error("the line is too long", format!("at most {} bytes", self.longest)));
         }
         if self.number == 1
             && let Some((what, expected)) = no_text(line)
