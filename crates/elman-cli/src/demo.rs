@@ -1,8 +1,12 @@
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anstyle::{AnsiColor, Style};
-use elman_tagger::{Error, Measure, Pipeline, TrainConfig, Trainer, travel};
+use elman_tagger::{
+    ConllWriter, Error, FileKind, Measure, Pipeline, TaggedSentence, TrainConfig, Trainer, travel,
+    write_output,
+};
 
 use crate::kernels::KernelArgs;
 use crate::output::{print, written};
@@ -13,6 +17,9 @@ pub(crate) struct Args {
     /// Decides the requests, the first parameters and the order of training
     #[arg(long, value_name = "N", default_value_t = 42, value_parser = clap::value_parser!(u64).range(..i64::MAX as u64))]
     seed: u64,
+    /// Also writes the requests to this folder, as train.conll and dev.conll
+    #[arg(long, value_name = "DIR")]
+    corpora: Option<PathBuf>,
     #[command(flatten)]
     kernel: KernelArgs,
 }
@@ -40,6 +47,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         ..TrainConfig::default()
     };
     let (train, dev) = (travel::corpus(args.seed, TRAINING), travel::corpus(args.seed + 1, DEVELOPMENT));
+    if let Some(folder) = &args.corpora {
+        write(&folder.join("train.conll"), &train)?;
+        write(&folder.join("dev.conll"), &dev)?;
+    }
     let mut trainer = Trainer::new(network.as_ref(), config, &train, &dev)?;
     print(&format!(
         "{TRAINING} travel requests to learn from, {DEVELOPMENT} others to check with, made by a grammar; \
@@ -65,10 +76,24 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         show(&words, &tags)?;
     }
     print(&format!(
-        "\n{:.1} s with the kernel {}. To train on your own files: elman train --help\n",
+        "\n{:.1} s with the kernel {}, hash {}. To train on your own files: elman train --help\n",
         start.elapsed().as_secs_f64(),
-        network.name()
+        network.name(),
+        &model.hash()[..16]
     ))
+}
+
+/// Writes a corpus as columns.
+fn write(path: &Path, corpus: &[TaggedSentence]) -> Result<(), Error> {
+    const COLUMNS: FileKind = FileKind {
+        name: "a column file",
+        begins: |start| String::from_utf8_lossy(start).lines().next().is_some_and(|line| line.contains('\t')),
+    };
+    let mut text = Vec::new();
+    let mut writer = ConllWriter::new(&mut text, path);
+    corpus.iter().try_for_each(|sentence| writer.write(sentence.words(), sentence.tags()))?;
+    drop(writer);
+    write_output(path, COLUMNS, &text)
 }
 
 /// A word outside any slot, or the words of one slot with its name.

@@ -87,7 +87,7 @@ fn to_text(model: &Model) -> String {
     text += &format!(
         "hidden {}, embed {}, window {}, {} labels, {} words: {} parameters\n\
          trained for {} epochs by {}; best epoch {}, dev F1 {:.2}\n\
-         recipe {}, lr {}, batch {}, seed {}; lower case {}, DIGIT {}\n\n",
+         recipe {}, lr {}, batch {}, seed {}; lower case {}, DIGIT {}\nhash {}{}\n\n",
         shape.hidden,
         shape.embed,
         shape.window,
@@ -104,6 +104,8 @@ fn to_text(model: &Model) -> String {
         config.seed,
         on(normalization.lowercase),
         on(normalization.digits),
+        model.hash(),
+        outcome.bits.map_or(String::new(), |bits| format!(", bits {bits}")),
     );
     text += "tensor  shape              norm      mean       min       max\n";
     for s in summaries(model) {
@@ -140,6 +142,7 @@ fn to_json(model: &Model) -> Value {
         },
         "training": model.config(),
         "outcome": model.outcome(),
+        "hash": model.hash(),
         "tensors": tensors,
         "labels": model.labels().tags().collect::<Vec<_>>(),
         "words": model.vocabulary().words().collect::<Vec<_>>(),

@@ -7,6 +7,7 @@ mod convert;
 mod demo;
 mod evaluate;
 mod export;
+mod hash;
 mod import;
 mod input;
 mod inspect;
@@ -71,6 +72,12 @@ enum Command {
     /// Reads sentences, writes word TAB tag, a blank line after each sentence
     #[command(after_help = EXIT_CODES)]
     Tag(tag::Args),
+    /// Prints the SHA-256 of a model's weights, so that two machines compare their results in one line
+    ///
+    /// The hashed bytes are the entries of the tensors emb, wx, wh, w, bh, bhn (of a GRU alone), b and h0 in this order,
+    /// each tensor row by row, each entry a little-endian IEEE 754 number of 32 bits, and nothing else.
+    #[command(after_help = EXIT_CODES)]
+    Hash(hash::Args),
     /// Shows what is in a model: shapes, norms, labels, words
     #[command(after_help = EXIT_CODES)]
     Inspect(inspect::Args),
@@ -123,6 +130,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
         Command::Evaluate(args) => evaluate::run(&args, false),
         Command::Conlleval(args) => evaluate::run(&args, true),
         Command::Tag(args) => tag::run(&args),
+        Command::Hash(args) => hash::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Neighbors(args) => neighbors::run(&args),
         Command::CheckData(args) => check_data::run(&args),

@@ -402,7 +402,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let evaluated = report(args, &model, network, &history, &dev, test.as_deref(), &mut failed);
     if args.json {
         let test = evaluated.as_ref().map(evaluation_json);
-        rows.print(&format!("{}\n", json!({ "outcome": outcome, "test": test })));
+        rows.print(&format!("{}\n", json!({ "outcome": outcome, "hash": model.hash(), "test": test })));
     } else {
         let (name, score) = match measure {
             Measure::F1 => ("F1", outcome.dev_f1),

@@ -519,6 +519,40 @@ fn json_lines_can_be_read_by_a_program() {
     // The development corpus is the test corpus here.
     let best = lines[2]["outcome"]["dev_f1"].as_f64().unwrap();
     assert_eq!(lines[2]["test"]["f1"].as_f64().unwrap(), best);
+    // All places give the same hash of the weights.
+    let hash = success(&run(folder.path(), &["hash", "model", "./model"]));
+    let expected = lines[2]["hash"].as_str().unwrap();
+    assert_eq!(hash, format!("{expected}  model\n{expected}  ./model\n"));
+    let inspect = success(&run(folder.path(), &["inspect", "model", "--json"]));
+    assert!(expected.len() == 64 && inspect.contains(&format!("\"hash\":\"{expected}\"")), "{inspect}");
+    assert!(success(&run(folder.path(), &["inspect", "model"])).contains(&format!("hash {expected}")));
+}
+
+#[test]
+fn a_model_says_which_version_of_the_bits_it_follows() {
+    let folder = tempfile::tempdir().unwrap();
+    write_corpus(&folder.path().join("train.conll"), 1, 20);
+    write_corpus(&folder.path().join("dev.conll"), 2, 10);
+    let bits = |options: &[&str]| {
+        let out = success(&train(
+            folder.path(),
+            &[&["--hidden", "8", "--epochs", "1", "--json"], options].concat(),
+        ));
+        let outcome = serde_json::from_str::<serde_json::Value>(out.lines().last().unwrap()).unwrap();
+        let config = fs::read_to_string(folder.path().join("model/config.toml")).unwrap();
+        let bits = outcome["outcome"]["bits"].as_u64();
+        assert_eq!(config.contains("bits = 1\n"), bits == Some(1), "{config}");
+        (bits, outcome["outcome"]["network"].as_str().unwrap().to_owned())
+    };
+    let (of_best, best) = bits(&[]);
+    assert_eq!(of_best, (best != "fast/portable").then_some(1));
+    assert_eq!(bits(&["--kernel", "reference"]).0, None);
+    assert_eq!(bits(&["--by-word"]).0, None);
+    // Epochs with and without the standard's bits make a model without.
+    assert_eq!(bits(&["--kernel", "reference", "--checkpoint-every", "1"]).0, None);
+    let resume = |epochs| bits(&["--resume", "--checkpoint-every", "1", "--epochs", epochs]).0;
+    assert_eq!(resume("2"), None);
+    assert_eq!(resume("3"), None);
 }
 
 #[test]

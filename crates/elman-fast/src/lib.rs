@@ -86,6 +86,10 @@ macro_rules! implement {
                 format!("fast/{}", self.cpu.isa())
             }
 
+            fn bits(&self) -> Option<u32> {
+                self.isa().is_fused().then_some(elman::BITS)
+            }
+
             fn learner(&self, params: Params<$t>) -> Result<Box<dyn Learner<$t>>, Error> {
                 Ok(Box::new(learner::FastLearner::new(self.cpu, self.pool.clone(), &params)?))
             }

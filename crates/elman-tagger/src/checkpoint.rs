@@ -29,7 +29,7 @@ const FORMAT: u32 = 1;
 /// # The checkpoint folder
 /// | file | content |
 /// |---|---|
-/// | `checkpoint.toml` | `format = 1`, `vocab` and `classes`, the SHA-256 of the corpora, the [`Measure`] if it is not F1, the [`TrainConfig`] as `[training]`, an [`EpochRecord`] for each epoch as `[[history]]` |
+/// | `checkpoint.toml` | `format = 1`, `vocab` and `classes`, the SHA-256 of the corpora, the [`Measure`] if it is not F1, the version of [the standard](elman::BITS) if all epochs followed it, the [`TrainConfig`] as `[training]`, an [`EpochRecord`] for each epoch as `[[history]]` |
 /// | `current.safetensors` | the parameters to go on from, as in a [`Model`](crate::Model) |
 /// | `best.safetensors` | the parameters of the best epoch |
 /// | `sha256sums.txt` | the SHA-256 of the files above, as `sha256sum --check` reads them |
@@ -42,6 +42,7 @@ pub struct Checkpoint {
     pub(crate) config: TrainConfig,
     pub(crate) corpora: String,
     pub(crate) measure: Measure,
+    pub(crate) bits: Option<u32>,
     pub(crate) history: Vec<EpochRecord>,
     pub(crate) current: Params<f32>,
     pub(crate) best: Params<f32>,
@@ -57,6 +58,8 @@ struct State {
     corpora: String,
     #[serde(default, skip_serializing_if = "is_f1")]
     measure: Measure,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bits: Option<u32>,
     training: TrainConfig,
     history: Vec<EpochRecord>,
 }
@@ -118,6 +121,7 @@ impl Checkpoint {
             classes: shape.classes,
             corpora: self.corpora.clone(),
             measure: self.measure,
+            bits: self.bits,
             training: self.config.clone(),
             history: self.history.clone(),
         };
@@ -172,6 +176,7 @@ impl Checkpoint {
             path,
             corpora: state.corpora,
             measure: state.measure,
+            bits: state.bits,
             current: tensors(CURRENT, 1)?,
             best: tensors(BEST, 2)?,
             config: state.training,

@@ -50,6 +50,9 @@ pub struct Outcome {
     /// By which of the two the epochs were compared.
     #[serde(default)]
     pub measure: Measure,
+    /// The version of [the standard](elman::BITS) that decided every bit of the training; `None` if none did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bits: Option<u32>,
     /// The implementation that trained, as [`Network::name`](elman::Network::name) gives it.
     pub network: String,
 }
@@ -162,6 +165,7 @@ impl Model {
             dev_f1: 0.0,
             dev_accuracy: 0.0,
             measure: Measure::F1,
+            bits: None,
             network: source.into(),
         };
         Ok(Model { config, vocabulary, labels, params, outcome })
@@ -196,6 +200,14 @@ impl Model {
     /// What the training came to.
     pub fn outcome(&self) -> &Outcome {
         &self.outcome
+    }
+
+    /// The SHA-256 of the weights in hexadecimal digits: of the entries of [`Params::as_slice`] (the tensors in the order
+    /// of [`Layout::table`], each row by row), each a little-endian number of 32 bits, and of nothing else.
+    pub fn hash(&self) -> String {
+        let mut hash = Sha256::new();
+        self.params.as_slice().iter().for_each(|entry| hash.update(entry.to_le_bytes()));
+        hex(&hash.finalize())
     }
 
     /// The sizes of its network.
@@ -739,6 +751,10 @@ mod tests {
         let mut names = file.names();
         names.sort_unstable();
         assert_eq!(names, ["b", "bh", "emb", "h0", "w", "wh", "wx"]);
+        // The hash is that of their bytes, in the order of the documentation.
+        let order = ["emb", "wx", "wh", "w", "bh", "b", "h0"];
+        let data = order.map(|name| file.tensor(name).unwrap().data().to_vec()).concat();
+        assert_eq!(model.hash(), sum(&data));
     }
 
     #[test]

@@ -98,6 +98,7 @@ mod tests {
             dev_f1: 0.0,
             dev_accuracy: 0.0,
             measure: crate::Measure::F1,
+            bits: None,
             network: "none".into(),
         };
         Model::from_parts(config, vocabulary, labels, params, outcome)

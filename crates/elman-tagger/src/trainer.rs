@@ -178,6 +178,7 @@ pub struct Trainer<'a> {
     dev_tags: Vec<&'a [String]>,
     tagging: Tagging,
     measure: Measure,
+    bits: Option<u32>,
     learner: Mode<'a>,
     rate: LearningRate,
     best: Best,
@@ -238,6 +239,7 @@ impl<'a> Trainer<'a> {
             dev_tags: dev.iter().map(TaggedSentence::tags).collect(),
             tagging,
             measure,
+            bits: implementation.bits().filter(|_| config.by_word.is_none()),
             learner: Mode::new(implementation, &config, params.clone())?,
             rate: LearningRate::new(&config),
             best: Best { epoch: 0, f1: f64::NEG_INFINITY, accuracy: f64::NEG_INFINITY, params },
@@ -276,6 +278,7 @@ impl<'a> Trainer<'a> {
             }
             trainer.rate.halves_after(record.best, trainer.measure.of(record) > 0.0);
         }
+        trainer.bits = trainer.bits.filter(|bits| checkpoint.bits == Some(*bits));
         trainer.best.params = checkpoint.best;
         trainer.learner = Mode::new(implementation, &trainer.config, checkpoint.current)?;
         trainer.history = checkpoint.history;
@@ -290,6 +293,7 @@ impl<'a> Trainer<'a> {
             config: self.config.clone(),
             corpora: self.corpora.clone(),
             measure: self.measure,
+            bits: self.bits,
             history: self.history.clone(),
             current: self.learner.params(),
             best: self.best.params.clone(),
@@ -452,6 +456,7 @@ impl<'a> Trainer<'a> {
             dev_f1: self.best.f1.max(0.0),
             dev_accuracy: self.best.accuracy.max(0.0),
             measure: self.measure,
+            bits: self.bits,
             network: self.implementation.name() + &self.config.by_word.map(suffix).unwrap_or_default(),
         };
         Model::from_parts(self.config, self.vocabulary, self.labels, self.best.params, outcome)

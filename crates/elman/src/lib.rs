@@ -47,6 +47,10 @@ mod real;
 mod recurrence;
 mod shape;
 
+/// The version of the standard of bits, `docs/bits.md`: the rules that decide every bit of a training and of scores. An
+/// implementation that follows them says so by [`Network::bits`].
+pub const BITS: u32 = 1;
+
 pub use batch::{Batch, Sentence, Sentences, check_words, context};
 pub use cell::{Activation, Cell, Feedback};
 pub use error::Error;

@@ -12,6 +12,11 @@ pub trait Network<T: Real>: Send + Sync {
     /// A name for reports, for example `reference` or `fast/avx2`.
     fn name(&self) -> String;
 
+    /// The version of [the standard](crate::BITS) whose bits its results have; `None` where it promises none.
+    fn bits(&self) -> Option<u32> {
+        None
+    }
+
     /// Training from `params`, which the learner owns from here on.
     ///
     /// # Errors
