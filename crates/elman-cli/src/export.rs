@@ -42,7 +42,7 @@ pub(crate) struct NamingArgs {
     pub(crate) prefix: String,
     /// Calls a tensor or a module otherwise: BEFORE is its name in the file that is read (or in this program, for a
     /// file that is written), AFTER in this program (or in the file). The names of this program are emb.weight,
-    /// rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0, rnn.bias_hh_l0, out.weight, out.bias, h0. Can be given more
+    /// rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0, rnn.bias_hh_l0, out.weight, out.bias, h0, c0. Can be given more
     /// than once [of torch]
     #[arg(long, value_name = "BEFORE=AFTER", value_parser = renaming, action = clap::ArgAction::Append)]
     pub(crate) rename: Vec<(String, String)>,
@@ -67,7 +67,7 @@ fn renaming(text: &str) -> Result<(String, String), String> {
 enum Format {
     /// The Theano tutorial's folder of seven .npy files, and vocab.txt and labels.txt beside them
     Npy,
-    /// A safetensors file of PyTorch's nn.Embedding, nn.RNN or nn.GRU, and nn.Linear
+    /// A safetensors file of PyTorch's nn.Embedding, nn.RNN, nn.GRU or nn.LSTM, and nn.Linear
     Torch,
     /// An ONNX file, with labels and vocabulary in its metadata
     Onnx,

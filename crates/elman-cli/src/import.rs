@@ -39,7 +39,7 @@ pub(crate) struct Args {
     /// What the file's recurrence computes [default: what its metadata says, or tanh] [of torch]
     #[arg(long, value_enum)]
     nonlinearity: Option<NonlinearityName>,
-    /// The cell that the network becomes: elman, elman-tanh, elman-relu or gru; by default that of the file's metadata,
+    /// The cell that the network becomes: elman, elman-tanh, elman-relu, gru or lstm; by default that of the file's metadata,
     /// and without one an nn.RNN with tanh becomes the network of a sigmoid that gives the same probabilities
     #[arg(long, value_name = "NAME", value_parser = cell)]
     cell: Option<Cell>,
@@ -51,7 +51,7 @@ pub(crate) struct Args {
 enum Format {
     /// The Theano tutorial's folder of seven .npy files
     Npy,
-    /// A safetensors file of PyTorch's nn.Embedding, nn.RNN or nn.GRU, and nn.Linear
+    /// A safetensors file of PyTorch's nn.Embedding, nn.RNN, nn.GRU or nn.LSTM, and nn.Linear
     Torch,
 }
 

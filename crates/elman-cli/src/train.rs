@@ -134,6 +134,8 @@ enum CellName {
     Elman,
     /// The gated recurrent unit, as PyTorch's nn.GRU
     Gru,
+    /// Long short-term memory, as PyTorch's nn.LSTM
+    Lstm,
 }
 
 /// The activations by name.
@@ -155,13 +157,19 @@ impl RecipeArgs {
             ActivationName::Tanh => Activation::Tanh,
             ActivationName::Relu => Activation::Relu,
         };
-        match self.cell {
-            CellName::Elman => Ok(Cell::Elman(activation)),
-            CellName::Gru if activation == Activation::Sigmoid => Ok(Cell::Gru),
-            CellName::Gru => {
-                Err(Error::unsupported("option --activation with --cell gru", "none", activation))
-            }
+        let cell = match self.cell {
+            CellName::Elman => return Ok(Cell::Elman(activation)),
+            CellName::Gru => Cell::Gru,
+            CellName::Lstm => Cell::Lstm,
+        };
+        if activation != Activation::Sigmoid {
+            return Err(Error::unsupported(
+                format!("option --activation with --cell {cell}"),
+                "none",
+                activation,
+            ));
         }
+        Ok(cell)
     }
 }
 

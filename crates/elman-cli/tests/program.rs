@@ -153,6 +153,7 @@ fn every_cell_is_trained_and_its_model_says_so() {
     write_corpus(&folder.join("test.conll"), 3, 60);
     for (options, cell) in [
         (&["--cell", "gru"][..], "gru"),
+        (&["--cell", "lstm"], "lstm"),
         (&["--activation", "tanh"], "elman-tanh"),
         (&["--cell", "elman", "--activation", "relu", "--lr", "0.05"], "elman-relu"),
     ] {
@@ -167,6 +168,8 @@ fn every_cell_is_trained_and_its_model_says_so() {
     }
     let both = train(folder, &["--cell", "gru", "--activation", "tanh"]);
     failure(&both, 2, &["option --activation with --cell gru: expected none, found tanh"]);
+    let both = train(folder, &["--cell", "lstm", "--activation", "relu"]);
+    failure(&both, 2, &["option --activation with --cell lstm: expected none, found relu"]);
 }
 
 #[test]

@@ -109,7 +109,7 @@ struct Group {
 struct Rows<B> {
     /// The pre-activations, then their gradients, `[words, blocks]`.
     a: B,
-    /// The states, `[words, hidden]`.
+    /// The states, `[words, states·hidden]`.
     h: B,
     /// The value that each step gets from the step before, `[words, hidden]` or `[words, classes]`.
     fed_back: B,
@@ -117,7 +117,7 @@ struct Rows<B> {
     s: B,
     /// The gradients of the states, `[words, hidden]`.
     dh: B,
-    /// The gradients of h0, `[sentences, hidden]` or `[sentences, classes]`.
+    /// The gradients of the states before the first step, `[sentences, states·hidden]` or `[sentences, classes]`.
     carried: B,
 }
 
@@ -126,15 +126,26 @@ struct Rows<B> {
 struct Widths {
     a: (usize, usize),
     h: (usize, usize),
+    dh: (usize, usize),
     fed_back: (usize, usize),
+    carried: (usize, usize),
     s: (usize, usize),
 }
 
 impl Widths {
     fn of<T: Num>(shape: &Shape) -> Self {
         let of = |width: usize| (padded::<T>(width), row_stride::<T>(width));
-        let blocks = blocks(shape.cell) * padded::<T>(shape.hidden);
-        Widths { a: of(blocks), h: of(shape.hidden), fed_back: of(shape.fed_back()), s: of(shape.classes) }
+        let hidden = padded::<T>(shape.hidden);
+        let (blocks, states) = (blocks(shape.cell) * hidden, shape.cell.states());
+        let carried = states * padded::<T>(shape.fed_back());
+        Widths {
+            a: of(blocks),
+            h: of(states * hidden),
+            dh: of(hidden),
+            fed_back: of(shape.fed_back()),
+            carried: of(carried),
+            s: of(shape.classes),
+        }
     }
 }
 
@@ -145,8 +156,8 @@ impl<T: Num> Rows<Buffer<T>> {
             h: grow(&mut self.h, words * widths.h.1),
             fed_back: grow(&mut self.fed_back, words * widths.fed_back.1),
             s: grow(&mut self.s, words * widths.s.1),
-            dh: grow(&mut self.dh, words * widths.h.1),
-            carried: grow(&mut self.carried, sentences * widths.fed_back.1),
+            dh: grow(&mut self.dh, words * widths.dh.1),
+            carried: grow(&mut self.carried, sentences * widths.carried.1),
         }
     }
 }
@@ -158,8 +169,8 @@ impl<T> Rows<&mut [T]> {
         let (h, h2) = self.h.split_at_mut(words * widths.h.1);
         let (fed_back, fed_back2) = self.fed_back.split_at_mut(words * widths.fed_back.1);
         let (s, s2) = self.s.split_at_mut(words * widths.s.1);
-        let (dh, dh2) = self.dh.split_at_mut(words * widths.h.1);
-        let (carried, carried2) = self.carried.split_at_mut(sentences * widths.fed_back.1);
+        let (dh, dh2) = self.dh.split_at_mut(words * widths.dh.1);
+        let (carried, carried2) = self.carried.split_at_mut(sentences * widths.carried.1);
         (
             Rows { a, h, fed_back, s, dh, carried },
             Rows { a: a2, h: h2, fed_back: fed_back2, s: s2, dh: dh2, carried: carried2 },
@@ -310,13 +321,15 @@ impl<T: Num> Scratch<T> {
                     copy_row(&weights.dense.h0, 0, fed_back, to, widths.fed_back);
                 } else {
                     let before = first_row + pack.offset(t - 1) + row - pack.offset(t);
-                    copy_row(&self.packed.h, before, fed_back, to, widths.fed_back);
+                    let (width, stride) = widths.fed_back;
+                    let before = &self.packed.h[before * widths.h.1..][..width];
+                    fed_back[to * stride..][..width].copy_from_slice(before);
                 }
                 copy_row(&self.packed.s, from, s, to, widths.s);
             }
             for (rank, sentence) in pack.order().iter().enumerate() {
                 let to = self.order[first_rank + sentence];
-                copy_row(&self.packed.carried, first_rank + rank, carried, to, widths.fed_back);
+                copy_row(&self.packed.carried, first_rank + rank, carried, to, widths.carried);
             }
         }
     }
@@ -334,7 +347,7 @@ impl<T: Num> Scratch<T> {
     ) -> T {
         let shape = *weights.shape();
         let widths = Widths::of::<T>(&shape);
-        let hidden = widths.h.0;
+        let hidden = widths.dh.0;
         let gates = shape.cell.gates() * hidden;
         let (e_stride, table_stride) = (row_stride::<T>(shape.embed), row_stride::<T>(gates));
         let word_stride = shape.window * table_stride;
@@ -398,7 +411,7 @@ impl<T: Num> Scratch<T> {
     pub(crate) fn apply<S: Simd>(&mut self, simd: S, threads: usize, onto: Onto<T>, target: &mut Dense<T>) {
         let shape = target.shape;
         let widths = Widths::of::<T>(&shape);
-        let hidden = widths.h.0;
+        let hidden = widths.dh.0;
         let gates = shape.cell.gates() * hidden;
         let from = widths.a.0 - gates;
         let (e_stride, table_stride) = (row_stride::<T>(shape.embed), row_stride::<T>(gates));
@@ -443,9 +456,9 @@ impl<T: Num> Scratch<T> {
             (a, widths.a, &mut target.bias),
             (&self.rows.s[start * s_stride..][..words * s_stride], widths.s, &mut target.b),
             (
-                &self.rows.carried[self.chunk_sentences.start * fed_back_stride..]
-                    [..self.chunk_sentences.len() * fed_back_stride],
-                widths.fed_back,
+                &self.rows.carried[self.chunk_sentences.start * widths.carried.1..]
+                    [..self.chunk_sentences.len() * widths.carried.1],
+                widths.carried,
                 &mut target.h0,
             ),
         ];
@@ -549,9 +562,11 @@ impl<T: Num> Chunk<'_, T> {
         let layer = weights.dense.layer();
         let (n, sentences) = (pack.rows(), losses.len());
         let (width, stride) = widths.a;
-        let (hidden, h_stride) = widths.h;
+        let (states_width, h_stride) = widths.h;
+        let (hidden, dh_stride) = widths.dh;
         let (classes, s_stride) = widths.s;
         let (fed_back_width, fed_back_stride) = widths.fed_back;
+        let (carried_width, carried_stride) = widths.carried;
         let gates = layer.gates_width();
         simd.vectorize(
             #[inline(always)]
@@ -575,7 +590,7 @@ impl<T: Num> Chunk<'_, T> {
         }
         let (w, w_padded) = (weights.dense.w.view(), weights.dense.w.view_padded());
         let is_jordan = shape.feedback == Feedback::Output;
-        let first = View::new(&weights.dense.h0, sentences, layer.wh.rows(), 0, 1);
+        let first = View::new(&weights.dense.h0, sentences, carried_width, 0, 1);
         let output = is_jordan.then_some(Output {
             w,
             w_padded,
@@ -583,7 +598,7 @@ impl<T: Num> Chunk<'_, T> {
             fed_back: &mut *fed_back,
             stride: s_stride,
         });
-        let states = ViewMut::new(h, n, hidden, h_stride);
+        let states = ViewMut::new(h, n, states_width, h_stride);
         layer::forward(simd, pack, &layer, first, ViewMut::new(a, n, width, stride), states, output);
         if !is_jordan {
             let states = View::new(h, n, shape.hidden, h_stride, 1);
@@ -609,19 +624,18 @@ impl<T: Num> Chunk<'_, T> {
         } else {
             dh.fill(T::zero());
             let ds = View::new(s, n, classes, s_stride, 1);
-            kernel::dot(simd, ds, w_padded, ViewMut::new(dh, n, hidden, h_stride));
+            kernel::dot(simd, ds, w_padded, ViewMut::new(dh, n, hidden, dh_stride));
             None
         };
         carried.fill(T::zero());
         let rows = Backward {
             a: ViewMut::new(a, n, width, stride),
-            h: View::new(h, n, hidden, h_stride, 1),
+            h: View::new(h, n, states_width, h_stride, 1),
             dh,
-            dh_stride: h_stride,
-            carried: ViewMut::new(carried, sentences, fed_back_width, fed_back_stride),
+            dh_stride,
+            carried: ViewMut::new(carried, sentences, carried_width, carried_stride),
             zeros,
         };
-        let first = View::new(&weights.dense.h0, sentences, fed_back_width, 0, 1);
         layer::backward(simd, pack, &layer, first, rows, output);
     }
 }

@@ -39,8 +39,8 @@ pub(crate) fn project<S: Simd, T: Num>(
 }
 
 /// All steps. `a`, `[rows, blocks]`, has the input's share of the pre-activations and gets the values that
-/// [`backward`] needs; `h`, `[rows, hidden]`, gets the states. The first steps start from the rows of `first`. In a
-/// Jordan network the `output` is fed back, otherwise the state is.
+/// [`backward`] needs; `h`, `[rows, states·hidden]`, gets the states. The first steps start from the rows of `first`. In
+/// a Jordan network the `output` is fed back, otherwise the state is.
 pub(crate) fn forward<S: Simd, T: Num>(
     simd: S,
     pack: &Pack,
@@ -60,12 +60,13 @@ pub(crate) fn forward<S: Simd, T: Num>(
                 let rows = &output.fed_back[offset * output.stride..];
                 View::new(rows, active, layer.wh.rows(), output.stride, 1)
             }
+            // The product with wh gets the columns of h; the unit finds the other states behind them.
             (None, None) => first.rows_from(0, active).cols_from(0, layer.wh.rows()),
             (None, Some(t)) => {
                 View::new(&before[pack.offset(t) * h_stride..], active, layer.wh.rows(), h_stride, 1)
             }
         };
-        let now = ViewMut::new(now, active, layer.hidden(), h_stride);
+        let now = ViewMut::new(now, active, layer.states(), h_stride);
         let a = ViewMut::new(&mut a[offset * a_stride..], active, layer.width(), a_stride);
         step(simd, t, layer, fed_back, a, now);
         if let Some(output) = &mut output {
@@ -84,9 +85,9 @@ fn step<S: Simd, T: Num>(
     mut a: ViewMut<'_, T>,
     mut h: ViewMut<'_, T>,
 ) {
-    let (rows, from, width, hidden) = (a.rows(), layer.fed_back_from(), layer.width(), layer.hidden());
+    let (rows, from, width, states) = (a.rows(), layer.fed_back_from(), layer.width(), layer.states());
     if rows == 1 {
-        let (a, h) = (&mut a.as_mut_slice()[..width], &mut h.as_mut_slice()[..hidden]);
+        let (a, h) = (&mut a.as_mut_slice()[..width], &mut h.as_mut_slice()[..states]);
         let fed_back = fed_back.row(0);
         match layer.cell.activation() {
             Some(f) => with_function!(f, f => kernel::step(simd, t, fed_back, layer.wh, a, h, f)),
@@ -107,7 +108,7 @@ fn step<S: Simd, T: Num>(
         #[inline(always)]
         || {
             for (i, (a, h)) in a.chunks_mut(a_stride).zip(h.chunks_mut(h_stride)).take(rows).enumerate() {
-                forward_row(simd, unit, a, fed_back.row(i), &mut h[..hidden]);
+                forward_row(simd, unit, a, fed_back.row(i), &mut h[..states]);
             }
         },
     ));
@@ -137,14 +138,14 @@ fn feed_back<S: Simd, T: Num>(simd: S, pack: &Pack, t: usize, h: View<'_, T>, ou
 pub(crate) struct Backward<'a, T> {
     /// What [`forward`] left, `[rows, blocks]`; the gradients of the pre-activations are written over it.
     pub(crate) a: ViewMut<'a, T>,
-    /// The states, `[rows, hidden]`.
+    /// The states, `[rows, states·hidden]`.
     pub(crate) h: View<'a, T>,
     /// The gradients of the states from outside the recurrence, `[rows, hidden]`; those of a Jordan network are
     /// written there.
     pub(crate) dh: &'a mut [T],
     pub(crate) dh_stride: usize,
-    /// A row for each sequence by rank, as wide as the value that is fed back: the gradients of the last states from
-    /// outside, over which those of the initial values are written.
+    /// A row for each sequence by rank, `[sequences, states·hidden]`, of a Jordan network as wide as its output: the
+    /// gradients of the last states from outside, over which those of the initial values are written.
     pub(crate) carried: ViewMut<'a, T>,
     /// Zeros, `[hidden]`, for a Jordan network.
     pub(crate) zeros: &'a mut [T],
@@ -161,9 +162,10 @@ pub(crate) fn backward<S: Simd, T: Num>(
     mut output: Option<Output<'_, T>>,
 ) {
     let Backward { mut a, h, dh, dh_stride, mut carried, zeros } = rows;
-    let (from, width, hidden) = (layer.fed_back_from(), layer.width(), layer.hidden());
+    let (from, width, hidden, states) =
+        (layer.fed_back_from(), layer.width(), layer.hidden(), layer.states());
     let a_stride = a.row_stride();
-    let (carried_width, carried_stride) = (carried.cols(), carried.row_stride());
+    let (fed_back, carried_stride) = (layer.wh_padded.rows(), carried.row_stride());
     let (a, carried) = (a.as_mut_slice(), carried.as_mut_slice());
     for t in (0..pack.steps()).rev() {
         let (offset, active) = (pack.offset(t), pack.active(t));
@@ -183,7 +185,7 @@ pub(crate) fn backward<S: Simd, T: Num>(
                 for i in 0..active {
                     let (a, h, dh) = (&mut a[i * a_stride..], h.row(offset + i), &dh[i * dh_stride..]);
                     let carried = if output.is_some() { &mut zeros[..hidden] } else {
-                        &mut carried[i * carried_stride..][..hidden]
+                        &mut carried[i * carried_stride..][..states]
                     };
                     backward_row(simd, unit, a, before.row(i), h, dh, carried);
                 }
@@ -193,10 +195,10 @@ pub(crate) fn backward<S: Simd, T: Num>(
             carried[..active * carried_stride].fill(T::zero());
         }
         if active == 1 {
-            kernel::dot_row(simd, t, &a[from..width], layer.wh_padded, &mut carried[..carried_width]);
+            kernel::dot_row(simd, t, &a[from..width], layer.wh_padded, &mut carried[..fed_back]);
         } else {
             let da = View::new(a, active, width, a_stride, 1).cols_from(from, width - from);
-            let carried = ViewMut::new(carried, active, carried_width, carried_stride);
+            let carried = ViewMut::new(carried, active, fed_back, carried_stride);
             kernel::dot(simd, da, layer.wh_padded, carried);
         }
     }

@@ -17,7 +17,7 @@ use crate::num::Num;
 use crate::pack::Pack;
 use crate::pool::{Pool, Split};
 use crate::unit::{self, parts};
-use crate::weights::{LayerView, bias, bias_to, in_place};
+use crate::weights::{LayerView, bias, bias_to, first_to, in_place};
 
 /// Sequences whose steps are computed together, at most: so many that the weights of a large layer are read from
 /// memory for enough rows, and no more than the states of one step stay in the second-level cache.
@@ -72,7 +72,7 @@ struct Prepared<'a, T: Num> {
     wx: Weight<'a, T>,
     wh: Weight<'a, T>,
     bias: Buffer<T>,
-    /// The initial state of each sequence, `[sequences, hidden]`.
+    /// The initial states of each sequence, `[sequences, states·hidden]`.
     first: Lent<T>,
 }
 
@@ -80,13 +80,14 @@ impl<'a, T: Num> Prepared<'a, T> {
     fn new(layer: Layer<'a, T>, xs: &Sequences<'_, T>, kept: &Kept) -> Self {
         let shape = layer.shape();
         let (gates, rows, sequences) = (shape.cell.gates(), xs.rows().nrows(), xs.lengths().len());
-        let mut first = kept.zeros(sequences, shape.hidden);
+        let states = shape.cell.states();
+        let mut first = kept.zeros(sequences, states_width::<T>(&shape));
         match xs.initial() {
-            Some(initial) => first.copy_gates_from(initial, 1),
+            Some(initial) => first.copy_gates_from(initial, states),
             None => {
-                for i in 0..sequences {
-                    first.row_mut(i).iter_mut().zip(layer.h0()).for_each(|(to, from)| *to = *from);
-                }
+                let initial = layer.initial();
+                let each = initial.broadcast((sequences, initial.len()));
+                first.copy_gates_from(each.expect("one row, repeated"), states);
             }
         }
         Prepared {
@@ -107,6 +108,14 @@ impl<'a, T: Num> Prepared<'a, T> {
             wh_padded: self.wh.view_padded(),
             bias: &self.bias,
         }
+    }
+}
+
+/// The width of a row of states: `hidden`, or of several states `states·hidden`, each in whole vectors.
+fn states_width<T: Num>(shape: &LayerShape) -> usize {
+    match shape.cell.states() {
+        1 => shape.hidden,
+        states => states * padded::<T>(shape.hidden),
     }
 }
 
@@ -175,18 +184,35 @@ impl Fast {
         let kept = &self.kept;
         xs.check(&layer)?;
         unit::check(layer.cell())?;
-        let (n, hidden) = (xs.rows().nrows(), layer.shape().hidden);
+        let (n, shape) = (xs.rows().nrows(), layer.shape());
+        let (hidden, states) = (shape.hidden, shape.cell.states());
         let layer = Prepared::new(layer, xs, kept);
         let mut h = Array2::zeros((n, hidden));
         let mut a = kept.stale(n, layer.view().width());
         let (cpu, threads) = (self.cpu, self.pool.threads());
-        let h_padded = in_whole_vectors(h.view_mut(), 1, kept, |states| {
+        let mut compute = |states: ViewMut<'_, T>| {
             let task = Forward { layer: &layer, xs, a: a.view_mut(), h: states, threads };
             self.pool.run(|| cpu.run(task));
-        });
-        let mut last = Array2::zeros((xs.lengths().len(), hidden));
+        };
+        let h_padded = if states == 1 {
+            in_whole_vectors(h.view_mut(), 1, kept, compute)
+        } else {
+            let mut all = kept.stale(n, states_width::<T>(&shape));
+            compute(all.view_mut());
+            all.copy_gates_to(h.as_slice_mut().expect("made row-major"), 1, hidden);
+            Some(all)
+        };
+        let mut last = Array2::zeros((xs.lengths().len(), states * hidden));
         for (mut row, range) in last.rows_mut().into_iter().zip(xs.ranges()) {
-            row.assign(&h.row(range.end - 1));
+            match &h_padded {
+                Some(all) => {
+                    let (from, width) = (all.row(range.end - 1), padded::<T>(hidden));
+                    for (to, from) in row.exact_chunks_mut(hidden).into_iter().zip(from.chunks_exact(width)) {
+                        to.into_iter().zip(from).for_each(|(to, from)| *to = *from);
+                    }
+                }
+                None => row.assign(&h.row(range.end - 1)),
+            }
         }
         Ok(Run { layer, a, states: States { h, last }, h_padded })
     }
@@ -198,7 +224,8 @@ struct Run<'a, T: Num> {
     /// The blocks that the way back needs, `[rows, blocks]`.
     a: Lent<T>,
     states: States<T>,
-    /// The states in whole vectors, where those of the caller are not.
+    /// All states in whole vectors, where those of the caller are not: where a cell has several, or rows are no whole
+    /// vectors.
     h_padded: Option<Lent<T>>,
 }
 
@@ -217,7 +244,7 @@ impl<T: Num> Task for Forward<'_, '_, '_, T> {
     fn run<S: Simd>(self, simd: S) {
         let Forward { layer: prepared, xs, mut a, h, threads } = self;
         let layer = prepared.view();
-        let (hidden, width) = (layer.hidden(), layer.width());
+        let (states, width) = (layer.states(), layer.width());
         let rows = xs.rows();
         let x = in_place(&rows);
         // a = bias + x·wx for all rows at once.
@@ -241,7 +268,7 @@ impl<T: Num> Task for Forward<'_, '_, '_, T> {
                 let mut a = a.reborrow().rows_from(spans[0].start - start, rows);
                 let mut h = h.reborrow().rows_from(spans[0].start - start, rows);
                 pack.pack(spans.len(), |i| spans[i].length);
-                let mut first = rows_in(&mut first_buffer, spans.len(), hidden);
+                let mut first = rows_in(&mut first_buffer, spans.len(), states);
                 for (rank, sequence) in pack.order().iter().enumerate() {
                     first.row_mut(rank).copy_from_slice(prepared.first.row(number + sequence));
                 }
@@ -250,7 +277,7 @@ impl<T: Num> Task for Forward<'_, '_, '_, T> {
                     layer::forward(simd, &pack, &layer, first, a, h, None);
                 } else {
                     let mut packed_a = rows_in(&mut a_buffer, rows, width);
-                    let mut packed_h = rows_in(&mut h_buffer, rows, hidden);
+                    let mut packed_h = rows_in(&mut h_buffer, rows, states);
                     each_row(&pack, spans, |row, place| packed_a.row_mut(row).copy_from_slice(a.row(place)));
                     layer::forward(
                         simd,
@@ -262,7 +289,7 @@ impl<T: Num> Task for Forward<'_, '_, '_, T> {
                         None,
                     );
                     each_row(&pack, spans, |row, place| h.row_mut(place).copy_from_slice(packed_h.row(row)));
-                    if width > hidden {
+                    if width > layer.hidden() {
                         each_row(&pack, spans, |row, place| {
                             a.row_mut(place).copy_from_slice(packed_a.row(row))
                         });
@@ -326,7 +353,8 @@ impl<T: Num> Task for Back<'_, '_, '_, T> {
             &run.layer;
         let (units, input, gates) = (*units, *input, cell.gates());
         let layer = run.layer.view();
-        let (hidden, width, from) = (layer.hidden(), layer.width(), layer.fed_back_from());
+        let (hidden, states, width, from) =
+            (layer.hidden(), layer.states(), layer.width(), layer.fed_back_from());
         let n = xs.rows().nrows();
         let spans = spans(xs);
         let dh = self.dh;
@@ -338,9 +366,9 @@ impl<T: Num> Task for Back<'_, '_, '_, T> {
 
         // da for all rows, and the gradient of each sequence's initial state.
         let mut da = kept.stale(n, width);
-        let mut carried = kept.zeros(spans.len(), units);
+        let mut carried = kept.zeros(spans.len(), states_width::<T>(&run.layer.shape));
         if let Some(dlast) = self.dlast {
-            carried.copy_gates_from(dlast, 1);
+            carried.copy_gates_from(dlast, cell.states());
         }
         let none = ViewMut::new(&mut [], 0, 0, 0);
         let share = Share { spans: &spans, first: 0, a: da.view_mut(), b: none, each: carried.view_mut() };
@@ -364,8 +392,8 @@ impl<T: Num> Task for Back<'_, '_, '_, T> {
                     row[units..].fill(T::zero());
                 });
                 let dh_stride = packed_dh.row_stride();
-                let mut packed_carried = rows_in(carried_buffer, spans.len(), hidden);
-                let mut first = rows_in(first_buffer, spans.len(), hidden);
+                let mut packed_carried = rows_in(carried_buffer, spans.len(), states);
+                let mut first = rows_in(first_buffer, spans.len(), states);
                 for (rank, sequence) in pack.order().iter().enumerate() {
                     first.row_mut(rank).copy_from_slice(prepared_first.row(number + sequence));
                     packed_carried.row_mut(rank).copy_from_slice(carried.row(*sequence));
@@ -379,12 +407,12 @@ impl<T: Num> Task for Back<'_, '_, '_, T> {
                         a.row_mut(row).copy_from_slice(run.a.row(base + place))
                     });
                 }
-                let mut packed_h = rows_in(h_buffer, if alone { 0 } else { rows }, hidden);
+                let mut packed_h = rows_in(h_buffer, if alone { 0 } else { rows }, states);
                 let h = if alone {
                     h.rows_from(base, rows)
                 } else {
                     each_row(&pack, spans, |row, place| {
-                        packed_h.row_mut(row).copy_from_slice(&h.row(base + place)[..hidden]);
+                        packed_h.row_mut(row).copy_from_slice(&h.row(base + place)[..states]);
                     });
                     packed_h.view()
                 };
@@ -438,7 +466,7 @@ impl<T: Num> Task for Back<'_, '_, '_, T> {
         // The states before each row: of the first rows of the sequences the initial ones, then those of the row before.
         let mut before = kept.stale(n, units);
         for (i, Span { start, length }) in spans.iter().enumerate() {
-            before.row_mut(*start).copy_from_slice(prepared_first.row(i));
+            before.row_mut(*start).copy_from_slice(&prepared_first.row(i)[..hidden]);
             for row in *start..start + length - 1 {
                 before.row_mut(row + 1).copy_from_slice(&h.row(row)[..hidden]);
             }
@@ -461,18 +489,19 @@ impl<T: Num> Task for Back<'_, '_, '_, T> {
         };
         bias_to(*cell, units, &column_sums(da, width), grad);
         let dh0 = match xs.initial() {
-            None => column_sums(carried.view(), hidden),
+            None => column_sums(carried.view(), states),
             Some(_) => {
                 let mut zeros = buffer();
-                grow(&mut zeros, hidden);
+                grow(&mut zeros, states);
                 zeros
             }
         };
-        grad.h0_mut().iter_mut().zip(dh0.iter()).for_each(|(to, from)| *to = *from);
-        if dinitial.dim() != (spans.len(), units) || !dinitial.is_standard_layout() {
-            *dinitial = Array2::zeros((spans.len(), units));
+        first_to(&dh0, grad);
+        let initial = (spans.len(), cell.states() * units);
+        if dinitial.dim() != initial || !dinitial.is_standard_layout() {
+            *dinitial = Array2::zeros(initial);
         }
-        carried.copy_gates_to(dinitial.as_slice_mut().expect("made row-major"), 1, units);
+        carried.copy_gates_to(dinitial.as_slice_mut().expect("made row-major"), cell.states(), units);
     }
 }
 

@@ -24,7 +24,8 @@ pub(crate) struct Scratch<T> {
     x: Buffer<T>,
     /// `[words + window - 1, blocks]`: the pre-activations, then their gradients, with rows of zeros on both sides.
     a: Buffer<T>,
-    /// `[words + 1, hidden]`; row 0 is h0 (in a Jordan network nothing), row t + 1 is h[t].
+    /// `[words + 1, states·hidden]`; row 0 is h0 (in a Jordan network nothing), row t + 1 is h[t]; of an LSTM with c0 and
+    /// c[t] beside them.
     h: Buffer<T>,
     /// In a Jordan network `[words, classes]`: row 0 is h0, row t + 1 the probabilities s[t].
     fed_back: Buffer<T>,
@@ -32,7 +33,7 @@ pub(crate) struct Scratch<T> {
     s: Buffer<T>,
     /// `[words, hidden]`: the gradients of the states from the logits.
     dh: Buffer<T>,
-    /// `[hidden]`, in a Jordan network `[classes]`: the gradient that a step carries back; at last that of h0.
+    /// `[states·hidden]`, in a Jordan network `[classes]`: the gradient that a step carries back; at last that of h0.
     carried: Buffer<T>,
     zeros: Buffer<T>,
     /// `[window, blocks]`: the gradients of the pre-activations summed over the words that see padding, by position
@@ -84,7 +85,7 @@ impl<T: Num> Scratch<T> {
         for row in s.chunks_exact_mut(s_stride) {
             row[..classes].copy_from_slice(&weights.dense.b);
         }
-        let (hidden, h_stride) = (layer.hidden(), row_stride::<T>(shape.hidden));
+        let (states, h_stride) = (layer.states(), row_stride::<T>(layer.states()));
         let (h0, h) = grow(&mut self.h, (words.len() + 1) * h_stride).split_at_mut(h_stride);
         let (w, h0_weights) = (weights.dense.w.view(), &weights.dense.h0);
         let output = (shape.feedback == Feedback::Output).then(|| {
@@ -94,14 +95,14 @@ impl<T: Num> Scratch<T> {
             Output { w, w_padded, s: &mut *s, fed_back, stride: s_stride }
         });
         if output.is_none() {
-            h0[..hidden].copy_from_slice(h0_weights);
+            h0[..states].copy_from_slice(h0_weights);
         }
         let in_loop = output.is_some();
-        let first = View::new(h0, 1, layer.wh.rows().min(hidden), h_stride, 1);
+        let first = View::new(h0, 1, layer.wh.rows().min(states), h_stride, 1);
         self.pack.pack(1, |_| words.len());
         let a = ViewMut::new(a, words.len(), width, stride);
-        let states = ViewMut::new(h, words.len(), hidden, h_stride);
-        layer::forward(simd, &self.pack, &layer, first, a, states, output);
+        let rows = ViewMut::new(h, words.len(), states, h_stride);
+        layer::forward(simd, &self.pack, &layer, first, a, rows, output);
         if !in_loop {
             let states = View::new(h, words.len(), shape.hidden, h_stride, 1);
             kernel::product(simd, states, w, ViewMut::new(s, words.len(), classes, s_stride));
@@ -146,11 +147,12 @@ impl<T: Num> Scratch<T> {
         }
 
         let (width, stride) = (layer.width(), row_stride::<T>(layer.width()));
-        let (hidden, h_stride) = (layer.hidden(), row_stride::<T>(shape.hidden));
+        let (hidden, states, h_stride) = (layer.hidden(), layer.states(), row_stride::<T>(layer.states()));
+        let dh_stride = row_stride::<T>(hidden);
         let a = &mut self.a[..(words + shape.window - 1) * stride];
         a[..half * stride].fill(T::zero());
         a[(half + words) * stride..].fill(T::zero());
-        let dh = grow(&mut self.dh, words * h_stride);
+        let dh = grow(&mut self.dh, words * dh_stride);
         let (w, w_padded) = (weights.dense.w.view(), weights.dense.w.view_padded());
         let (h0, h) = self.h.split_at(h_stride);
         let output = if shape.feedback == Feedback::Output {
@@ -159,22 +161,22 @@ impl<T: Num> Scratch<T> {
         } else {
             dh.fill(T::zero());
             let ds = View::new(s, words, classes, s_stride, 1);
-            kernel::dot(simd, ds, w_padded, ViewMut::new(dh, words, hidden, h_stride));
+            kernel::dot(simd, ds, w_padded, ViewMut::new(dh, words, hidden, dh_stride));
             None
         };
-        let fed_back = padded::<T>(shape.fed_back());
-        let carried = grow(&mut self.carried, fed_back);
+        let first = weights.dense.h0.len();
+        let carried = grow(&mut self.carried, first);
         carried.fill(T::zero());
         let zeros = grow(&mut self.zeros, hidden);
         let rows = Backward {
             a: ViewMut::new(&mut a[half * stride..], words, width, stride),
-            h: View::new(h, words, hidden, h_stride, 1),
+            h: View::new(h, words, states, h_stride, 1),
             dh,
-            dh_stride: h_stride,
-            carried: ViewMut::new(carried, 1, fed_back, fed_back),
+            dh_stride,
+            carried: ViewMut::new(carried, 1, first, first),
             zeros,
         };
-        let first = View::new(h0, 1, hidden, h_stride, 1);
+        let first = View::new(h0, 1, states, h_stride, 1);
         layer::backward(simd, &self.pack, &layer, first, rows, output);
 
         // The gradient of the embeddings, without dx by window position: for each word one sum over all the
@@ -222,7 +224,8 @@ impl<T: Num> Scratch<T> {
     /// parameters themselves.
     pub(crate) fn apply<S: Simd>(&self, simd: S, words: usize, target: &mut Dense<T>) {
         let shape = target.shape;
-        let (hidden, h_stride) = (padded::<T>(shape.hidden), row_stride::<T>(shape.hidden));
+        let hidden = padded::<T>(shape.hidden);
+        let h_stride = row_stride::<T>(shape.cell.states() * hidden);
         let (classes, s_stride) = (padded::<T>(shape.classes), row_stride::<T>(shape.classes));
         let width = blocks(shape.cell) * hidden;
         let stride = row_stride::<T>(width);
@@ -252,7 +255,7 @@ impl<T: Num> Scratch<T> {
                 for row in a.chunks_exact(stride) {
                     kernel::add(simd, &row[..width], &mut target.bias);
                 }
-                kernel::add(simd, &self.carried[..padded::<T>(shape.fed_back())], &mut target.h0);
+                kernel::add(simd, &self.carried[..target.h0.len()], &mut target.h0);
             },
         );
     }

@@ -228,8 +228,8 @@ impl<T: Num, W: FnMut(usize, u32)> Task for Label<'_, T, W> {
             return;
         };
         let layer = weights.dense.layer();
-        let (gates, width, hidden) = (layer.gates_width(), layer.width(), layer.hidden());
-        let (stride, h_stride) = (row_stride::<T>(width), row_stride::<T>(shape.hidden));
+        let (gates, width, states) = (layer.gates_width(), layer.width(), layer.states());
+        let (stride, h_stride) = (row_stride::<T>(width), row_stride::<T>(states));
         let (classes, s_stride) = (padded::<T>(shape.classes), row_stride::<T>(shape.classes));
         scratch.pack.pack(jobs.len(), |i| words_of(i).len());
         let pack = &scratch.pack;
@@ -262,7 +262,7 @@ impl<T: Num, W: FnMut(usize, u32)> Task for Label<'_, T, W> {
         let in_loop = output.is_some();
         let first = View::new(&weights.dense.h0, jobs.len(), layer.wh.rows(), 0, 1);
         let a = ViewMut::new(a, rows, width, stride);
-        layer::forward(simd, pack, &layer, first, a, ViewMut::new(h, rows, hidden, h_stride), output);
+        layer::forward(simd, pack, &layer, first, a, ViewMut::new(h, rows, states, h_stride), output);
         if !in_loop {
             let states = View::new(h, rows, shape.hidden, h_stride, 1);
             kernel::product(simd, states, w, ViewMut::new(s, rows, classes, s_stride));

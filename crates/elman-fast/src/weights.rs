@@ -1,7 +1,7 @@
 //! The parameters, and sums of gradients, in the layout of the kernels.
 
 use elman::ndarray::{Array1, ArrayView1, ArrayView2};
-use elman::{Cell, Layout, Params, Shape};
+use elman::{Cell, Layer, Layout, Params, Shape};
 use fearless_simd::Simd;
 
 use crate::kernel;
@@ -30,6 +30,11 @@ impl<T: Num> LayerView<'_, T> {
     /// Hidden units, padded to whole vectors: the width of a block.
     pub(crate) fn hidden(&self) -> usize {
         padded::<T>(self.units)
+    }
+
+    /// Width of all states, each padded to whole vectors.
+    pub(crate) fn states(&self) -> usize {
+        self.cell.states() * self.hidden()
     }
 
     /// Width of all blocks.
@@ -82,6 +87,22 @@ fn each_bias(cell: Cell, mut f: impl FnMut(usize, Option<usize>)) {
     }
 }
 
+/// The states before the first step: h0 and, of an LSTM, c0.
+fn first<T: Num>(layer: Layer<'_, T>) -> Buffer<T> {
+    let mut first = padded_vector(layer.h0(), T::zero());
+    if let Some(c0) = layer.c0() {
+        first.extend_from_slice(&padded_vector(c0, T::zero()));
+    }
+    first
+}
+
+/// Writes those states, or their gradient, into h0 and c0: the other way round than [`first`].
+pub(crate) fn first_to<T: Num, S: Layout>(first: &[T], params: &mut Params<T, S>) {
+    let (h0, c0) = first.split_at(padded::<T>(params.h0().len()));
+    params.h0_mut().iter_mut().zip(h0).for_each(|(to, from)| *to = *from);
+    params.c0_mut().into_iter().flatten().zip(c0).for_each(|(to, from)| *to = *from);
+}
+
 /// Writes the sums over blocks into the gradients of the biases: the other way round than [`bias`].
 pub(crate) fn bias_to<T: Num, S: Layout>(cell: Cell, units: usize, sums: &[T], params: &mut Params<T, S>) {
     let hidden = padded::<T>(units);
@@ -108,6 +129,7 @@ pub(crate) struct Dense<T> {
     /// The biases of all blocks.
     pub(crate) bias: Buffer<T>,
     pub(crate) b: Buffer<T>,
+    /// h0 and, of an LSTM, c0 beside it: each padded to whole vectors.
     pub(crate) h0: Buffer<T>,
 }
 
@@ -122,7 +144,7 @@ impl<T: Num> Dense<T> {
             w: Matrix::from_array(params.w()),
             bias: bias(shape.cell, shape.hidden, params.bh(), params.bhn()),
             b: padded_vector(params.b(), padding_of_b),
-            h0: padded_vector(params.h0(), T::zero()),
+            h0: first(params.layer()),
         }
     }
 
@@ -137,7 +159,7 @@ impl<T: Num> Dense<T> {
             w: Matrix::zeros(shape.hidden, shape.classes),
             bias: zeros(blocks(shape.cell) * padded::<T>(shape.hidden)),
             b: zeros(shape.classes),
-            h0: zeros(shape.fed_back()),
+            h0: zeros(shape.cell.states() * padded::<T>(shape.fed_back())),
         }
     }
 
@@ -163,7 +185,7 @@ impl<T: Num> Dense<T> {
         self.w.copy_gates_to(params.w_mut().as_slice_mut().expect(slice), 1, classes);
         bias_to(cell, hidden, &self.bias, params);
         params.b_mut().iter_mut().zip(self.b.iter()).for_each(|(to, from)| *to = *from);
-        params.h0_mut().iter_mut().zip(self.h0.iter()).for_each(|(to, from)| *to = *from);
+        first_to(&self.h0, params);
     }
 
     pub(crate) fn layer(&self) -> LayerView<'_, T> {

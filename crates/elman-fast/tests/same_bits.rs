@@ -193,12 +193,12 @@ struct Pack<T> {
 impl<T: Num> Pack<T> {
     fn new(shape: LayerShape, lengths: Vec<usize>, random: &mut Random) -> Self {
         let (steps, sequences) = (lengths.iter().sum(), lengths.len());
-        let states = |rows_of, random: &mut Random| rows(rows_of, shape.hidden, random);
+        let states = shape.cell.states() * shape.hidden;
         Pack {
             rows: rows(steps, shape.input, random),
-            initial: states(sequences, random),
-            dh: states(steps, random),
-            dlast: states(sequences, random),
+            initial: rows(sequences, states, random),
+            dh: rows(steps, shape.hidden, random),
+            dlast: rows(sequences, states, random),
             lengths,
         }
     }
@@ -385,7 +385,7 @@ fn a_sequence_that_is_cut_anywhere_has_the_bits_of_the_whole() {
 fn sequences_start_from_h0_or_from_states_of_their_own() {
     each_layer::<f32>(|case, layer, random| {
         let mut pack = Pack::new(layer.shape(), vec![3, 1, 4], random);
-        pack.initial.rows_mut().into_iter().for_each(|mut row| row.assign(&layer.h0()));
+        pack.initial.rows_mut().into_iter().for_each(|mut row| row.assign(&layer.layer().initial()));
         let fast = Fast::new();
         let own = pack.run(&fast, layer);
         let xs = Sequences::new(pack.rows.view(), &pack.lengths).unwrap();
@@ -398,9 +398,11 @@ fn sequences_start_from_h0_or_from_states_of_their_own() {
         trace.backward_into(pack.dh.view(), Some(pack.dlast.view()), &mut gradient).unwrap();
         let h0: Vec<f32> =
             gradient.initial.columns().into_iter().map(|c| c.iter().fold(0.0, |sum, d| sum + d)).collect();
-        assert_eq!(bits(gradient.layer.h0()), bits(&h0), "{case}: gradient of h0");
-        assert_eq!(bits(own.gradient.layer.h0()), vec![0; h0.len()], "{case}: nobody starts from h0");
+        let of_first = |of: &RecurrenceGradient<f32>| bits(&of.layer.layer().initial());
+        assert_eq!(of_first(&gradient), bits(&h0), "{case}: gradient of h0");
+        assert_eq!(of_first(&own.gradient), vec![0; h0.len()], "{case}: nobody starts from h0");
         gradient.layer.h0_mut().fill(0.0);
+        gradient.layer.c0_mut().into_iter().for_each(|mut c0| c0.fill(0.0));
         let found = Run { h: trace.h().to_owned(), last: trace.last().to_owned(), gradient };
         assert_same(&found.all(), &own.all(), case);
     });

@@ -70,7 +70,7 @@ pub const KIND: FileKind = FileKind {
 
 fn graph(params: &Params<f32>, nonlinearity: Nonlinearity) -> Result<Graph, Error> {
     let shape = params.shape();
-    shape.only("ONNX's RNN and GRU nodes", &Cell::ALL)?;
+    shape.only("ONNX's RNN, GRU and LSTM nodes", &Cell::ALL)?;
     let sigmoid = Cell::default();
     let params = if shape.cell == sigmoid {
         nonlinearity.encode(params.map(f64::from)).map(|entry| entry as f32)
@@ -81,6 +81,7 @@ fn graph(params: &Params<f32>, nonlinearity: Nonlinearity) -> Result<Graph, Erro
         Cell::Elman(Activation::Tanh) => ("RNN", &["Tanh"]),
         Cell::Elman(Activation::Relu) => ("RNN", &["Relu"]),
         Cell::Gru => ("GRU", &["Sigmoid", "Tanh"]),
+        Cell::Lstm => ("LSTM", &["Sigmoid", "Tanh", "Tanh"]),
         _ if nonlinearity == Nonlinearity::Tanh => ("RNN", &["Tanh"]),
         _ => ("RNN", &["Sigmoid"]),
     };
@@ -117,9 +118,13 @@ fn graph(params: &Params<f32>, nonlinearity: Nonlinearity) -> Result<Graph, Erro
     g.ids("x_shape", &[-1, 1, input as i64]);
     g.node("Reshape", &["embedded", "x_shape"], "x", vec![]);
 
-    // h, [words, 1 direction, 1 sequence, hidden]. ONNX has two biases, for x and for h; the second is 0 but for bhn. A
-    // GRU's gates are in the order z, r, n there.
-    let gates: &[usize] = if op == "GRU" { &[1, 0, 2] } else { &[0] };
+    // h, [words, 1 direction, 1 sequence, hidden]. ONNX has two biases, for x and for h; the second is 0 but for bhn. There
+    // a GRU's gates are in the order z, r, n, and an LSTM's in the order i, o, f, g.
+    let gates: &[usize] = match op {
+        "GRU" => &[1, 0, 2],
+        "LSTM" => &[0, 3, 1, 2],
+        _ => &[0],
+    };
     let columns: Vec<usize> = gates.iter().flat_map(|gate| gate * hidden..(gate + 1) * hidden).collect();
     let width = columns.len();
     g.tensor("wx", dims(&[1, width, input]), &params.wx().select(Axis(1), &columns).t());
@@ -131,13 +136,24 @@ fn graph(params: &Params<f32>, nonlinearity: Nonlinearity) -> Result<Graph, Erro
     }
     g.tensor("bh", dims(&[1, 2 * width]), &elman::ndarray::aview1(&biases));
     g.tensor("h0", dims(&[1, 1, hidden]), &params.h0());
-    let mut attributes =
-        vec![Attribute::strings("activations", activations), Attribute::int("hidden_size", hidden as i64)];
-    if op == "GRU" {
-        attributes.push(Attribute::int("linear_before_reset", 1));
+    let mut attributes = vec![
+        Attribute::strings("activations", activations),
+        Attribute::string("direction", "forward"),
+        Attribute::int("hidden_size", hidden as i64),
+        Attribute::int("layout", 0),
+    ];
+    match op {
+        "GRU" => attributes.push(Attribute::int("linear_before_reset", 1)),
+        "LSTM" => attributes.push(Attribute::int("input_forget", 0)),
+        _ => {}
     }
     // The empty name leaves out the lengths of the sequences.
-    g.node(op, &["x", "wx", "wh", "bh", "", "h0"], "h", attributes);
+    let mut inputs = vec!["x", "wx", "wh", "bh", "", "h0"];
+    if let Some(c0) = params.c0() {
+        g.tensor("c0", dims(&[1, 1, hidden]), &c0);
+        inputs.push("c0");
+    }
+    g.node(op, &inputs, "h", attributes);
 
     // s, [words, classes].
     g.ids("rows_shape", &[-1, hidden as i64]);
@@ -201,7 +217,10 @@ mod tests {
         let shape = Shape { feedback: Feedback::Output, ..shape };
         let params = Params::init(shape, 3).unwrap();
         let refused = to_bytes(&params, Nonlinearity::Sigmoid, []).unwrap_err().to_string();
-        assert!(refused.starts_with("ONNX's RNN and GRU nodes: expected a network of elman"), "{refused}");
+        assert!(
+            refused.starts_with("ONNX's RNN, GRU and LSTM nodes: expected a network of elman"),
+            "{refused}"
+        );
     }
 
     fn decoded(params: &Params<f32>, nonlinearity: Nonlinearity) -> Graph {
@@ -224,7 +243,12 @@ mod tests {
             let params = Params::init(shape, 3).unwrap();
             let graph = decoded(&params, Nonlinearity::Sigmoid);
             let of_type = |op: &str| graph.node.iter().filter(|node| node.op_type == op).count();
-            assert_eq!((of_type("RNN"), of_type("GRU")), if cell == Cell::Gru { (0, 1) } else { (1, 0) });
+            let expected = match cell {
+                Cell::Gru => [0, 1, 0],
+                Cell::Lstm => [0, 0, 1],
+                _ => [1, 0, 0],
+            };
+            assert_eq!(["RNN", "GRU", "LSTM"].map(of_type), expected);
             assert_eq!(of_type("Slice"), window);
             let mut known: Vec<String> = vec!["words".into(), String::new()];
             for tensor in &graph.initializer {
@@ -245,10 +269,16 @@ mod tests {
         }
     }
 
-    /// `activations` and `linear_before_reset` of the one node of a recurrence.
+    /// `activations` and `linear_before_reset` of the one node of a recurrence, whose other attributes say what would be
+    /// the default.
     fn recurrence(graph: &Graph) -> (Vec<String>, Option<i64>) {
-        let node = graph.node.iter().find(|node| ["RNN", "GRU"].contains(&node.op_type.as_str())).unwrap();
+        let is_recurrence = |node: &&proto::Node| ["RNN", "GRU", "LSTM"].contains(&node.op_type.as_str());
+        let node = graph.node.iter().find(is_recurrence).unwrap();
         let attribute = |name: &str| node.attribute.iter().find(|attribute| attribute.name == name);
+        assert_eq!(attribute("direction").unwrap().s.as_deref(), Some(&b"forward"[..]));
+        assert_eq!(attribute("layout").unwrap().i, Some(0));
+        assert_eq!(attribute("hidden_size").unwrap().i, Some(3));
+        assert_eq!(attribute("input_forget").map(|a| a.i), (node.op_type == "LSTM").then_some(Some(0)));
         let names = &attribute("activations").unwrap().strings;
         let names = names.iter().map(|name| String::from_utf8(name.clone()).unwrap()).collect();
         (names, attribute("linear_before_reset").and_then(|attribute| attribute.i))
@@ -265,6 +295,7 @@ mod tests {
             (Cell::Elman(Activation::Relu), Nonlinearity::Tanh, vec!["Relu"], None),
             (Cell::Gru, Nonlinearity::Sigmoid, vec!["Sigmoid", "Tanh"], Some(1)),
             (Cell::Gru, Nonlinearity::Tanh, vec!["Sigmoid", "Tanh"], Some(1)),
+            (Cell::Lstm, Nonlinearity::Sigmoid, vec!["Sigmoid", "Tanh", "Tanh"], None),
         ] {
             let shape = Shape { vocab: 6, embed: 2, window: 3, hidden: 3, classes: 4, cell, ..Shape::ELMAN };
             let params = Params::init(shape, 3).unwrap();
@@ -295,5 +326,25 @@ mod tests {
         assert_eq!(entries(&graph, "wh"), (vec![1, 6, 2], wh));
         let biases = vec![100.0, 110.0, 0.0, 10.0, 200.0, 210.0, 0.0, 0.0, 0.0, 0.0, 7.0, 8.0];
         assert_eq!(entries(&graph, "bh"), (vec![1, 12], biases));
+    }
+
+    #[test]
+    fn an_lstms_gates_are_in_the_order_i_o_f_c_and_its_node_gets_both_first_states() {
+        let sizes = Shape { vocab: 6, embed: 1, window: 1, hidden: 2, classes: 4, ..Shape::ELMAN };
+        let mut params = Params::<f32>::zeros(Shape { cell: Cell::Lstm, ..sizes }).unwrap();
+        // In the order i, f, g, o: each entry says its gate (tens) and unit (ones).
+        let number = |column: usize| (10 * (column / 2) + column % 2) as f32;
+        params.wx_mut().indexed_iter_mut().for_each(|((_, column), entry)| *entry = number(column));
+        params.bh_mut().iter_mut().enumerate().for_each(|(column, entry)| *entry = number(column) + 0.5);
+        params.h0_mut().fill(3.0);
+        params.c0_mut().unwrap().assign(&elman::ndarray::arr1(&[7.0, 8.0]));
+        let graph = decoded(&params, Nonlinearity::Sigmoid);
+        let wx = vec![0.0, 1.0, 30.0, 31.0, 10.0, 11.0, 20.0, 21.0];
+        assert_eq!(entries(&graph, "wx"), (vec![1, 8, 1], wx.clone()));
+        let biases = wx.iter().map(|entry| entry + 0.5).chain([0.0; 8]).collect();
+        assert_eq!(entries(&graph, "bh"), (vec![1, 16], biases));
+        assert_eq!(entries(&graph, "c0"), (vec![1, 1, 2], vec![7.0, 8.0]));
+        let node = graph.node.iter().find(|node| node.op_type == "LSTM").unwrap();
+        assert_eq!(node.input[5..], ["h0", "c0"]);
     }
 }

@@ -1,4 +1,4 @@
-//! PyTorch: a safetensors file of `nn.Embedding`, `nn.RNN` or `nn.GRU`, `nn.Linear` and the first state.
+//! PyTorch: a safetensors file of `nn.Embedding`, `nn.RNN`, `nn.GRU` or `nn.LSTM`, `nn.Linear` and the first state.
 //!
 //! The layouts, and why a sigmoid network is an exact `nn.RNN` with tanh, are in the [crate]'s
 //! documentation. Sums for the conversion are made in `f64` and rounded once.
@@ -25,7 +25,9 @@ const BIAS_HH: &str = "rnn.bias_hh_l0";
 const OUT_WEIGHT: &str = "out.weight";
 const OUT_BIAS: &str = "out.bias";
 const H0: &str = "h0";
-const TENSORS: [&str; 8] = [EMB, WEIGHT_IH, WEIGHT_HH, BIAS_IH, BIAS_HH, OUT_WEIGHT, OUT_BIAS, H0];
+const C0: &str = "c0";
+/// The last one of an LSTM only.
+const TENSORS: [&str; 9] = [EMB, WEIGHT_IH, WEIGHT_HH, BIAS_IH, BIAS_HH, OUT_WEIGHT, OUT_BIAS, H0, C0];
 
 /// The metadata's entry for [`Nonlinearity`], `tanh` or `sigmoid`; of another cell `relu`, as in `nn.RNN`.
 const NONLINEARITY: &str = "nonlinearity";
@@ -84,7 +86,7 @@ impl Naming {
     }
 
     /// The names to be written, in the order of this crate's.
-    fn written(&self) -> Result<[String; 8], Error> {
+    fn written(&self) -> Result<[String; TENSORS.len()], Error> {
         for (from, _) in &self.renames {
             if !TENSORS.iter().any(|name| is_or_is_in(name, from)) {
                 return Err(Error::unsupported("tensor to be renamed", TENSORS.join(", "), from));
@@ -131,7 +133,7 @@ pub fn to_bytes_named<T: Number>(
 ) -> Result<Vec<u8>, Error> {
     let names = naming.written()?;
     let shape = params.shape();
-    shape.only("nn.RNN and nn.GRU", &Cell::ALL)?;
+    shape.only("nn.RNN, nn.GRU and nn.LSTM", &Cell::ALL)?;
     let mut exact = params.map(T::to_f64);
     if shape.cell == Cell::default() {
         exact = nonlinearity.encode(exact);
@@ -152,11 +154,14 @@ pub fn to_bytes_named<T: Number>(
         (OUT_BIAS, exact.b().into_dyn()),
         (H0, exact.h0().into_dyn()),
     ];
-    let tensors = tensors.map(|(name, tensor)| {
-        let mut bytes = Vec::new();
-        tensor.iter().for_each(|entry| T::from_f64(*entry).append(&mut bytes)); // in the order of the indices
-        (name, tensor.shape().to_vec(), bytes)
-    });
+    let tensors = tensors.into_iter().chain(exact.c0().map(|c0| (C0, c0.into_dyn())));
+    let tensors: Vec<_> = tensors
+        .map(|(name, tensor)| {
+            let mut bytes = Vec::new();
+            tensor.iter().for_each(|entry| T::from_f64(*entry).append(&mut bytes)); // in the order of the indices
+            (name, tensor.shape().to_vec(), bytes)
+        })
+        .collect();
     let mut metadata: HashMap<String, String> = more.into_iter().collect();
     metadata.insert("format".into(), "pt".into());
     metadata.insert(CELL.into(), shape.cell.to_string());
@@ -288,22 +293,22 @@ pub fn from_bytes_named<T: Number>(
     let wh = tensors.matrix(WEIGHT_HH)?.reversed_axes();
     let w = tensors.matrix(OUT_WEIGHT)?.reversed_axes();
     let (columns, hidden) = (wh.ncols(), wh.nrows());
-    let file_is_gru = if columns == hidden {
-        false
-    } else if Some(columns) == hidden.checked_mul(Cell::Gru.gates()) {
-        true
-    } else {
+    let module = MODULES.into_iter().find(|module| Some(columns) == hidden.checked_mul(module.cell.gates()));
+    let Some(module) = module else {
         let problem = format!("{WEIGHT_HH} has shape [{columns}, {hidden}]");
-        return Err(input(
-            path,
-            problem,
-            "[hidden, hidden] of an nn.RNN, or [3 · hidden, hidden] of an nn.GRU",
-        ));
+        let expected = "[hidden, hidden] of an nn.RNN, [3 · hidden, hidden] of an nn.GRU, or [4 · hidden, hidden] of an \
+                        nn.LSTM";
+        return Err(input(path, problem, expected));
     };
-    let (cell, conversion) = said.conversion(cell, file_is_gru, path)?;
-    if let (Some(given), Cell::Gru) = (nonlinearity, cell) {
-        let problem = format!("an nn.GRU, and the nonlinearity {}", Activation::from(given));
-        return Err(input(path, problem, "no nonlinearity, as nn.GRU has no other than its own"));
+    let (cell, conversion) = said.conversion(cell, module, path)?;
+    if let (Some(given), None) = (nonlinearity, cell.activation()) {
+        let problem = format!("an {}, and the nonlinearity {}", module.name, Activation::from(given));
+        let expected = format!("no nonlinearity, as {} has no other than its own", module.name);
+        return Err(input(path, problem, expected));
+    }
+    if let (Some(stored), 1) = (names.get(C0), cell.states()) {
+        let problem = format!("tensor {stored:?} beside an {}", module.name);
+        return Err(input(path, problem, "the initial c of an nn.LSTM only"));
     }
     let bias = |name, length| match tensors.vector(name)? {
         None => Ok(Array1::zeros(length)),
@@ -316,6 +321,7 @@ pub fn from_bytes_named<T: Number>(
         last_gate.map(std::mem::take).collect()
     });
     let (b, h0) = (bias(OUT_BIAS, w.ncols())?, bias(H0, hidden)?);
+    let c0 = if cell.states() > 1 { Some(bias(C0, hidden)?) } else { None };
     let tensors = [
         (Name::Emb, Some(emb.into_dyn())),
         (Name::Wx, Some(wx.into_dyn())),
@@ -325,6 +331,7 @@ pub fn from_bytes_named<T: Number>(
         (Name::Bhn, bhn.map(Array1::into_dyn)),
         (Name::B, Some(b.into_dyn())),
         (Name::H0, Some(h0.into_dyn())),
+        (Name::C0, c0.map(Array1::into_dyn)),
     ];
     let tensors: Vec<(Name, ArrayD<f64>)> = tensors.into_iter().filter_map(|(n, t)| Some((n, t?))).collect();
     let views: Vec<_> = tensors.iter().map(|(name, tensor)| (*name, tensor.view())).collect();
@@ -342,6 +349,20 @@ pub fn from_bytes_named<T: Number>(
     };
     Ok((exact.map(T::from_f64), metadata))
 }
+
+/// A module of PyTorch, by the number of its gates.
+#[derive(Clone, Copy)]
+struct Module {
+    name: &'static str,
+    /// Its cell; an `nn.RNN` may have another activation.
+    cell: Cell,
+}
+
+const MODULES: [Module; 3] = [
+    Module { name: "nn.RNN", cell: Cell::Elman(Activation::Tanh) },
+    Module { name: "nn.GRU", cell: Cell::Gru },
+    Module { name: "nn.LSTM", cell: Cell::Lstm },
+];
 
 /// The recurrence that a file has, as far as the caller or the metadata says it. The tensors of an `nn.RNN` are the same
 /// for every nonlinearity.
@@ -389,21 +410,19 @@ impl Said {
     fn conversion(
         &self,
         wanted: Option<Cell>,
-        file_is_gru: bool,
+        module: Module,
         path: &Path,
     ) -> Result<(Cell, Conversion), Error> {
         let cell = wanted.or(self.cell).unwrap_or(match self.activation {
-            _ if file_is_gru => Cell::Gru,
+            _ if module.cell.activation().is_none() => module.cell,
             Some(Activation::Relu) => Cell::Elman(Activation::Relu),
             _ => Cell::default(),
         });
         let refused = |found: String| Err(input(path, found, format!("the recurrence of the cell {cell}")));
-        let Some(activation) = cell.activation() else {
-            return if file_is_gru { Ok((cell, Conversion::None)) } else { refused("an nn.RNN".into()) };
+        let (Some(activation), Some(_)) = (cell.activation(), module.cell.activation()) else {
+            let same = cell == module.cell;
+            return if same { Ok((cell, Conversion::None)) } else { refused(format!("an {}", module.name)) };
         };
-        if file_is_gru {
-            return refused("an nn.GRU".into());
-        }
         // PyTorch's state dict alone does not say it: then it is tanh, unless the cell is one of relu.
         let unsaid = if activation == Activation::Relu { activation } else { Activation::Tanh };
         match (self.activation.unwrap_or(unsaid), activation) {

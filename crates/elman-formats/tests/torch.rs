@@ -1,4 +1,4 @@
-//! nn.RNN and nn.GRU: round trips, state dicts that PyTorch wrote, a network that PyTorch's equations compute, and files that are not what they should be.
+//! nn.RNN, nn.GRU and nn.LSTM: round trips, state dicts that PyTorch wrote, a network that PyTorch's equations compute, and files that are not what they should be.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -28,6 +28,9 @@ fn params_of(cell: Cell) -> Params<f64> {
     if let Some(mut bhn) = params.bhn_mut() {
         bhn.assign(&Array1::linspace(0.7, -0.6, 6));
     }
+    if let Some(mut c0) = params.c0_mut() {
+        c0.assign(&Array1::linspace(-0.3, 1.4, 6));
+    }
     params
 }
 
@@ -51,8 +54,8 @@ fn a_jordan_network_is_refused() {
     let shape = Shape { classes: 6, feedback: Feedback::Output, ..SHAPE };
     let params = Params::<f64>::init(shape, 11).unwrap();
     let refused = torch::to_bytes(&params, Nonlinearity::Sigmoid, []).unwrap_err().to_string();
-    let expected = "a network of elman or elman-tanh or elman-relu or gru";
-    assert_eq!(refused, format!("nn.RNN and nn.GRU: expected {expected}, found jordan"));
+    let expected = "a network of elman or elman-tanh or elman-relu or gru or lstm";
+    assert_eq!(refused, format!("nn.RNN, nn.GRU and nn.LSTM: expected {expected}, found jordan"));
 }
 
 fn there_and_back<T: Number>(params: &Params<T>, nonlinearity: Nonlinearity) -> Params<T> {
@@ -105,6 +108,8 @@ fn pytorchs_own_files_give_pytorchs_probabilities() {
         ("rnn_relu", Some(RELU), RELU),
         ("gru", None, Cell::Gru),
         ("gru", Some(Cell::Gru), Cell::Gru),
+        ("lstm", None, Cell::Lstm),
+        ("lstm", Some(Cell::Lstm), Cell::Lstm),
     ] {
         let bytes = pytorchs(name);
         let path = Path::new(name);
@@ -126,7 +131,7 @@ fn pytorchs_own_files_give_pytorchs_probabilities() {
 
 #[test]
 fn written_files_have_pytorchs_names_and_shapes() {
-    for (name, cell) in [("rnn_tanh", TANH), ("rnn_relu", RELU), ("gru", Cell::Gru)] {
+    for (name, cell) in [("rnn_tanh", TANH), ("rnn_relu", RELU), ("gru", Cell::Gru), ("lstm", Cell::Lstm)] {
         let (bytes, path) = (pytorchs(name), Path::new(name));
         let (params, metadata) =
             torch::from_bytes_named::<f64>(&bytes, path, Some(cell), None, &Naming::default()).unwrap();
@@ -350,7 +355,7 @@ fn what_is_wrong_is_named() {
     fn named<'a>(parts: &'a mut Tensors, name: &str) -> &'a mut (String, Dtype, Vec<usize>, Vec<u8>) {
         parts.iter_mut().find(|part| part.0 == name).unwrap()
     }
-    let cases: [(Change, &str); 9] = [
+    let cases: [(Change, &str); 10] = [
         (|p| p.retain(|part| part.0 != "emb.weight"), "no tensor emb.weight"),
         (
             |p| {
@@ -367,12 +372,20 @@ fn what_is_wrong_is_named() {
         ),
         (
             |p| {
-                // As an nn.LSTM has it, with four gates.
+                // Two gates, which no module has.
                 let weights = named(p, "rnn.weight_hh_l0");
-                weights.2 = vec![24, 6];
-                weights.3 = weights.3.repeat(4);
+                weights.2 = vec![12, 6];
+                weights.3 = weights.3.repeat(2);
             },
-            "has shape [24, 6], expected [hidden, hidden] of an nn.RNN, or [3 · hidden, hidden] of an nn.GRU",
+            "has shape [12, 6], expected [hidden, hidden] of an nn.RNN, [3 · hidden, hidden] of an nn.GRU, or",
+        ),
+        (
+            |p| {
+                let mut c0 = named(p, "h0").clone();
+                c0.0 = "c0".into();
+                p.push(c0);
+            },
+            "tensor \"c0\" beside an nn.RNN, expected the initial c of an nn.LSTM only",
         ),
         (
             |p| {
@@ -417,6 +430,9 @@ fn the_given_cell_goes_before_the_metadata_and_the_metadata_before_the_tensors()
     assert_eq!(cell(&rnn, &[], Some(RELU)), RELU);
     assert_eq!(cell(&gru, &[], None), Cell::Gru);
     assert_eq!(cell(&gru, &[("cell", "gru")], None), Cell::Gru);
+    let lstm = parts_of(&params_of(Cell::Lstm));
+    assert_eq!(cell(&lstm, &[], None), Cell::Lstm);
+    assert_eq!(cell(&lstm, &[("cell", "lstm")], None), Cell::Lstm);
 }
 
 #[test]
@@ -438,10 +454,11 @@ fn sigmoid_and_tanh_become_each_other_with_the_same_probabilities() {
 #[test]
 fn recurrences_that_no_network_of_the_cell_equals_are_refused() {
     let (rnn, gru) = (parts(), parts_of(&params_of(Cell::Gru)));
+    let lstm = parts_of(&params_of(Cell::Lstm));
     let relu = ("nonlinearity", "relu");
     let (tanh, sigmoid) = (Some(Nonlinearity::Tanh), Some(Nonlinearity::Sigmoid));
     type Case<'a> = (&'a Tensors, &'a [(&'a str, &'a str)], Option<Cell>, Option<Nonlinearity>, &'a str);
-    let cases: [Case<'_>; 13] = [
+    let cases: [Case<'_>; 17] = [
         (
             &rnn,
             &[relu],
@@ -473,11 +490,15 @@ fn recurrences_that_no_network_of_the_cell_equals_are_refused() {
         (&gru, &[], None, tanh, "an nn.GRU, and the nonlinearity tanh, expected no nonlinearity"),
         (
             &rnn,
-            &[("cell", "lstm")],
+            &[("cell", "mgu")],
             None,
             None,
-            "cell \"lstm\" in the metadata, expected elman, elman-tanh, elman-relu, gru",
+            "cell \"mgu\" in the metadata, expected elman, elman-tanh, elman-relu, gru, lstm",
         ),
+        (&lstm, &[], Some(Cell::Gru), None, "an nn.LSTM, expected the recurrence of the cell gru"),
+        (&gru, &[], Some(Cell::Lstm), None, "an nn.GRU, expected the recurrence of the cell lstm"),
+        (&lstm, &[], Some(TANH), None, "an nn.LSTM, expected the recurrence of the cell elman-tanh"),
+        (&lstm, &[], None, tanh, "an nn.LSTM, and the nonlinearity tanh, expected no nonlinearity"),
         (
             &rnn,
             &[("nonlinearity", "selu")],
@@ -491,7 +512,9 @@ fn recurrences_that_no_network_of_the_cell_equals_are_refused() {
         assert!(message.starts_with("f: ") && message.contains(part), "{part:?} is not in {message}");
     }
     // One gate too many or too few beside a right weight_hh.
-    for (parts, weights) in [(rnn.clone(), vec![12, 15]), (gru.clone(), vec![24, 15])] {
+    for (parts, weights) in
+        [(rnn.clone(), vec![12, 15]), (gru.clone(), vec![24, 15]), (lstm.clone(), vec![18, 15])]
+    {
         let mut parts = parts;
         let part = parts.iter_mut().find(|part| part.0 == "rnn.weight_ih_l0").unwrap();
         part.3 = vec![0; 8 * weights[0] * weights[1]];

@@ -239,14 +239,19 @@ pub(crate) fn owned_matrix<T: Named>(name: &str, object: &Bound<'_, PyAny>) -> P
 
 /// A cell by the names of Python's arguments: elman with an activation (by default the sigmoid), or gru.
 pub(crate) fn cell(cell: &str, activation: Option<&str>) -> PyResult<Cell> {
-    match (cell, activation) {
-        ("elman", None) => Ok(Cell::default()),
-        ("elman", Some(name)) => Ok(Cell::Elman(name.parse::<Activation>().map_err(exception)?)),
-        ("gru", None) => Ok(Cell::Gru),
-        ("gru", Some(name)) => {
-            Err(PyValueError::new_err(format!("activation: expected none for the cell gru, found {name}")))
+    let mut cells = Cell::ALL.to_vec();
+    cells.dedup_by_key(|cell| cell.name());
+    let Some(known) = cells.iter().find(|known| known.name() == cell) else {
+        let names: Vec<_> = cells.iter().map(|cell| cell.name()).collect();
+        let message = format!("cell: expected {}, found {cell}", names.join(" or "));
+        return Err(PyValueError::new_err(message));
+    };
+    match (known.activation(), activation) {
+        (_, None) => Ok(*known),
+        (Some(_), Some(name)) => Ok(Cell::Elman(name.parse::<Activation>().map_err(exception)?)),
+        (None, Some(name)) => {
+            Err(PyValueError::new_err(format!("activation: expected none for the cell {cell}, found {name}")))
         }
-        (other, _) => Err(PyValueError::new_err(format!("cell: expected elman or gru, found {other}"))),
     }
 }
 

@@ -43,7 +43,8 @@ impl Computation {
 ///
 /// Returns a dictionary of arrays: emb [vocab + 1, embed] (the last row is the padding), wx [embed * window,
 /// gates * hidden], wh [hidden, gates * hidden], w [hidden, classes], bh [gates * hidden], b [classes], h0 [hidden]. The
-/// cell "elman" has one gate; "gru" has three, r, z and n side by side, and a bias bhn [hidden] inside the product with r.
+/// cell "elman" has one gate; "gru" has three, r, z and n side by side, and a bias bhn [hidden] inside the product with r;
+/// "lstm" has four, i, f, g and o, and a second first state c0 [hidden].
 #[pyfunction]
 #[pyo3(signature = (*, vocab, embed, window, hidden, classes, cell="elman", seed=345, dtype="float32"))]
 #[allow(clippy::too_many_arguments)] // by name only
@@ -67,10 +68,10 @@ pub(crate) fn init<'py>(
     }
 }
 
-/// The network with a copy of these parameters: a mapping of emb, wx, wh, w, bh, b, h0 (and bhn of a GRU) to arrays, all
-/// float32 or all float64.
+/// The network with a copy of these parameters: a mapping of emb, wx, wh, w, bh, b, h0 (and bhn of a GRU, c0 of an
+/// LSTM) to arrays, all float32 or all float64.
 ///
-/// cell is "elman", with the activation "sigmoid" (the default), "tanh" or "relu"; or "gru".
+/// cell is "elman", with the activation "sigmoid" (the default), "tanh" or "relu"; or "gru" or "lstm".
 ///
 /// isa pins the instruction set (portable, avx2, avx512, neon); by default the best that the CPU has. The results
 /// have the same bits with any number of threads.
@@ -141,13 +142,13 @@ impl Network {
         convert::sizes(py, shape_of(&self.params))
     }
 
-    /// "elman" or "gru".
+    /// "elman", "gru" or "lstm".
     #[getter]
     fn cell(&self) -> &'static str {
         shape_of(&self.params).cell.name()
     }
 
-    /// "sigmoid", "tanh" or "relu"; None of a GRU.
+    /// "sigmoid", "tanh" or "relu"; None of a GRU or an LSTM.
     #[getter]
     fn activation(&self) -> Option<&'static str> {
         shape_of(&self.params).cell.activation().map(Activation::name)

@@ -18,14 +18,16 @@ struct Arguments<'a, 'py> {
     /// wx, wh, bh, h0.
     tensors: [&'a Bound<'py, PyAny>; 4],
     bhn: Option<&'a Bound<'py, PyAny>>,
+    c0: Option<&'a Bound<'py, PyAny>>,
     initial: Option<&'a Bound<'py, PyAny>>,
     lengths: Option<&'a Bound<'py, PyAny>>,
 }
 
 impl<'py> Arguments<'_, 'py> {
     fn layer<T: Named>(&self) -> PyResult<LayerParams<T>> {
-        if let (Some(_), false) = (self.bhn, self.cell.has_bhn()) {
-            return Err(PyValueError::new_err(format!("bhn: expected none for the cell {}", self.cell)));
+        let of_some_cells = [("bhn", self.bhn, self.cell.has_bhn()), ("c0", self.c0, self.cell.states() > 1)];
+        if let Some((name, ..)) = of_some_cells.into_iter().find(|(_, found, has)| found.is_some() && !has) {
+            return Err(PyValueError::new_err(format!("{name}: expected none for the cell {}", self.cell)));
         }
         convert::layer(self.cell, |name| {
             let [wx, wh, bh, h0] = self.tensors;
@@ -35,6 +37,7 @@ impl<'py> Arguments<'_, 'py> {
                 Name::Bh => Some(bh),
                 Name::H0 => Some(h0),
                 Name::Bhn => self.bhn,
+                Name::C0 => self.c0,
                 _ => None,
             };
             let missing =
@@ -77,9 +80,9 @@ fn starting_from<'a, T: Named>(
 }
 
 /// The states h [sum of lengths, hidden] of h[t] = f(xs[t] @ wx + h[t-1] @ wh + bh), h[-1] = h0 (or initial, a row for
-/// each sequence), or of a GRU.
+/// each sequence), or of a GRU or an LSTM, whose initial rows have h and c side by side.
 #[pyfunction]
-#[pyo3(signature = (xs, wx, wh, bh, h0, lengths=None, *, bhn=None, initial=None, cell="elman", activation=None,
+#[pyo3(signature = (xs, wx, wh, bh, h0, lengths=None, *, bhn=None, c0=None, initial=None, cell="elman", activation=None,
                     isa=None, threads=1))]
 #[allow(clippy::too_many_arguments)] // the equation's
 pub(crate) fn forward<'py>(
@@ -91,6 +94,7 @@ pub(crate) fn forward<'py>(
     h0: &Bound<'py, PyAny>,
     lengths: Option<&Bound<'py, PyAny>>,
     bhn: Option<&Bound<'py, PyAny>>,
+    c0: Option<&Bound<'py, PyAny>>,
     initial: Option<&Bound<'py, PyAny>>,
     cell: &str,
     activation: Option<&str>,
@@ -98,7 +102,7 @@ pub(crate) fn forward<'py>(
     threads: usize,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (fast, cell) = (convert::fast(isa, threads)?, convert::cell(cell, activation)?);
-    let arguments = Arguments { cell, xs, tensors: [wx, wh, bh, h0], bhn, initial, lengths };
+    let arguments = Arguments { cell, xs, tensors: [wx, wh, bh, h0], bhn, c0, initial, lengths };
     match convert::is_double("xs", xs, 2)? {
         true => arguments.forward::<f64>(py, &fast),
         false => arguments.forward::<f32>(py, &fast),
@@ -107,7 +111,7 @@ pub(crate) fn forward<'py>(
 
 /// The states as recurrence gives them, in a Trace that can be followed backwards. The inputs are copied.
 #[pyfunction]
-#[pyo3(signature = (xs, wx, wh, bh, h0, lengths=None, *, bhn=None, initial=None, cell="elman", activation=None,
+#[pyo3(signature = (xs, wx, wh, bh, h0, lengths=None, *, bhn=None, c0=None, initial=None, cell="elman", activation=None,
                     isa=None, threads=1))]
 #[allow(clippy::too_many_arguments)] // the equation's
 pub(crate) fn vjp<'py>(
@@ -119,6 +123,7 @@ pub(crate) fn vjp<'py>(
     h0: &Bound<'py, PyAny>,
     lengths: Option<&Bound<'py, PyAny>>,
     bhn: Option<&Bound<'py, PyAny>>,
+    c0: Option<&Bound<'py, PyAny>>,
     initial: Option<&Bound<'py, PyAny>>,
     cell: &str,
     activation: Option<&str>,
@@ -127,7 +132,7 @@ pub(crate) fn vjp<'py>(
 ) -> PyResult<Trace> {
     let computation = Computation::new(isa, threads)?;
     let (fast, cell) = (computation.fast()?, convert::cell(cell, activation)?);
-    let arguments = Arguments { cell, xs, tensors: [wx, wh, bh, h0], bhn, initial, lengths };
+    let arguments = Arguments { cell, xs, tensors: [wx, wh, bh, h0], bhn, c0, initial, lengths };
     let run = match convert::is_double("xs", xs, 2)? {
         true => Any::F64(Run::new(py, &arguments, &fast)?),
         false => Any::F32(Run::new(py, &arguments, &fast)?),
@@ -141,7 +146,7 @@ struct Run<T> {
     rows: Array2<T>,
     lengths: Vec<usize>,
     initial: Option<Array2<T>>,
-    h: Array2<T>,
+    states: States<T>,
 }
 
 impl<T: Named> Run<T>
@@ -152,9 +157,10 @@ where
         let rows = owned_matrix("xs", arguments.xs)?;
         let (lengths, initial) = (arguments.lengths(rows.nrows())?, arguments.initial()?);
         let layer = arguments.layer::<T>()?;
-        let mut run = Run { layer, rows, lengths, initial, h: Array2::zeros((0, 0)) };
-        let states = py.detach(|| fast.forward(run.layer.layer(), &run.xs()?)).map_err(exception)?;
-        run.h = states.h;
+        let none = || Array2::zeros((0, 0));
+        let states = States { h: none(), last: none() };
+        let mut run = Run { layer, rows, lengths, initial, states };
+        run.states = py.detach(|| fast.forward(run.layer.layer(), &run.xs()?)).map_err(exception)?;
         Ok(run)
     }
 
@@ -169,15 +175,18 @@ where
         py: Python<'py>,
         fast: &Fast,
         dh: &Bound<'py, PyAny>,
+        dlast: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyTuple>> {
         let array = convert::matrix::<T>("dh", dh)?;
         let view = array.as_array();
         convert::finite("dh", view)?;
         let dh = view.as_standard_layout();
-        let gradient = py.detach(|| fast.vjp(self.layer.layer(), &self.xs()?)?.backward(dh.view(), None));
+        let dlast: Option<Array2<T>> = dlast.map(|dlast| owned_matrix("dlast", dlast)).transpose()?;
+        let dlast = dlast.as_ref().map(|dlast| dlast.view());
+        let gradient = py.detach(|| fast.vjp(self.layer.layer(), &self.xs()?)?.backward(dh.view(), dlast));
         let RecurrenceGradient { xs, initial, layer } = gradient.map_err(exception)?;
         let mut gradients = vec![PyArray2::from_owned_array(py, xs).into_any()];
-        for name in [Name::Wx, Name::Wh, Name::Bh, Name::H0, Name::Bhn] {
+        for name in [Name::Wx, Name::Wh, Name::Bh, Name::H0, Name::Bhn, Name::C0] {
             gradients.extend(layer.tensor(name).map(|tensor| PyArrayDyn::from_array(py, &tensor).into_any()));
         }
         if self.initial.is_some() {
@@ -199,12 +208,26 @@ impl Trace {
     /// The states, a copy: [sum of lengths, hidden].
     #[getter]
     fn h<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
-        either!(&self.run, run => PyArray2::from_array(py, &run.h).into_any())
+        either!(&self.run, run => PyArray2::from_array(py, &run.states.h).into_any())
     }
 
-    /// The gradients of sum(dh * h) with respect to xs, wx, wh, bh and h0, in this order; then of a GRU's bhn, and of
-    /// the initial states if they were given (h0's is then zero).
-    fn backward<'py>(&self, py: Python<'py>, dh: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
-        either!(&self.run, run => run.backward(py, &self.computation.fast()?, dh))
+    /// The state after the last step of each sequence, a copy: [sequences, hidden], or of an LSTM [sequences,
+    /// 2 * hidden], h and c side by side. The next parts of the sequences start there.
+    #[getter]
+    fn last<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        either!(&self.run, run => PyArray2::from_array(py, &run.states.last).into_any())
+    }
+
+    /// The gradients of sum(dh * h) + sum(dlast * last) with respect to xs, wx, wh, bh and h0, in this order; then of a
+    /// GRU's bhn or an LSTM's c0, and of the initial states if they were given (h0's and c0's are then zero). dlast is
+    /// the gradient that the next parts of the sequences have for their initial states.
+    #[pyo3(signature = (dh, dlast=None))]
+    fn backward<'py>(
+        &self,
+        py: Python<'py>,
+        dh: &Bound<'py, PyAny>,
+        dlast: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        either!(&self.run, run => run.backward(py, &self.computation.fast()?, dh, dlast))
     }
 }

@@ -133,7 +133,7 @@ impl Tagger {
     }
 
     /// Reads a tagger from another system's format: "npy" (the Theano tutorial's folder) or "torch" (a safetensors
-    /// file of nn.RNN or nn.GRU). A Jordan network is refused.
+    /// file of nn.RNN, nn.GRU or nn.LSTM). A Jordan network is refused.
     ///
     /// words and labels are files with one name a line in the order of their ids; by default vocab.txt and labels.txt in
     /// the folder, or the metadata of torch's file. unknown is the word that stands for all words that the network does
@@ -255,13 +255,13 @@ impl Tagger {
         convert::sizes(py, self.model.shape())
     }
 
-    /// "elman" or "gru".
+    /// "elman", "gru" or "lstm".
     #[getter]
     fn cell(&self) -> &'static str {
         self.model.shape().cell.name()
     }
 
-    /// "sigmoid", "tanh" or "relu"; None of a GRU.
+    /// "sigmoid", "tanh" or "relu"; None of a GRU or an LSTM.
     #[getter]
     fn activation(&self) -> Option<&'static str> {
         self.model.shape().cell.activation().map(Activation::name)

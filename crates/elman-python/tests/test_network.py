@@ -87,11 +87,11 @@ def test_pickle_and_copy(params):
     assert other.step(BATCH, 0.1) == learner.step(BATCH, 0.1)
 
 
-@pytest.mark.parametrize("options", [dict(cell="gru"), dict(activation="tanh"), dict(activation="relu")])
+@pytest.mark.parametrize("options", [dict(cell="gru"), dict(cell="lstm"), dict(activation="tanh"), dict(activation="relu")])
 def test_other_cells_learn_and_keep_what_they_are(options, dtype):
     cell = options.get("cell", "elman")
     params = elman.init(**SHAPE, cell=cell, dtype=dtype)
-    assert list(params) == ["emb", "wx", "wh", "w", "bh", *["bhn"] * (cell == "gru"), "b", "h0"]
+    assert list(params) == ["emb", "wx", "wh", "w", "bh", *["bhn"] * (cell == "gru"), "b", "h0", *["c0"] * (cell == "lstm")]
     network, learner = elman.Network(params, **options), elman.Learner(params, **options)
     assert (network.cell, network.activation) == (cell, options.get("activation"))
     assert network.shape == SHAPE
@@ -121,7 +121,7 @@ def test_other_cells_learn_and_keep_what_they_are(options, dtype):
         (lambda p: elman.Network({**p, "emb": p["emb"].astype(int)}), TypeError, "found an array of int64"),
         (lambda p: elman.Network({**p, "bh": p["wh"]}), TypeError, "bh: expected .* 1 dimension"),
         (lambda p: elman.Network({**p, "wh": p["wx"]}), ValueError, r"wh: expected \[7, 7\], found \[20, 7\]"),
-        (lambda p: elman.Network(p, cell="lstm"), ValueError, "cell: expected elman or gru, found lstm"),
+        (lambda p: elman.Network(p, cell="rnn"), ValueError, "cell: expected elman or gru or lstm, found rnn"),
         (lambda p: elman.Network(p, cell="gru"), ValueError, "expected a multiple of 3|found no bhn"),
         (lambda p: elman.Network({**p, "bhn": p["h0"]}), ValueError, 'found "bhn"'),
         (lambda p: elman.Network({**p, "wx": p["wx"][:-1]}), ValueError, "rows of wx: expected a multiple of 4"),

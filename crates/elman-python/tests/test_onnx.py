@@ -54,13 +54,16 @@ def test_checker(exported):
 
 
 @pytest.mark.parametrize("window", [1, 3, 9])
-def test_other_windows_and_short_sentences(window, tmp_path):
+@pytest.mark.parametrize("cell", ["elman", "gru", "lstm"])
+def test_other_cells_and_windows_and_short_sentences(cell, window, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
-    params = elman.init(vocab=6, embed=3, window=window, hidden=5, classes=4)
-    params["h0"][:] = 0.7
-    tagger = elman.Tagger(params, ["<UNK>", *"abcde"], list("wxyz"))
+    params = elman.init(vocab=6, embed=3, window=window, hidden=5, classes=4, cell=cell)
+    generator = numpy.random.default_rng(1)
+    for array in params.values():
+        array[...] = generator.uniform(-1, 1, array.shape)
+    tagger = elman.Tagger(params, ["<UNK>", *"abcde"], list("wxyz"), cell=cell)
     tagger.export(tmp_path / "model.onnx", "onnx")
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
     for ids in ([0], [5, 1], [1, 2, 3, 4, 5, 0, 1, 2, 3]):
         s = session.run(None, {"words": numpy.array(ids)})[0]
-        numpy.testing.assert_allclose(s, elman.Network(params).predict(ids), rtol=0, atol=1e-6)
+        numpy.testing.assert_allclose(s, elman.Network(params, cell=cell).predict(ids), rtol=0, atol=1e-6)

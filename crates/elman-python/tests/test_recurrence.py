@@ -124,6 +124,55 @@ def test_backward_of_a_gru_is_that_of_finite_differences(with_initial):
             assert abs(gradient[index] - (sides[0] - sides[1]) / 2e-5) < 1e-8
 
 
+def lstm_arrays(dtype, rows=7, inputs=5, hidden=4, sequences=2, seed=1):
+    """xs, wx, wh, bh, h0, c0 and initial states."""
+    generator = numpy.random.default_rng(seed)
+    gates = 4 * hidden
+    shapes = [(rows, inputs), (inputs, gates), (hidden, gates), (gates,), (hidden,), (hidden,), (sequences, 2 * hidden)]
+    return [generator.normal(size=shape).astype(dtype) for shape in shapes]
+
+
+def lstm_equations(xs, wx, wh, bh, h0, c0, initial, lengths):
+    states, row = [], 0
+    for k, length in enumerate(lengths):
+        h, c = (h0, c0) if initial is None else numpy.split(initial[k], 2)
+        for x in xs[row : row + length]:
+            i, f, g, o = numpy.split(x @ wx + h @ wh + bh, 4)
+            c = sigmoid(f) * c + sigmoid(i) * numpy.tanh(g)
+            h = sigmoid(o) * numpy.tanh(c)
+            states.append(h)
+        row += length
+    return numpy.array(states)
+
+
+def test_an_lstm_is_its_equations(dtype):
+    *inputs, c0, initial = lstm_arrays(dtype)
+    tolerance = 2e-6 if dtype == "float32" else 1e-14
+    for initial in (None, initial):
+        h = elman.recurrence(*inputs, [3, 4], cell="lstm", c0=c0, initial=initial)
+        expected = lstm_equations(*inputs, c0, initial, [3, 4])
+        numpy.testing.assert_allclose(h, expected, atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize("with_initial", [False, True])
+def test_backward_of_an_lstm_is_that_of_finite_differences(with_initial):
+    *inputs, c0, initial = lstm_arrays("float64")
+    initial = initial if with_initial else None
+    dh = numpy.random.default_rng(2).normal(size=(7, 4))
+    gradients = elman.vjp(*inputs, [3, 4], cell="lstm", c0=c0, initial=initial).backward(dh)
+    given = [array for array in (*inputs, c0, initial) if array is not None]
+    assert [gradient.shape for gradient in gradients] == [array.shape for array in given]
+    for array, gradient in zip(given, gradients):
+        for index in numpy.ndindex(array.shape):
+            kept = array[index]
+            sides = []
+            for step in (1e-5, -1e-5):
+                array[index] = kept + step
+                sides.append((dh * lstm_equations(*inputs, c0, initial, [3, 4])).sum())
+            array[index] = kept
+            assert abs(gradient[index] - (sides[0] - sides[1]) / 2e-5) < 1e-8
+
+
 def test_the_sigmoid_may_be_another_activation(dtype):
     xs, wx, wh, bh, h0 = arrays(dtype)
     for name, function in (("tanh", numpy.tanh), ("relu", lambda a: numpy.maximum(a, 0)), ("sigmoid", sigmoid)):
@@ -135,26 +184,26 @@ def test_the_sigmoid_may_be_another_activation(dtype):
         numpy.testing.assert_allclose(found, numpy.array(states), atol=1e-5 if dtype == "float32" else 1e-13, rtol=0)
 
 
-def test_a_sequence_cut_anywhere_gives_the_bits_of_the_whole(dtype):
-    xs, *tensors, bhn, _ = gru_arrays(dtype)
-    options = dict(cell="gru", bhn=bhn)
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_a_sequence_cut_anywhere_gives_the_bits_of_the_whole(dtype, cell):
+    xs, *tensors, more, _ = gru_arrays(dtype) if cell == "gru" else lstm_arrays(dtype)
+    options = dict(cell=cell, **{"bhn" if cell == "gru" else "c0": more})
     whole = elman.recurrence(xs, *tensors, **options)
     dh = numpy.random.default_rng(3).normal(size=whole.shape).astype(dtype)
     expected = elman.vjp(xs, *tensors, **options).backward(dh)
     for cut in range(1, 7):
         first = elman.vjp(xs[:cut], *tensors, **options)
-        second = elman.vjp(xs[cut:], *tensors, initial=first.h[-1:], **options)
+        second = elman.vjp(xs[cut:], *tensors, initial=first.last, **options)
         assert (numpy.concatenate([first.h, second.h]) == whole).all()
         dxs, *_, dinitial = second.backward(dh[cut:])
-        before = dh[:cut].copy()
-        before[-1] += dinitial[0]
-        assert (numpy.concatenate([first.backward(before)[0], dxs]) == expected[0]).all()
+        assert (numpy.concatenate([first.backward(dh[:cut], dinitial)[0], dxs]) == expected[0]).all()
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(cell="lstm"), "cell: expected elman or gru, found lstm"),
+        (dict(cell="rnn"), "cell: expected elman or gru or lstm, found rnn"),
+        (dict(c0=numpy.zeros(4)), "c0: expected none for the cell elman"),
         (dict(activation="selu"), "activation: expected sigmoid, tanh, relu, found selu"),
         (dict(cell="gru", activation="tanh"), "activation: expected none for the cell gru, found tanh"),
         (dict(cell="gru"), "columns of wx: expected a multiple of 3, the gates of gru, found 4"),
@@ -170,6 +219,8 @@ def test_a_wrong_cell_is_named(options, message):
             function(*arrays("float64"), **options)
     with pytest.raises(ValueError, match="bhn: expected an array for the cell gru"):
         elman.recurrence(*gru_arrays("float64")[:5], cell="gru")
+    with pytest.raises(ValueError, match="c0: expected an array for the cell lstm"):
+        elman.recurrence(*lstm_arrays("float64")[:5], cell="lstm")
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,28 @@ def test_a_gru_is_that_of_torch():
     torch.testing.assert_close(elman.recurrence(xs, wx, wh, bh, h0, cell="gru", bhn=bhn), expected)
 
 
+def test_gradcheck_of_an_lstm_with_initial_states():
+    tensors_ = [torch.from_numpy(array).requires_grad_() for array in lstm_arrays("float64")]
+
+    def recurrence(xs, wx, wh, bh, h0, c0, initial):
+        return elman.recurrence(xs, wx, wh, bh, h0, [3, 4], cell="lstm", c0=c0, initial=initial)
+
+    assert torch.autograd.gradcheck(recurrence, tensors_)
+    assert torch.autograd.gradcheck(lambda *t: recurrence(*t, None), tensors_[:6])
+
+
+def test_an_lstm_is_that_of_torch():
+    xs, wx, wh, bh, h0, c0, _ = (torch.from_numpy(array) for array in lstm_arrays("float64"))
+    module = torch.nn.LSTM(5, 4, dtype=torch.float64)
+    with torch.no_grad():
+        module.weight_ih_l0.copy_(wx.T)
+        module.weight_hh_l0.copy_(wh.T)
+        module.bias_ih_l0.copy_(bh)
+        module.bias_hh_l0.zero_()
+        expected = module(xs[:, None], (h0[None, None], c0[None, None]))[0][:, 0]
+    torch.testing.assert_close(elman.recurrence(xs, wx, wh, bh, h0, cell="lstm", c0=c0), expected)
+
+
 def test_only_what_needs_a_gradient_gets_one():
     xs, *cell = tensors()
     h = elman.recurrence(xs.detach(), *cell, torch.tensor([3, 4]))

@@ -9,7 +9,7 @@ use elman::{
 use crate::Reference;
 use crate::linear::{add_outer, mat_vec, stack, vec_mat};
 use crate::scan::{Initial, Input, scan};
-use crate::unit::{Gru, Unit};
+use crate::unit::{Gru, Lstm, Unit};
 
 /// Splits a vector of `[gates·hidden]` into the gates of one unit.
 fn gates<T: Real, const GATES: usize>(z: &Array1<T>, unit: usize) -> [T; GATES] {
@@ -17,14 +17,19 @@ fn gates<T: Real, const GATES: usize>(z: &Array1<T>, unit: usize) -> [T; GATES] 
     std::array::from_fn(|gate| z[gate * hidden + unit])
 }
 
-/// The gates' parts `zx = x·wx + bh` and `zh = fed_back·wh`, in a GRU's last gate `+ bhn`.
+/// The value that the product with wh gets: the first of the states, `h`, or the output of a Jordan network.
+fn h_of_step<'a, T: Real>(layer: &Layer<'_, T>, before: ArrayView1<'a, T>) -> ArrayView1<'a, T> {
+    before.slice_axis_move(Axis(0), Slice::from(..layer.wh().nrows()))
+}
+
+/// The gates' parts `zx = x·wx + bh` and `zh = h·wh`, in a GRU's last gate `+ bhn`.
 fn products<T: Real>(
     layer: &Layer<'_, T>,
     x: ArrayView1<'_, T>,
-    fed_back: ArrayView1<'_, T>,
+    before: ArrayView1<'_, T>,
 ) -> (Array1<T>, Array1<T>) {
     let zx = vec_mat(x, layer.wx()) + layer.bh();
-    let mut zh = vec_mat(fed_back, layer.wh());
+    let mut zh = vec_mat(h_of_step(layer, before), layer.wh());
     if let Some(bhn) = layer.bhn() {
         let mut last_gate = zh.slice_axis_mut(Axis(0), Slice::from(-(bhn.len() as isize)..));
         last_gate += &bhn;
@@ -32,78 +37,90 @@ fn products<T: Real>(
     (zx, zh)
 }
 
-/// The unit's own state before a step. (In a Jordan network the value that is fed back is another one; its cell has one
-/// gate and does not read the state.)
-fn before<T: Real>(fed_back: ArrayView1<'_, T>, unit: usize) -> T {
-    fed_back.get(unit).copied().unwrap_or(T::zero())
+/// The states of one unit. (Before a step of a Jordan network there is the output instead; its cell has one gate and does
+/// not read the state.)
+fn states<T: Real, const STATES: usize>(of: ArrayView1<'_, T>, hidden: usize, unit: usize) -> [T; STATES] {
+    std::array::from_fn(|state| of.get(state * hidden + unit).copied().unwrap_or(T::zero()))
 }
 
-/// The next state, from the value that the step before feeds back: its state, or in a Jordan network its output.
+/// The next states, `[states·hidden]`, from those of the step before, in a Jordan network from its output.
 pub(crate) fn step<T: Real>(
     layer: &Layer<'_, T>,
     x: ArrayView1<'_, T>,
-    fed_back: ArrayView1<'_, T>,
+    before: ArrayView1<'_, T>,
 ) -> Array1<T> {
-    fn each<T: Real, const GATES: usize>(
-        unit: &impl Unit<GATES>,
+    fn each<T: Real, const GATES: usize, const STATES: usize>(
+        unit: &impl Unit<GATES, STATES>,
         (zx, zh): (Array1<T>, Array1<T>),
-        fed_back: ArrayView1<'_, T>,
+        before: ArrayView1<'_, T>,
     ) -> Array1<T> {
-        let units = 0..zx.len() / GATES;
-        units.map(|i| unit.forward(gates(&zx, i), gates(&zh, i), before(fed_back, i))).collect()
+        let hidden = zx.len() / GATES;
+        let mut next = Array1::zeros(STATES * hidden);
+        for i in 0..hidden {
+            let of_unit = unit.forward(gates(&zx, i), gates(&zh, i), states(before, hidden, i));
+            of_unit.into_iter().enumerate().for_each(|(state, value)| next[state * hidden + i] = value);
+        }
+        next
     }
-    let z = products(layer, x, fed_back);
+    let z = products(layer, x, before);
     match layer.cell() {
-        Cell::Elman(activation) => each(&activation, z, fed_back),
-        _ => each(&Gru, z, fed_back),
+        Cell::Elman(activation) => each(&activation, z, before),
+        Cell::Lstm => each(&Lstm, z, before),
+        _ => each(&Gru, z, before),
     }
 }
 
-/// From the gradient `dh` of a step's state: adds the gradients of wx, wh and the biases to `grad`, and returns those
-/// of the value that was fed back and of `x`.
+/// From the gradient `d` of a step's states: adds the gradients of wx, wh and the biases to `grad`, and returns those
+/// of the states before (or of the output that was fed back) and of `x`.
 pub(crate) fn step_backward<T: Real, S: Layout>(
     layer: &Layer<'_, T>,
     x: ArrayView1<'_, T>,
-    fed_back: ArrayView1<'_, T>,
-    dh: ArrayView1<'_, T>,
+    before: ArrayView1<'_, T>,
+    d: ArrayView1<'_, T>,
     grad: &mut Params<T, S>,
 ) -> (Array1<T>, Array1<T>) {
-    /// The gradients of zx, zh and of the state before.
-    fn each<T: Real, const GATES: usize>(
-        unit: &impl Unit<GATES>,
+    /// The gradients of zx, zh and of the states before.
+    fn each<T: Real, const GATES: usize, const STATES: usize>(
+        unit: &impl Unit<GATES, STATES>,
         (zx, zh): (Array1<T>, Array1<T>),
-        fed_back: ArrayView1<'_, T>,
-        dh: ArrayView1<'_, T>,
+        before: ArrayView1<'_, T>,
+        d: ArrayView1<'_, T>,
     ) -> [Array1<T>; 3] {
-        let hidden = dh.len();
+        let hidden = zx.len() / GATES;
         let [mut dzx, mut dzh] = [Array1::zeros(zx.len()), Array1::zeros(zh.len())];
-        let mut dbefore = Array1::zeros(fed_back.len());
+        let mut dbefore = Array1::zeros(before.len());
         for i in 0..hidden {
             let (zx, zh) = (gates(&zx, i), gates(&zh, i));
-            let (by_zx, by_zh, by_before) = unit.backward(zx, zh, before(fed_back, i), dh[i]);
+            let (by_zx, by_zh, by_before) =
+                unit.backward(zx, zh, states(before, hidden, i), states(d, hidden, i));
             for gate in 0..GATES {
                 dzx[gate * hidden + i] = by_zx[gate];
                 dzh[gate * hidden + i] = by_zh[gate];
             }
-            if let Some(dbefore) = dbefore.get_mut(i) {
-                *dbefore = by_before;
+            for (state, by_before) in by_before.into_iter().enumerate() {
+                if let Some(dbefore) = dbefore.get_mut(state * hidden + i) {
+                    *dbefore = by_before;
+                }
             }
         }
         [dzx, dzh, dbefore]
     }
-    let z = products(layer, x, fed_back);
-    let [dzx, dzh, dbefore] = match layer.cell() {
-        Cell::Elman(activation) => each(&activation, z, fed_back, dh),
-        _ => each(&Gru, z, fed_back, dh),
+    let z = products(layer, x, before);
+    let [dzx, dzh, mut dbefore] = match layer.cell() {
+        Cell::Elman(activation) => each(&activation, z, before, d),
+        Cell::Lstm => each(&Lstm, z, before, d),
+        _ => each(&Gru, z, before, d),
     };
     add_outer(&mut grad.wx_mut(), x, dzx.view());
-    add_outer(&mut grad.wh_mut(), fed_back, dzh.view());
+    add_outer(&mut grad.wh_mut(), h_of_step(layer, before), dzh.view());
     add(grad.bh_mut(), dzx.view());
     if let Some(dbhn) = grad.bhn_mut() {
         let last_gate = Slice::from(-(dbhn.len() as isize)..);
         add(dbhn, dzh.slice_axis(Axis(0), last_gate));
     }
-    (mat_vec(layer.wh(), dzh.view()) + dbefore, mat_vec(layer.wx(), dzx.view()))
+    let through_wh = mat_vec(layer.wh(), dzh.view());
+    add(dbefore.slice_axis_mut(Axis(0), Slice::from(..through_wh.len())), through_wh.view());
+    (dbefore, mat_vec(layer.wx(), dzx.view()))
 }
 
 /// `sum += part`.
@@ -111,7 +128,27 @@ pub(crate) fn add<T: Real>(mut sum: ArrayViewMut1<'_, T>, part: ArrayView1<'_, T
     sum += &part;
 }
 
-/// The states of one sequence, `[steps, hidden]`.
+/// Adds the gradient `dh` of the first of the states, `h`, to that of all.
+pub(crate) fn add_to_h<T: Real>(mut states: Array1<T>, dh: ArrayView1<'_, T>) -> Array1<T> {
+    add(states.slice_axis_mut(Axis(0), Slice::from(..dh.len())), dh);
+    states
+}
+
+/// Adds the gradient of the states before the first step to those of h0 and, of an LSTM, c0.
+pub(crate) fn add_initial<T: Real, S: Layout>(grad: &mut Params<T, S>, dinitial: ArrayView1<'_, T>) {
+    let (dh0, dc0) = dinitial.split_at(Axis(0), grad.h0().len());
+    add(grad.h0_mut(), dh0);
+    if let Some(c0) = grad.c0_mut() {
+        add(c0, dc0);
+    }
+}
+
+/// The columns of `h` in rows of states.
+pub(crate) fn h_of<T: Real>(states: &Array2<T>, hidden: usize) -> ArrayView2<'_, T> {
+    states.slice_axis(Axis(1), Slice::from(..hidden))
+}
+
+/// The states of one sequence, `[steps, states·hidden]`.
 fn forward<T: Real>(
     layer: &Layer<'_, T>,
     x: ArrayView2<'_, T>,
@@ -126,20 +163,20 @@ fn forward<T: Real>(
 }
 
 /// The scan backwards over the last `steps` steps of a sequence, from the inputs `x` and the values `fed_back` that
-/// each step fed back, both `[T, _]`, with the initial value `initial`.
+/// each step handed on (its states, or a Jordan network's output), both `[T, _]`, with the initial value `initial`.
 ///
-/// `dh(t, carried)` is the gradient of the state of step `t`, where `carried` is the gradient that the step after it
-/// has for the value that `t` fed back; after the end that is `after_the_end`. Adds the gradients of the weights to
+/// `d(t, carried)` is the gradient of the states of step `t`, where `carried` is the gradient that the step after it
+/// has for the value that `t` handed on; after the end that is `after_the_end`. Adds the gradients of the weights to
 /// `grad`, and returns those of the initial value and of `x`.
 ///
-/// Earlier steps count as constant: their rows of the gradient of `x` are zero, `dh` is not asked for them, and
+/// Earlier steps count as constant: their rows of the gradient of `x` are zero, `d` is not asked for them, and
 /// the initial value has a gradient only if the scan reaches step 0.
 pub(crate) fn backward<T: Real, S: Layout>(
     layer: &Layer<'_, T>,
     (x, fed_back, initial): (ArrayView2<'_, T>, ArrayView2<'_, T>, ArrayView1<'_, T>),
     after_the_end: Array1<T>,
     steps: usize,
-    mut dh: impl FnMut(usize, &Array1<T>, &mut Params<T, S>) -> Array1<T>,
+    mut d: impl FnMut(usize, &Array1<T>, &mut Params<T, S>) -> Array1<T>,
     grad: &mut Params<T, S>,
 ) -> Result<(Array1<T>, Array2<T>), Error> {
     let none = Array1::zeros(initial.len());
@@ -150,8 +187,8 @@ pub(crate) fn backward<T: Real, S: Layout>(
         .n_steps(steps)
         .go_backwards(true)
         .run(|(t, x, [before]), (carried, ())| {
-            let dh = dh(t, carried, grad);
-            step_backward(layer, x, before, dh.view(), grad)
+            let d = d(t, carried, grad);
+            step_backward(layer, x, before, d.view(), grad)
         })?;
     let mut gradient = Array2::zeros(x.raw_dim());
     for (mut row, dx) in gradient.rows_mut().into_iter().rev().zip(dx) {
@@ -161,20 +198,37 @@ pub(crate) fn backward<T: Real, S: Layout>(
     Ok((carried.into_iter().next_back().filter(|_| reached).unwrap_or(none), gradient))
 }
 
-impl<T: Real> Recurrence<T> for Reference {
-    fn forward(&self, layer: Layer<'_, T>, xs: &Sequences<'_, T>) -> Result<States<T>, Error> {
-        xs.check(&layer)?;
-        let hidden = layer.shape().hidden;
-        let mut h = Array2::zeros((xs.rows().nrows(), hidden));
-        let mut last = Array2::zeros((xs.lengths().len(), hidden));
+impl Reference {
+    /// All states of packed sequences, `[sum of lengths, states·hidden]`.
+    fn states<T: Real>(&self, layer: &Layer<'_, T>, xs: &Sequences<'_, T>) -> Result<Array2<T>, Error> {
+        xs.check(layer)?;
+        let mut states = Array2::zeros((xs.rows().nrows(), layer.initial().len()));
         for (i, range) in xs.ranges().enumerate() {
             let part = Slice::from(range);
-            let initial = xs.initial().map_or(layer.h0(), |initial| initial.index_axis_move(Axis(0), i));
-            let states = forward(&layer, xs.rows().slice_axis(Axis(0), part), initial)?;
-            last.row_mut(i).assign(&states.row(states.nrows() - 1));
-            h.slice_axis_mut(Axis(0), part).assign(&states);
+            let of_sequence =
+                forward(layer, xs.rows().slice_axis(Axis(0), part), initial(layer, xs, i).view())?;
+            states.slice_axis_mut(Axis(0), part).assign(&of_sequence);
         }
-        Ok(States { h, last })
+        Ok(states)
+    }
+}
+
+/// Of all states `h`, and those after the last step of each sequence.
+fn h_and_last<T: Real>(states: &Array2<T>, layer: &Layer<'_, T>, xs: &Sequences<'_, T>) -> States<T> {
+    let ends: Vec<usize> = xs.ranges().map(|range| range.end - 1).collect();
+    let h = h_of(states, layer.shape().hidden).as_standard_layout().into_owned();
+    States { h, last: states.select(Axis(0), &ends) }
+}
+
+/// The states from which a sequence starts.
+fn initial<T: Real>(layer: &Layer<'_, T>, xs: &Sequences<'_, T>, sequence: usize) -> Array1<T> {
+    xs.initial().map_or_else(|| layer.initial(), |initial| initial.row(sequence).to_owned())
+}
+
+impl<T: Real> Recurrence<T> for Reference {
+    fn forward(&self, layer: Layer<'_, T>, xs: &Sequences<'_, T>) -> Result<States<T>, Error> {
+        let states = self.states(&layer, xs)?;
+        Ok(h_and_last(&states, &layer, xs))
     }
 
     fn vjp<'a>(
@@ -182,8 +236,9 @@ impl<T: Real> Recurrence<T> for Reference {
         layer: Layer<'a, T>,
         xs: &'a Sequences<'a, T>,
     ) -> Result<Box<dyn Trace<T> + 'a>, Error> {
-        let states = Recurrence::forward(self, layer, xs)?;
-        Ok(Box::new(ReferenceTrace { reference: *self, layer, xs, states }))
+        let all = self.states(&layer, xs)?;
+        let states = h_and_last(&all, &layer, xs);
+        Ok(Box::new(ReferenceTrace { reference: *self, layer, xs, states, all }))
     }
 }
 
@@ -192,6 +247,8 @@ struct ReferenceTrace<'a, T> {
     layer: Layer<'a, T>,
     xs: &'a Sequences<'a, T>,
     states: States<T>,
+    /// All states, `[sum of lengths, states·hidden]`.
+    all: Array2<T>,
 }
 
 impl<T: Real> Trace<T> for ReferenceTrace<'_, T> {
@@ -218,22 +275,21 @@ impl<T: Real> Trace<T> for ReferenceTrace<'_, T> {
             let steps = self.reference.gradient_steps(range.len());
             let part = Slice::from(range);
             let dh = dh.slice_axis(Axis(0), part);
-            let initial = self.xs.initial().map_or(layer.h0(), |initial| initial.index_axis_move(Axis(0), i));
-            let h = self.states.h.slice_axis(Axis(0), part);
-            let after_the_end = dlast.map_or(Array1::zeros(h.ncols()), |dlast| dlast.row(i).to_owned());
+            let states = self.all.slice_axis(Axis(0), part);
+            let after_the_end = dlast.map_or(Array1::zeros(states.ncols()), |dlast| dlast.row(i).to_owned());
             let (dinitial, dx) = backward(
                 layer,
-                (rows.slice_axis(Axis(0), part), h, initial),
+                (rows.slice_axis(Axis(0), part), states, initial(layer, self.xs, i).view()),
                 after_the_end,
                 steps,
-                |t, carried, _| &dh.row(t) + carried,
+                |t, carried, _| add_to_h(carried.clone(), dh.row(t)),
                 &mut grad,
             )?;
             by_xs.slice_axis_mut(Axis(0), part).assign(&dx);
             by_initial.row_mut(i).assign(&dinitial);
         }
         if self.xs.initial().is_none() {
-            by_initial.rows().into_iter().for_each(|row| add(grad.h0_mut(), row));
+            by_initial.rows().into_iter().for_each(|row| add_initial(&mut grad, row));
         }
         *gradient = RecurrenceGradient { xs: by_xs, initial: by_initial, layer: grad };
         Ok(())

@@ -1,22 +1,23 @@
 //! The network: the recurrence between an embedding of the words and a softmax over the labels. Elman's feeds
 //! the state back, Jordan's the softmax.
 
-use elman::ndarray::{Array1, Array2, ArrayView1};
+use elman::ndarray::{Array1, Array2, ArrayView1, Axis, Slice};
 use elman::{
     Batch, Error, Feedback, Learner, Network, Params, Real, Sentence, Shape, Tagger, check_words, context,
 };
 
 use crate::Reference;
-use crate::layer::{add, backward, step};
+use crate::layer::{add, add_initial, add_to_h, backward, h_of, step};
 use crate::learner::ReferenceLearner;
 use crate::linear::{add_outer, add_through_softmax, mat_vec, negative_log_softmax, softmax, stack, vec_mat};
 use crate::scan::{Initial, scan};
 use crate::tagger::ReferenceTagger;
 
-/// The inputs, states and outputs of one sentence: `x` `[T, input]`, `h` `[T, hidden]`, `s` `[T, classes]`.
+/// The inputs, states and outputs of one sentence: `x` `[T, input]`, `states` `[T, states·hidden]` of which the first
+/// columns are `h`, and `s` `[T, classes]`.
 struct Run<T> {
     x: Array2<T>,
-    h: Array2<T>,
+    states: Array2<T>,
     s: Array2<T>,
 }
 
@@ -40,18 +41,18 @@ fn forward<T: Real>(params: &Params<T>, words: &[u32]) -> Result<Run<T>, Error> 
     let shape = params.shape();
     let x = windows(params, &shape, words);
     let layer = params.layer();
-    let step = |x: ArrayView1<'_, T>, fed_back: &Array1<T>| {
-        let h = step(&layer, x, fed_back.view());
-        let s = softmax(scores(params, h.view()));
-        (h, s)
+    let step = |x: ArrayView1<'_, T>, before: &Array1<T>| {
+        let states = step(&layer, x, before.view());
+        let s = softmax(scores(params, states.slice_axis(Axis(0), Slice::from(..shape.hidden))));
+        (states, s)
     };
     let scan = scan().sequences(&x).n_steps(words.len());
-    let h0 = Initial(params.h0().to_owned());
-    let (h, s) = match shape.feedback {
+    let h0 = Initial(layer.initial());
+    let (states, s) = match shape.feedback {
         Feedback::Hidden => scan.outputs_info((h0, None)).run(|x, (h_prev, ())| step(x, h_prev))?,
         Feedback::Output => scan.outputs_info((None, h0)).run(|x, ((), s_prev)| step(x, s_prev))?,
     };
-    Ok(Run { h: stack(&h, shape.hidden), s: stack(&s, shape.classes), x })
+    Ok(Run { states: stack(&states, shape.cell.states() * shape.hidden), s: stack(&s, shape.classes), x })
 }
 
 /// The loss of one sentence; adds `share` times its gradient, over its last `steps` words, to `grad`.
@@ -62,8 +63,9 @@ fn add_gradient<T: Real>(
     steps: usize,
     grad: &mut Params<T>,
 ) -> Result<T, Error> {
-    let Run { x, h, s } = forward(params, words)?;
+    let Run { x, states, s } = forward(params, words)?;
     let shape = params.shape();
+    let h = h_of(&states, shape.hidden);
     let mean = T::one() / T::from_f64(words.len() as f64);
     let losses = h.rows().into_iter().zip(labels);
     let loss = losses.fold(T::zero(), |loss, (h, label)| {
@@ -72,7 +74,7 @@ fn add_gradient<T: Real>(
 
     // The gradient of the loss by the scores is (s - onehot(label)) / T; in a Jordan network what the step after
     // carries back reaches the scores as well, through their softmax.
-    let dh = |t: usize, carried: &Array1<T>, grad: &mut Params<T>| {
+    let d = |t: usize, carried: &Array1<T>, grad: &mut Params<T>| {
         let mut dy = s.row(t).to_owned();
         dy[labels[t] as usize] -= T::one();
         dy.mapv_inplace(|dy| dy * mean * share);
@@ -82,13 +84,14 @@ fn add_gradient<T: Real>(
         add(grad.b_mut(), dy.view());
         add_outer(&mut grad.w_mut(), h.row(t), dy.view());
         let dh = mat_vec(params.w(), dy.view());
-        if shape.feedback == Feedback::Hidden { dh + carried } else { dh }
+        if shape.feedback == Feedback::Hidden { add_to_h(carried.clone(), dh.view()) } else { dh }
     };
-    let fed_back = if shape.feedback == Feedback::Hidden { &h } else { &s };
-    let after_the_end = Array1::zeros(shape.fed_back());
-    let inputs = (x.view(), fed_back.view(), params.h0());
-    let (dh0, dx) = backward(&params.layer(), inputs, after_the_end, steps, dh, grad)?;
-    add(grad.h0_mut(), dh0.view());
+    let handed_on = if shape.feedback == Feedback::Hidden { &states } else { &s };
+    let initial = params.layer().initial();
+    let after_the_end = Array1::zeros(initial.len());
+    let inputs = (x.view(), handed_on.view(), initial.view());
+    let (dinitial, dx) = backward(&params.layer(), inputs, after_the_end, steps, d, grad)?;
+    add_initial(grad, dinitial.view());
     for (t, dx) in dx.rows().into_iter().enumerate() {
         for (part, word) in dx.exact_chunks(shape.embed).into_iter().zip(context(words, t, &shape)) {
             add(grad.emb_mut().row_mut(word as usize), part);

@@ -63,7 +63,7 @@ pub struct Outcome {
 /// | file | content |
 /// |---|---|
 /// | `config.toml` | `format = 1`, `vocab` and `classes`, the [`TrainConfig`] as `[training]`, the [`Outcome`] as `[outcome]`, the SHA-256 of the three files below as `[sha256]` |
-/// | `weights.safetensors` | `emb`, `wx`, `wh`, `w`, `bh`, `b`, `h0`, of a GRU also `bhn`; dtype F32, shapes as in [`Params`] |
+/// | `weights.safetensors` | `emb`, `wx`, `wh`, `w`, `bh`, `b`, `h0`, of a GRU also `bhn`, of an LSTM also `c0`; dtype F32, shapes as in [`Params`] |
 /// | `vocab.txt` | the normalised words in the order of their ids, one a line; the first is `<UNK>` |
 /// | `labels.txt` | the tags in the order of their ids, one a line |
 /// | `training.log` | one line an epoch, columns parted by tabs; for people, never read back |

@@ -56,12 +56,13 @@ class Case:
 
     @property
     def gates(self):
-        return 3 if self.cell == "gru" else 1
+        return {"gru": 3, "lstm": 4}.get(self.cell, 1)
 
     @property
     def names(self):
         """The parameters, in the order in which they are drawn."""
-        return ["emb", "wx", "wh", "w", "bh", *(["bhn"] if self.cell == "gru" else []), "b", "h0"]
+        bhn, c0 = (["bhn"] if self.cell == "gru" else []), (["c0"] if self.cell == "lstm" else [])
+        return ["emb", "wx", "wh", "w", "bh", *bhn, "b", "h0", *c0]
 
 
 CASES = [
@@ -111,6 +112,7 @@ CASES += [
     # The states of a ReLU network have no bound: with parameters up to 0.8 they would double at each step.
     *others("relu", SIZES[-1:], cell="elman-relu", bound=0.4),
     *others("gru", SIZES, cell="gru"),
+    *others("lstm", SIZES, cell="lstm"),
 ]
 
 
@@ -127,6 +129,7 @@ def inputs(case, seed):
         "bhn": (case.hidden,),
         "b": (case.classes,),
         "h0": (fed_back,),
+        "c0": (case.hidden,),
     }
     params = {name: rng.uniform(-case.bound, case.bound, shapes[name]) for name in case.names}
     if case.cell == "elman-relu":
@@ -149,7 +152,8 @@ def changed_rows(words, case):
 
 class PyTensor:
     """The equations as the Theano tutorial writes them: a scan with outputs_info=[h0, None], and those of the Jordan
-    network, with [None, s0]. The equations of the GRU are those of torch.nn.GRU's documentation."""
+    network, with [None, s0]. The equations of the GRU and the LSTM are those of torch.nn.GRU's and nn.LSTM's
+    documentation; a state c of the LSTM is an output beside h, which is fed back too."""
 
     version = f"pytensor {pytensor.__version__}"
 
@@ -166,36 +170,42 @@ class PyTensor:
         updates = [(self.shared[name], new[name]) for name in case.names]
         self.update = pytensor.function([self.ids, self.labels, self.changed, lr], loss, updates=updates)
 
-    def unit(self, x_t, fed_back):
+    def unit(self, x_t, fed_back, c):
+        """The next states: h, and of an LSTM c."""
         wx, wh, bh = (self.shared[name] for name in ["wx", "wh", "bh"])
+        gates = [slice(gate * self.case.hidden, (gate + 1) * self.case.hidden) for gate in range(self.case.gates)]
         match self.case.cell:
             case "elman":
-                return pt.sigmoid(x_t @ wx + fed_back @ wh + bh)
+                return [pt.sigmoid(x_t @ wx + fed_back @ wh + bh)]
             case "elman-tanh":
-                return pt.tanh(x_t @ wx + fed_back @ wh + bh)
+                return [pt.tanh(x_t @ wx + fed_back @ wh + bh)]
             case "elman-relu":
-                return pt.maximum(x_t @ wx + fed_back @ wh + bh, 0.0)
-        hidden = self.case.hidden
-        r_of, z_of, n_of = slice(0, hidden), slice(hidden, 2 * hidden), slice(2 * hidden, 3 * hidden)
+                return [pt.maximum(x_t @ wx + fed_back @ wh + bh, 0.0)]
+            case "lstm":
+                i, f, g, o = [x_t @ wx[:, of] + fed_back @ wh[:, of] + bh[of] for of in gates]
+                c = pt.sigmoid(f) * c + pt.sigmoid(i) * pt.tanh(g)
+                return [pt.sigmoid(o) * pt.tanh(c), c]
+        r_of, z_of, n_of = gates
         r = pt.sigmoid(x_t @ wx[:, r_of] + fed_back @ wh[:, r_of] + bh[r_of])
         z = pt.sigmoid(x_t @ wx[:, z_of] + fed_back @ wh[:, z_of] + bh[z_of])
         n = pt.tanh(x_t @ wx[:, n_of] + bh[n_of] + r * (fed_back @ wh[:, n_of] + self.shared["bhn"]))
-        return (1 - z) * n + z * fed_back
+        return [(1 - z) * n + z * fed_back]
 
     def graph(self, truncate):
         emb, w, b, h0 = (self.shared[name] for name in ["emb", "w", "b", "h0"])
+        c0 = [self.shared[name] for name in self.case.names if name == "c0"]
         steps = self.ids.shape[0]
         x = emb[self.ids].reshape((steps, self.case.window * self.case.embed))
 
-        def recurrence(x_t, fed_back):
-            h_t = self.unit(x_t, fed_back)
-            s_t = pt.special.softmax(h_t @ w + b, axis=-1)
-            return h_t, s_t
+        def recurrence(x_t, fed_back, c=None):
+            states = self.unit(x_t, fed_back, c)
+            s_t = pt.special.softmax(states[0] @ w + b, axis=-1)
+            return *states, s_t
 
-        h, s = pytensor.scan(
+        h, *_, s = pytensor.scan(
             fn=recurrence,
             sequences=x,
-            outputs_info=[None, h0] if self.case.jordan else [h0, None],
+            outputs_info=[None, h0] if self.case.jordan else [h0, *c0, None],
             n_steps=steps,
             truncate_gradient=truncate,
             return_updates=False,
@@ -221,7 +231,7 @@ class PyTensor:
 
 
 class PyTorch:
-    """A loop over the words and autograd. The GRU's step is PyTorch's own."""
+    """A loop over the words and autograd. The steps of the GRU and the LSTM are PyTorch's own."""
 
     version = f"torch {torch.__version__.split('+')[0]}"
     kink = np.inf  # the distance from 0 of the nearest argument of a ReLU
@@ -235,25 +245,28 @@ class PyTorch:
         named = dict(zip(self.case.names, self.tensors))
         return [named.get(name) for name in names]
 
-    def unit(self, x, fed_back, wx, wh, bh, bhn):
+    def unit(self, x, fed_back, c, wx, wh, bh, bhn):
+        """The next h and c; but for an LSTM c is None."""
+        if self.case.cell == "lstm":
+            return [s[0] for s in torch.lstm_cell(x[None], (fed_back[None], c[None]), wx.T, wh.T, bh, torch.zeros_like(bh))]
         if self.case.cell == "gru":
             bias = torch.cat([torch.zeros(2 * self.case.hidden), bhn])
-            return torch.gru_cell(x[None], fed_back[None], wx.T, wh.T, bh, bias)[0]
+            return torch.gru_cell(x[None], fed_back[None], wx.T, wh.T, bh, bias)[0], None
         a = x @ wx + fed_back @ wh + bh
         if self.case.cell == "elman-relu":
             self.kink = min(self.kink, a.detach().abs().min().item())
-            return torch.relu(a)
-        return torch.tanh(a) if self.case.cell == "elman-tanh" else torch.sigmoid(a)
+            return torch.relu(a), None
+        return torch.tanh(a) if self.case.cell == "elman-tanh" else torch.sigmoid(a), None
 
     def forward(self, words, first=0):
         """h and the logarithm of s; what is fed back into step `first` is a constant unless it is h0."""
-        emb, *cell, w, b, fed_back = self.by_name("emb", "wx", "wh", "bh", "bhn", "w", "b", "h0")
+        emb, *cell, w, b, fed_back, c = self.by_name("emb", "wx", "wh", "bh", "bhn", "w", "b", "h0", "c0")
         x = emb[torch.tensor(contexts(words, self.case))].reshape(len(words), -1)
         states = []
         for t in range(len(words)):
             if t == first and t > 0:
-                fed_back = fed_back.detach()
-            h = self.unit(x[t], fed_back, *cell)
+                fed_back, c = (state if state is None else state.detach() for state in [fed_back, c])
+            h, c = self.unit(x[t], fed_back, c, *cell)
             states.append(h)
             fed_back = torch.softmax(h @ w + b, dim=0) if self.case.jordan else h
         h = torch.stack(states)
@@ -296,16 +309,21 @@ class Jax:
         self.case = case
         self.tensors = [jnp.asarray(params[name]) for name in case.names]
 
-    def unit(self, p, x_t, fed_back):
+    def unit(self, p, x_t, fed_back, c):
+        """The next h and c; but for an LSTM c is empty."""
         x, h = x_t @ p["wx"], fed_back @ p["wh"]
+        if self.case.cell == "lstm":
+            i, f, g, o = jnp.split(x + h + p["bh"], 4)
+            c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+            return jax.nn.sigmoid(o) * jnp.tanh(c), c
         if self.case.cell == "gru":
             x_r, x_z, x_n = jnp.split(x + p["bh"], 3)
             h_r, h_z, h_n = jnp.split(h, 3)
             r, z = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)
             n = jnp.tanh(x_n + r * (h_n + p["bhn"]))
-            return n + z * (fed_back - n)
+            return n + z * (fed_back - n), c
         activations = {"elman": jax.nn.sigmoid, "elman-tanh": jnp.tanh, "elman-relu": jax.nn.relu}
-        return activations[self.case.cell](x + h + p["bh"])
+        return activations[self.case.cell](x + h + p["bh"]), c
 
     def loss(self, tensors, ids, labels, first):
         """The loss of the steps from `first` on; what is fed back into step `first` is a constant unless it
@@ -314,12 +332,12 @@ class Jax:
         emb, w, b, h0 = p["emb"], p["w"], p["b"], p["h0"]
         steps = ids.shape[0]
 
-        def recurrence(fed_back, x_t):
-            h_t = self.unit(p, x_t, fed_back)
-            return jax.nn.softmax(h_t @ w + b) if self.case.jordan else h_t, h_t
+        def recurrence(states, x_t):
+            h_t, c = self.unit(p, x_t, *states)
+            return (jax.nn.softmax(h_t @ w + b) if self.case.jordan else h_t, c), h_t
 
         x = emb[ids].reshape(steps, -1)
-        last, before = jax.lax.scan(recurrence, h0, x[:first])
+        last, before = jax.lax.scan(recurrence, (h0, p.get("c0", jnp.zeros(0))), x[:first])
         if first > 0:
             last, before = jax.lax.stop_gradient((last, before))
         _, after = jax.lax.scan(recurrence, last, x[first:])

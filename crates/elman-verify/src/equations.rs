@@ -33,15 +33,26 @@ fn sigmoid(a: f64) -> f64 {
     1.0 / (1.0 + (-a).exp())
 }
 
-/// The state after `before` (in a Jordan network after the output `fed_back`), for a row of inputs.
+/// The states h and c after those before (in a Jordan network h after the output `fed_back`), for a row of inputs. The
+/// cells without a c hand it on as it is.
 fn next(
     layer: &Layer<'_, f64>,
     x: ArrayView1<'_, f64>,
-    fed_back: ArrayView1<'_, f64>,
+    (fed_back, c): (ArrayView1<'_, f64>, Array1<f64>),
     seen: &mut Seen,
-) -> Array1<f64> {
+) -> (Array1<f64>, Array1<f64>) {
     let (from_x, from_state) = (x.dot(&layer.wx()) + layer.bh(), fed_back.dot(&layer.wh()));
-    match (layer.cell(), layer.bhn()) {
+    let gate = |of: &Array1<f64>, i: usize| {
+        let hidden = of.len() / layer.cell().gates();
+        of.slice_axis(Axis(0), (i * hidden..(i + 1) * hidden).into()).to_owned()
+    };
+    let h = match (layer.cell(), layer.bhn()) {
+        (Cell::Lstm, _) => {
+            let a = from_x + from_state;
+            let [i, f, o] = [0, 1, 3].map(|of| gate(&a, of).mapv(sigmoid));
+            let c = i * gate(&a, 2).mapv(f64::tanh) + f * c;
+            return (o * c.mapv(f64::tanh), c);
+        }
         (Cell::Elman(activation), _) => (from_x + from_state).mapv(|a| match activation {
             Activation::Sigmoid => sigmoid(a),
             Activation::Tanh => a.tanh(),
@@ -52,16 +63,19 @@ fn next(
             other => unimplemented!("the activation {other}"),
         }),
         (Cell::Gru, Some(bhn)) => {
-            let gate = |of: &Array1<f64>, i: usize| {
-                of.slice_axis(Axis(0), (i * bhn.len()..(i + 1) * bhn.len()).into()).to_owned()
-            };
             let r = (gate(&from_x, 0) + gate(&from_state, 0)).mapv(sigmoid);
             let z = (gate(&from_x, 1) + gate(&from_state, 1)).mapv(sigmoid);
             let candidate = (gate(&from_x, 2) + r * (gate(&from_state, 2) + bhn)).mapv(f64::tanh);
             &candidate + &z * (&fed_back - &candidate)
         }
         (other, _) => unimplemented!("the cell {other}"),
-    }
+    };
+    (h, c)
+}
+
+/// The states before the first step: h0 and, of an LSTM, c0.
+fn first(layer: &Layer<'_, f64>) -> (Array1<f64>, Array1<f64>) {
+    (layer.h0().to_owned(), layer.c0().map_or(Array1::zeros(0), |c0| c0.to_owned()))
 }
 
 /// `x`, `[T, embed · window]`: the words with `window / 2` padding rows on either side, seen through a
@@ -81,14 +95,20 @@ pub(crate) fn recurrence(drawn: &Drawn<f64>) -> (f64, Seen) {
     let (layer, mut seen) = (drawn.layer.layer(), Seen::default());
     let (mut sum, mut t) = (0.0, 0);
     for (sequence, length) in drawn.lengths.iter().enumerate() {
-        let mut h = drawn.initial.as_ref().map_or(layer.h0(), |initial| initial.row(sequence)).to_owned();
+        let (mut h, mut c) = drawn.initial.as_ref().map_or(first(&layer), |initial| {
+            let (h, c) = initial.row(sequence).split_at(Axis(0), layer.h0().len());
+            (h.to_owned(), c.to_owned())
+        });
         for _ in 0..*length {
-            h = next(&layer, drawn.rows.row(t), h.view(), &mut seen);
+            (h, c) = next(&layer, drawn.rows.row(t), (h.view(), c), &mut seen);
             seen.sum((&h * &drawn.dh.row(t)).view());
             sum += h.dot(&drawn.dh.row(t));
             t += 1;
         }
-        sum += drawn.dlast.as_ref().map_or(0.0, |dlast| h.dot(&dlast.row(sequence)));
+        sum += drawn.dlast.as_ref().map_or(0.0, |dlast| {
+            let (dh, dc) = dlast.row(sequence).split_at(Axis(0), h.len());
+            h.dot(&dh) + c.dot(&dc)
+        });
     }
     (sum, seen)
 }
@@ -110,11 +130,12 @@ pub(crate) fn loss(params: &Params<f64>, batch: Batch<'_>) -> (f64, Seen) {
     let mut loss = 0.0;
     for sentence in batch.iter() {
         let mut of_sentence = 0.0;
-        let mut fed_back = layer.h0().to_owned();
+        let (mut fed_back, mut c) = first(&layer);
         for (x, label) in
             windows(params.emb(), sentence.words, shape.window).rows().into_iter().zip(sentence.labels)
         {
-            let h = next(&layer, x, fed_back.view(), &mut seen);
+            let h;
+            (h, c) = next(&layer, x, (fed_back.view(), c), &mut seen);
             let z = h.dot(&params.w()) + params.b();
             seen.sum(z.view());
             let log_sum = log_sum_exp(z.view());

@@ -199,11 +199,11 @@ pub struct Drawn<T> {
     pub lengths: Vec<usize>,
     /// The packed inputs, `[steps, input]`.
     pub rows: Array2<T>,
-    /// The initial states, `[sequences, hidden]`, if not h0.
+    /// The initial states, `[sequences, states·hidden]`, if not h0.
     pub initial: Option<Array2<T>>,
     /// The gradient of the states, `[steps, hidden]`.
     pub dh: Array2<T>,
-    /// The gradient of the last states, `[sequences, hidden]`.
+    /// The gradient of the last states, `[sequences, states·hidden]`.
     pub dlast: Option<Array2<T>>,
 }
 
@@ -234,10 +234,10 @@ impl<T: Real> Drawn<T> {
         }
     }
 
-    /// The same sequences with initial states of their own in any case: copies of h0, if they had none.
+    /// The same sequences with initial states of their own in any case: copies of h0 (and c0), if they had none.
     pub(crate) fn with_initial(&self) -> Drawn<T> {
-        let h0 = self.layer.h0();
-        let copies = || Array2::from_shape_fn((self.lengths.len(), h0.len()), |(_, i)| h0[i]);
+        let first = self.layer.layer().initial();
+        let copies = || Array2::from_shape_fn((self.lengths.len(), first.len()), |(_, i)| first[i]);
         Drawn { initial: Some(self.initial.clone().unwrap_or_else(copies)), ..self.clone() }
     }
 
@@ -275,14 +275,15 @@ impl Sequenced {
             fill.fill(matrix.view_mut(), &mut rng);
             matrix
         };
-        let ([xs, initial, dh], LayerShape { input, hidden, .. }) = (self.data, self.shape);
+        let ([xs, initial, dh], LayerShape { input, hidden, cell }) = (self.data, self.shape);
+        let states = cell.states() * hidden;
         Ok(Drawn {
             layer,
             lengths: self.lengths.clone(),
             rows: matrix(steps, input, xs),
-            initial: self.ends.0.then(|| matrix(sequences, hidden, initial)),
+            initial: self.ends.0.then(|| matrix(sequences, states, initial)),
             dh: matrix(steps, hidden, dh),
-            dlast: self.ends.1.then(|| matrix(sequences, hidden, dh)),
+            dlast: self.ends.1.then(|| matrix(sequences, states, dh)),
         })
     }
 }

@@ -204,7 +204,8 @@ pub(crate) fn recurrence<T: Float>(drawn: &Drawn<T>) -> Result<States, Error> {
         rest = after;
         first.matrix((rows, cols))
     };
-    let (h, last) = (next(steps, shape.hidden), next(sequences, shape.hidden));
-    let (xs, initial) = (next(steps, shape.input), next(sequences, shape.hidden));
+    let states = shape.cell.states() * shape.hidden;
+    let (h, last) = (next(steps, shape.hidden), next(sequences, states));
+    let (xs, initial) = (next(steps, shape.input), next(sequences, states));
     Ok(States { h, last, xs, initial, layer: rest.params(shape)? })
 }

@@ -13,6 +13,7 @@ use crate::Error;
 /// |---|---|---|---|
 /// | `Elman(f)` | `h[t] = f(x[t]·wx + h[t-1]·wh + bh)` | 1 | Elman, *Finding structure in time*, 1990 |
 /// | `Gru` | below | 3 | Cho et al., *Learning phrase representations*, 2014, in PyTorch's form |
+/// | `Lstm` | below | 4 | Hochreiter and Schmidhuber, 1997, with the forget gate of Gers et al., 2000 |
 ///
 /// A cell of several gates has them side by side: `wx` is `[input, gates·hidden]`, `wh` `[hidden, gates·hidden]` and
 /// `bh` `[gates·hidden]`. The GRU's gates are r, z, n, in this order:
@@ -25,6 +26,18 @@ use crate::Error;
 /// ```
 ///
 /// PyTorch's `nn.GRU` has two biases; `bh` is their sum for r and z, `bh_n` is `b_in`, and `bhn` is `b_hn`.
+///
+/// The LSTM has a second state, `c`, which starts from `c0`. Its gates are i, f, g, o, as in PyTorch's `nn.LSTM`; `bh` is
+/// the sum of the two biases there. There are no peepholes.
+///
+/// ```text
+/// i = sigmoid(x[t]·wx_i + h[t-1]·wh_i + bh_i)
+/// f = sigmoid(x[t]·wx_f + h[t-1]·wh_f + bh_f)
+/// g = tanh(x[t]·wx_g + h[t-1]·wh_g + bh_g)
+/// o = sigmoid(x[t]·wx_o + h[t-1]·wh_o + bh_o)
+/// c[t] = f ∘ c[t-1] + i ∘ g
+/// h[t] = o ∘ tanh(c[t])
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -33,6 +46,8 @@ pub enum Cell {
     Elman(Activation),
     /// The gated recurrent unit.
     Gru,
+    /// Long short-term memory.
+    Lstm,
 }
 
 /// The nonlinearity of an Elman cell.
@@ -70,11 +85,12 @@ pub enum Feedback {
 
 impl Cell {
     /// Every cell, the tutorial's first.
-    pub const ALL: [Cell; 4] = [
+    pub const ALL: [Cell; 5] = [
         Cell::Elman(Activation::Sigmoid),
         Cell::Elman(Activation::Tanh),
         Cell::Elman(Activation::Relu),
         Cell::Gru,
+        Cell::Lstm,
     ];
 
     /// The number of gates, each of which has its own columns of wx, wh and bh.
@@ -82,7 +98,14 @@ impl Cell {
         match self {
             Cell::Elman(_) => 1,
             Cell::Gru => 3,
+            Cell::Lstm => 4,
         }
+    }
+
+    /// The number of states that a step hands to the next one: `h`, and of an LSTM `c`. Where they come together (the
+    /// initial and the last states of a recurrence) they lie side by side, `[states·hidden]`, `h` first.
+    pub fn states(self) -> usize {
+        if self == Cell::Lstm { 2 } else { 1 }
     }
 
     /// Whether the cell has a bias `bhn` of its own inside the product with a gate.
@@ -90,11 +113,12 @@ impl Cell {
         self == Cell::Gru
     }
 
-    /// The name without the activation: `elman` or `gru`.
+    /// The name without the activation: `elman`, `gru` or `lstm`.
     pub fn name(self) -> &'static str {
         match self {
             Cell::Elman(_) => "elman",
             Cell::Gru => "gru",
+            Cell::Lstm => "lstm",
         }
     }
 
@@ -102,7 +126,7 @@ impl Cell {
     pub fn activation(self) -> Option<Activation> {
         match self {
             Cell::Elman(activation) => Some(activation),
-            Cell::Gru => None,
+            _ => None,
         }
     }
 }
@@ -114,14 +138,13 @@ impl Default for Cell {
     }
 }
 
-/// `elman`, `elman-tanh`, `elman-relu`, `gru`.
+/// `elman`, `elman-tanh`, `elman-relu`, `gru`, `lstm`.
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Cell::Elman(Activation::Sigmoid) => "elman",
             Cell::Elman(Activation::Tanh) => "elman-tanh",
             Cell::Elman(Activation::Relu) => "elman-relu",
-            Cell::Gru => "gru",
+            other => other.name(),
         })
     }
 }
@@ -222,8 +245,8 @@ mod tests {
     fn unknown_names_are_refused_with_the_choices() {
         let message = "Elman".parse::<Feedback>().unwrap_err().to_string();
         assert_eq!(message, "network: expected elman, jordan, found Elman");
-        let message = "lstm".parse::<Cell>().unwrap_err().to_string();
-        assert_eq!(message, "cell: expected elman, elman-tanh, elman-relu, gru, found lstm");
+        let message = "rnn".parse::<Cell>().unwrap_err().to_string();
+        assert_eq!(message, "cell: expected elman, elman-tanh, elman-relu, gru, lstm, found rnn");
         let message = "selu".parse::<Activation>().unwrap_err().to_string();
         assert_eq!(message, "activation: expected sigmoid, tanh, relu, found selu");
     }

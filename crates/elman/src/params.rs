@@ -3,7 +3,7 @@
 use std::fmt;
 
 use aligned_vec::{AVec, ConstAlign};
-use ndarray::{ArrayView1, ArrayView2, ArrayViewD, ArrayViewMut1, ArrayViewMut2, ArrayViewMutD};
+use ndarray::{Array1, ArrayView1, ArrayView2, ArrayViewD, ArrayViewMut1, ArrayViewMut2, ArrayViewMutD};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -211,6 +211,20 @@ macro_rules! vectors {
     )*};
 }
 
+macro_rules! some_cells_vectors {
+    ($($(#[$doc:meta])* $get:ident $get_mut:ident $name:ident)*) => {$(
+        $(#[$doc])*
+        pub fn $get(&self) -> Option<ArrayView1<'_, T>> {
+            self.place(Name::$name).map(|_| ArrayView1::from(self.view(Name::$name).1))
+        }
+
+        $(#[$doc])*
+        pub fn $get_mut(&mut self) -> Option<ArrayViewMut1<'_, T>> {
+            self.place(Name::$name).is_some().then(|| ArrayViewMut1::from(self.view_mut(Name::$name).1))
+        }
+    )*};
+}
+
 /// Both kinds of shapes have the tensors of a layer.
 impl<T: Real, S: Layout> Params<T, S> {
     matrices! {
@@ -229,17 +243,14 @@ impl<T: Real, S: Layout> Params<T, S> {
     /// The tensors of the recurrence.
     pub fn layer(&self) -> Layer<'_, T> {
         let (wx, wh, bh, h0) = (self.wx(), self.wh(), self.bh(), self.h0());
-        Layer { cell: self.shape.cell(), wx, wh, bh, bhn: self.bhn(), h0 }
+        Layer { cell: self.shape.cell(), wx, wh, bh, bhn: self.bhn(), h0, c0: self.c0() }
     }
 
-    /// Bias inside the product with the GRU's reset gate, `[hidden]`; other cells have none.
-    pub fn bhn(&self) -> Option<ArrayView1<'_, T>> {
-        self.place(Name::Bhn).map(|_| ArrayView1::from(self.view(Name::Bhn).1))
-    }
-
-    /// Bias inside the product with the GRU's reset gate, `[hidden]`; other cells have none.
-    pub fn bhn_mut(&mut self) -> Option<ArrayViewMut1<'_, T>> {
-        self.place(Name::Bhn).is_some().then(|| ArrayViewMut1::from(self.view_mut(Name::Bhn).1))
+    some_cells_vectors! {
+        /// Bias inside the product with the GRU's reset gate, `[hidden]`; other cells have none.
+        bhn bhn_mut Bhn
+        /// The LSTM's second state before the first step, `[hidden]`; other cells have none. Learned.
+        c0 c0_mut C0
     }
 }
 
@@ -324,6 +335,7 @@ pub struct Layer<'a, T> {
     bh: ArrayView1<'a, T>,
     bhn: Option<ArrayView1<'a, T>>,
     h0: ArrayView1<'a, T>,
+    c0: Option<ArrayView1<'a, T>>,
 }
 
 impl<'a, T: Real> Layer<'a, T> {
@@ -360,6 +372,16 @@ impl<'a, T: Real> Layer<'a, T> {
     /// The value that is fed back into the first step.
     pub fn h0(&self) -> ArrayView1<'a, T> {
         self.h0
+    }
+
+    /// The LSTM's second state before the first step, `[hidden]`.
+    pub fn c0(&self) -> Option<ArrayView1<'a, T>> {
+        self.c0
+    }
+
+    /// All that the first step gets from before it: h0 and, of an LSTM, c0 beside it, `[states·hidden]`.
+    pub fn initial(&self) -> Array1<T> {
+        self.h0.iter().chain(self.c0.iter().flatten()).copied().collect()
     }
 
     /// Refuses the layer of a Jordan network, whose states are not fed back.
@@ -448,6 +470,11 @@ mod tests {
             assert_eq!(params.layer().shape(), shape.layer());
             assert_eq!(params.bhn().is_some(), cell == Cell::Gru);
             assert_eq!(params.bhn_mut().is_some(), cell == Cell::Gru);
+            assert_eq!(
+                (params.c0().is_some(), params.c0_mut().is_some()),
+                (cell == Cell::Lstm, cell == Cell::Lstm)
+            );
+            assert_eq!(params.layer().initial().len(), cell.states() * shape.hidden);
             params.layer().check_recurrent().unwrap();
         }
     }

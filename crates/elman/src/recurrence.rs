@@ -52,8 +52,8 @@ impl<'a, T: Real> Sequences<'a, T> {
         Ok(Sequences { rows, lengths, initial: None })
     }
 
-    /// The same sequences, each from a state of its own, `[sequences, hidden]` in row-major layout, instead of h0:
-    /// for example from the last states of the parts before them.
+    /// The same sequences, each from a state of its own, `[sequences, states·hidden]` in row-major layout, instead of h0:
+    /// for example from the last states of the parts before them. A row of an LSTM has `h` and `c`, side by side.
     ///
     /// # Errors
     /// [`Error::Shape`] if there are other than as many states as sequences, or if the layout is another one.
@@ -78,7 +78,7 @@ impl<'a, T: Real> Sequences<'a, T> {
         self.lengths
     }
 
-    /// The state from which each sequence starts, `[sequences, hidden]`, if it is not h0.
+    /// The state from which each sequence starts, `[sequences, states·hidden]`, if it is not h0.
     pub fn initial(&self) -> Option<ArrayView2<'a, T>> {
         self.initial
     }
@@ -105,8 +105,10 @@ impl<'a, T: Real> Sequences<'a, T> {
             false => Err(Error::shape(what, format!("{expected}, {of}"), found)),
         };
         width("width of the sequences", shape.input, "the rows of wx", self.rows.ncols())?;
-        let initial = self.initial.map_or(shape.hidden, |initial| initial.ncols());
-        width("width of the initial states", shape.hidden, "the hidden units", initial)
+        let states = shape.cell.states() * shape.hidden;
+        let of = if shape.cell.states() > 1 { "the hidden units of h and of c" } else { "the hidden units" };
+        let initial = self.initial.map_or(states, |initial| initial.ncols());
+        width("width of the initial states", states, of, initial)
     }
 }
 
@@ -136,7 +138,8 @@ pub trait Recurrence<T: Real>: Send + Sync {
 pub struct States<T> {
     /// The states, `[sum of lengths, hidden]`, packed as the inputs are; the initial ones are not among them.
     pub h: Array2<T>,
-    /// The state after the last step of each sequence, `[sequences, hidden]`: where its next part starts.
+    /// The state after the last step of each sequence, `[sequences, states·hidden]`: where its next part starts. A row of
+    /// an LSTM has `h` and `c`, side by side.
     pub last: Array2<T>,
 }
 
@@ -146,7 +149,7 @@ pub trait Trace<T: Real>: Send {
     /// The states, `[sum of lengths, hidden]`.
     fn h(&self) -> ArrayView2<'_, T>;
 
-    /// The state after the last step of each sequence, `[sequences, hidden]`.
+    /// The state after the last step of each sequence, `[sequences, states·hidden]`.
     fn last(&self) -> ArrayView2<'_, T>;
 
     /// The gradient of `sum(dh ∘ h) + sum(dlast ∘ last)` with respect to the inputs, the initial states and the layer:
@@ -185,9 +188,9 @@ pub trait Trace<T: Real>: Send {
 pub struct RecurrenceGradient<T> {
     /// The gradient of the inputs, `[sum of lengths, input]`.
     pub xs: Array2<T>,
-    /// The gradient of the initial state of each sequence, `[sequences, hidden]`.
+    /// The gradient of the initial state of each sequence, `[sequences, states·hidden]`.
     pub initial: Array2<T>,
-    /// The gradient of the layer. That of h0 is the sum of `initial`, or zero where the sequences start from states of
+    /// The gradient of the layer. That of h0 (and c0) is the sum of `initial`, or zero where the sequences start from states of
     /// their own.
     pub layer: LayerParams<T>,
 }
@@ -251,6 +254,10 @@ mod tests {
             xs.starting_from(initial.view()).unwrap().check(&layer(2).layer()).unwrap_err().to_string();
         assert_eq!(message, "width of the initial states: expected 4, the hidden units, found 5");
         assert!(xs.starting_from(initial.t()).is_err());
+        let lstm = LayerParams::<f64>::zeros(LayerShape { input: 2, hidden: 4, cell: Cell::Lstm }).unwrap();
+        let message = xs.starting_from(initial.view()).unwrap().check(&lstm.layer()).unwrap_err().to_string();
+        let expected = "width of the initial states: expected 8, the hidden units of h and of c, found 5";
+        assert_eq!(message, expected);
         let three = Array2::<f64>::zeros((3, 4));
         let message = xs.starting_from(three.view()).unwrap_err().to_string();
         assert_eq!(message, "initial states: expected 2, one for each sequence, found 3");

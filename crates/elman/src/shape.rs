@@ -71,10 +71,12 @@ pub enum Name {
     B,
     /// The value that is fed back into the first step.
     H0,
+    /// The LSTM's second state before the first step.
+    C0,
 }
 
 impl Name {
-    /// `emb`, `wx`, `wh`, `w`, `bh`, `bhn`, `b` or `h0`.
+    /// `emb`, `wx`, `wh`, `w`, `bh`, `bhn`, `b`, `h0` or `c0`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Name::Emb => "emb",
@@ -85,6 +87,7 @@ impl Name {
             Name::Bhn => "bhn",
             Name::B => "b",
             Name::H0 => "h0",
+            Name::C0 => "c0",
         }
     }
 }
@@ -203,7 +206,7 @@ impl Shape {
         Layout::check(self)
     }
 
-    /// The network's name: `elman`, `jordan`, `elman-tanh`, `jordan-relu`, `gru`.
+    /// The network's name: `elman`, `jordan`, `elman-tanh`, `jordan-relu`, `gru`, `lstm`.
     pub fn name(&self) -> String {
         self.cell.to_string().replace(Feedback::Hidden.name(), self.feedback.name())
     }
@@ -238,6 +241,7 @@ impl Layout for Shape {
             cell.has_bhn().then_some(Tensor::vector(Name::Bhn, hidden)),
             Some(Tensor::vector(Name::B, classes)),
             Some(Tensor::vector(Name::H0, self.fed_back())),
+            (cell.states() > 1).then_some(Tensor::vector(Name::C0, hidden)),
         ]
         .into_iter()
         .flatten()
@@ -281,6 +285,7 @@ impl Layout for LayerShape {
             Some(Tensor::vector(Name::Bh, gates)),
             cell.has_bhn().then_some(Tensor::vector(Name::Bhn, hidden)),
             Some(Tensor::vector(Name::H0, hidden)),
+            (cell.states() > 1).then_some(Tensor::vector(Name::C0, hidden)),
         ]
         .into_iter()
         .flatten()
@@ -324,6 +329,9 @@ mod tests {
         let gru = table(LayerShape { input: 3, hidden: 4, cell: Cell::Gru });
         assert_eq!(gru[..2], [("wx", vec![3, 12]), ("wh", vec![4, 12])]);
         assert_eq!(gru[2..], [("bh", vec![12]), ("bhn", vec![4]), ("h0", vec![4])]);
+        let lstm = table(LayerShape { input: 3, hidden: 4, cell: Cell::Lstm });
+        assert_eq!(lstm[..2], [("wx", vec![3, 16]), ("wh", vec![4, 16])]);
+        assert_eq!(lstm[2..], [("bh", vec![16]), ("h0", vec![4]), ("c0", vec![4])]);
         assert_eq!(SHAPE.parameters(), 21 + 60 + 16 + 8 + 4 + 2 + 4);
     }
 
@@ -357,7 +365,10 @@ mod tests {
     fn a_network_has_a_name() {
         let names = Feedback::ALL
             .map(|feedback| Cell::ALL.map(|cell| Shape { cell, feedback, ..SHAPE }.name()).join(" "));
-        assert_eq!(names, ["elman elman-tanh elman-relu gru", "jordan jordan-tanh jordan-relu gru"]);
+        assert_eq!(
+            names,
+            ["elman elman-tanh elman-relu gru lstm", "jordan jordan-tanh jordan-relu gru lstm"]
+        );
         SHAPE.only("file", &[Cell::Gru, Cell::default()]).unwrap();
         let message = SHAPE.only("file", &[Cell::Gru]).unwrap_err().to_string();
         assert_eq!(message, "file: expected a network of gru, found elman");

@@ -8,6 +8,7 @@ pub(crate) const INT64: i32 = 7;
 
 /// `AttributeProto.AttributeType`.
 const ATTRIBUTE_INT: i32 = 2;
+const ATTRIBUTE_STRING: i32 = 3;
 const ATTRIBUTE_STRINGS: i32 = 8;
 
 /// `ModelProto`.
@@ -83,6 +84,8 @@ pub(crate) struct Attribute {
     /// Optional, so that a 0 is written: a checker wants to see it.
     #[prost(int64, optional, tag = "3")]
     pub(crate) i: Option<i64>,
+    #[prost(bytes = "vec", optional, tag = "4")]
+    pub(crate) s: Option<Vec<u8>>,
     #[prost(bytes = "vec", repeated, tag = "9")]
     pub(crate) strings: Vec<Vec<u8>>,
     #[prost(int32, tag = "20")]
@@ -91,12 +94,16 @@ pub(crate) struct Attribute {
 
 impl Attribute {
     pub(crate) fn int(name: &str, i: i64) -> Self {
-        Attribute { name: name.into(), i: Some(i), strings: vec![], kind: ATTRIBUTE_INT }
+        Attribute { name: name.into(), i: Some(i), kind: ATTRIBUTE_INT, ..Attribute::default() }
+    }
+
+    pub(crate) fn string(name: &str, text: &str) -> Self {
+        Attribute { name: name.into(), s: Some(text.into()), kind: ATTRIBUTE_STRING, ..Attribute::default() }
     }
 
     pub(crate) fn strings(name: &str, strings: &[&str]) -> Self {
         let strings = strings.iter().map(|text| text.as_bytes().to_vec()).collect();
-        Attribute { name: name.into(), i: None, strings, kind: ATTRIBUTE_STRINGS }
+        Attribute { name: name.into(), strings, kind: ATTRIBUTE_STRINGS, ..Attribute::default() }
     }
 }
 

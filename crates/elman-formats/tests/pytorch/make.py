@@ -1,4 +1,5 @@
-"""The files beside this one, as PyTorch writes them: state dicts of nn.Embedding, nn.RNN or nn.GRU, and nn.Linear,
+"""The files beside this one, as PyTorch writes them: state dicts of nn.Embedding, nn.RNN, nn.GRU or nn.LSTM,
+and nn.Linear,
 and the probabilities that PyTorch computes with them.
 
     python make.py            by hand; needs numpy, safetensors and torch; made with torch 2.15.0 and safetensors 0.8.0
@@ -11,6 +12,7 @@ and `s` [T, classes], the softmax of each word's scores.
 | rnn_tanh | nn.RNN with tanh, its default | format: pt |
 | rnn_relu | nn.RNN with relu | format: pt, nonlinearity: relu |
 | gru | nn.GRU | format: pt |
+| lstm | nn.LSTM | format: pt |
 """
 
 import pathlib
@@ -30,12 +32,13 @@ class Tagger(torch.nn.Module):
         self.rnn = kind(EMBED * WINDOW, HIDDEN, **arguments)
         self.out = torch.nn.Linear(HIDDEN, CLASSES)
         self.h0 = torch.nn.Parameter(torch.rand(HIDDEN) - 0.5)
+        self.c0 = torch.nn.Parameter(torch.rand(HIDDEN) - 0.5) if kind is torch.nn.LSTM else None
 
     def forward(self, words):
         half = WINDOW // 2
         padded = torch.tensor([VOCAB] * half + words + [VOCAB] * half)
         x = self.emb(padded.unfold(0, WINDOW, 1)).flatten(1)
-        h, _ = self.rnn(x, self.h0[None])
+        h, _ = self.rnn(x, self.h0[None] if self.c0 is None else (self.h0[None], self.c0[None]))
         return torch.softmax(self.out(h), 1)
 
 
@@ -46,6 +49,7 @@ def main():
             ("rnn_tanh", torch.nn.RNN, {}),
             ("rnn_relu", torch.nn.RNN, {"nonlinearity": "relu"}),
             ("gru", torch.nn.GRU, {}),
+            ("lstm", torch.nn.LSTM, {}),
         ]
     ):
         torch.manual_seed(seed)

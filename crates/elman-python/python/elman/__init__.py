@@ -4,7 +4,7 @@
     h[t]  = sigmoid(x[t] @ wx + h[t-1] @ wh + bh)
     s[t]  = softmax(h[t] @ w + b)
 
-The sigmoid may be tanh or ReLU (activation="tanh", "relu"), and the cell a GRU (cell="gru").
+The sigmoid may be tanh or ReLU (activation="tanh", "relu"), and the cell a GRU or an LSTM (cell="gru", "lstm").
 
 Network computes probabilities and gradients, Learner trains, Tagger goes from words to tags, and recurrence is the
 recurrence alone, for NumPy arrays and, with gradients, for PyTorch tensors.
@@ -33,6 +33,7 @@ def recurrence(
     lengths=None,
     *,
     bhn=None,
+    c0=None,
     initial=None,
     cell="elman",
     activation=None,
@@ -47,21 +48,22 @@ def recurrence(
 
     f is the activation "sigmoid" (the default), "tanh" or "relu". With the cell "gru" the states are those of
     torch.nn.GRU: wx, wh and bh hold the three gates r, z and n side by side, [..., 3 * hidden], and bhn [hidden] is the
-    bias inside the product with r.
+    bias inside the product with r. With the cell "lstm" they are those of torch.nn.LSTM: four gates, i, f, g and o, and
+    c0 [hidden] is the cell's other state before the first step.
 
-    initial [sequences, hidden] are states to start from instead of h0. A sequence can so be cut anywhere: the part that
-    starts from the last state of the part before it has the states that it has in the whole, bit for bit.
+    initial [sequences, hidden] (of an LSTM [sequences, 2 * hidden], h and c side by side) are states to start from instead of h0. A sequence can so be cut anywhere: the part that
+    starts from the last state of the part before it (Trace.last) has the states that it has in the whole, bit for bit.
 
     All are NumPy arrays of float32 or float64; or all are PyTorch tensors of one of these types on the CPU: then so
     is the result, and gradients flow to all of them.
 
     threads are used for more than one sequence; the result has the same bits with any number.
     """
-    arrays = (xs, wx, wh, bh, h0, bhn, initial)
+    arrays = (xs, wx, wh, bh, h0, bhn, c0, initial)
     options = {"cell": cell, "activation": activation, "isa": isa, "threads": threads}
     torch = sys.modules.get("torch")
     if torch is not None and any(isinstance(array, torch.Tensor) for array in arrays):
         from elman import _torch
 
         return _torch.recurrence(arrays, lengths, options)
-    return _elman.forward(xs, wx, wh, bh, h0, lengths, bhn=bhn, initial=initial, **options)
+    return _elman.forward(xs, wx, wh, bh, h0, lengths, bhn=bhn, c0=c0, initial=initial, **options)

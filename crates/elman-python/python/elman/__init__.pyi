@@ -9,7 +9,7 @@ _Array: TypeAlias = NDArray[numpy.float32] | NDArray[numpy.float64]
 _Params: TypeAlias = Mapping[str, _Array]
 _Ids: TypeAlias = Sequence[int] | NDArray[numpy.integer[Any]]
 _Batch: TypeAlias = Iterable[tuple[_Ids, _Ids]]
-_Cell: TypeAlias = Literal["elman", "gru"]
+_Cell: TypeAlias = Literal["elman", "gru", "lstm"]
 _Activation: TypeAlias = Literal["sigmoid", "tanh", "relu"] | None
 _Isa: TypeAlias = Literal["portable", "avx2", "avx512", "neon"] | None
 # NumPy arrays or PyTorch tensors; the result is of the same kind.
@@ -44,6 +44,7 @@ def recurrence(
     lengths: Sequence[int] | None = None,
     *,
     bhn: _Tensor | None = None,
+    c0: _Tensor | None = None,
     initial: _Tensor | None = None,
     cell: _Cell = "elman",
     activation: _Activation = None,
@@ -59,6 +60,7 @@ def vjp(
     lengths: _Ids | None = None,
     *,
     bhn: _Array | None = None,
+    c0: _Array | None = None,
     initial: _Array | None = None,
     cell: _Cell = "elman",
     activation: _Activation = None,
@@ -70,7 +72,9 @@ def travel(seed: int, sentences: int) -> list[tuple[list[str], list[str]]]: ...
 class Trace:
     @property
     def h(self) -> _Array: ...
-    def backward(self, dh: _Array) -> tuple[_Array, ...]: ...
+    @property
+    def last(self) -> _Array: ...
+    def backward(self, dh: _Array, dlast: _Array | None = None) -> tuple[_Array, ...]: ...
 
 @final
 class Network:

@@ -5,12 +5,12 @@ from torch.autograd.function import once_differentiable
 
 from elman import _elman
 
-_NAMES = ("xs", "wx", "wh", "bh", "h0", "bhn", "initial")
+_NAMES = ("xs", "wx", "wh", "bh", "h0", "bhn", "c0", "initial")
 
 
 def _call(function, arrays, lengths, options):
-    *arrays, bhn, initial = arrays
-    return function(*arrays, lengths, bhn=bhn, initial=initial, **options)
+    *arrays, bhn, c0, initial = arrays
+    return function(*arrays, lengths, bhn=bhn, c0=c0, initial=initial, **options)
 
 
 class _Recurrence(torch.autograd.Function):
@@ -34,7 +34,7 @@ class _Recurrence(torch.autograd.Function):
 def recurrence(tensors, lengths, options):
     """tensors in the order of _NAMES, of which the last two may be None."""
     for name, tensor in zip(_NAMES, tensors):
-        if tensor is None and name in ("bhn", "initial"):
+        if tensor is None and name in ("bhn", "c0", "initial"):
             continue
         if not isinstance(tensor, torch.Tensor):
             raise TypeError(f"{name}: expected a torch.Tensor, as one of the others is, found {type(tensor).__name__}")

@@ -19,7 +19,7 @@ pub fn check_agreement<T: Float>(network: &dyn Network<T>, options: &Options) ->
     part.problems(Sizes::Full, |problem, trial| agrees(network, problem, trial));
     // Without weights every argument of an activation is exactly 0.
     part.tutorial("zero", LITTLE, (&[3, 1], 3), |problem, trial| {
-        let names = [Name::Wx, Name::Wh, Name::Bh, Name::Bhn, Name::H0];
+        let names = [Name::Wx, Name::Wh, Name::Bh, Name::Bhn, Name::H0, Name::C0];
         let zero = names.into_iter().fold(problem.clone(), |problem, name| problem.fill(name, Fill::Zero));
         agrees(network, &zero, trial)
     });

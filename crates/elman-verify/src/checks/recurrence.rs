@@ -351,8 +351,9 @@ fn doors<T: Float>(recurrence: &dyn Recurrence<T>, cell: Cell, trial: &mut Trial
     let layer = drawn.layer.layer();
     let wide = Array2::zeros((3, 4));
     let wide = Sequences::new(wide.view(), &problem.lengths)?;
-    let states = Array2::zeros((2, 6));
-    let wide_states = drawn.xs()?.starting_from(states.view())?;
+    let states = cell.states() * 5;
+    let wide_states = Array2::zeros((2, states + 1));
+    let wide_states = drawn.xs()?.starting_from(wide_states.view())?;
     let network =
         elman::Shape { vocab: 1, embed: 3, window: 1, hidden: 5, classes: 4, ..elman::Shape::ELMAN };
     let jordan = elman::Params::zeros(elman::Shape { feedback: elman::Feedback::Output, ..network })?;
@@ -372,7 +373,7 @@ fn doors<T: Float>(recurrence: &dyn Recurrence<T>, cell: Cell, trial: &mut Trial
         let wrong = Array2::zeros((rows, cols));
         trial.refused(&format!("a dh of {rows}x{cols}"), trace.backward_into(wrong.view(), None, &mut kept));
     }
-    for (rows, cols) in [(1, 5), (3, 5), (2, 4), (2, 6)] {
+    for (rows, cols) in [(1, states), (3, states), (2, states - 1), (2, states + 1)] {
         let wrong = Array2::zeros((rows, cols));
         let refused = trace.backward_into(drawn.dh.view(), Some(wrong.view()), &mut kept);
         trial.refused(&format!("a dlast of {rows}x{cols}"), refused);

@@ -176,7 +176,7 @@ pub(crate) enum Object {
 /// Every mutation: the families first.
 pub(crate) fn all() -> Vec<Mutation> {
     use Fault::*;
-    let names = [Name::Emb, Name::Wx, Name::Wh, Name::W, Name::Bh, Name::Bhn, Name::B, Name::H0];
+    let names = [Name::Emb, Name::Wx, Name::Wh, Name::W, Name::Bh, Name::Bhn, Name::B, Name::H0, Name::C0];
     let faults =
         [Dropped, Doubled, Negated, LargestEntry, LastEntry, LastSentence, LeftForNextCall, NotUpdated];
     let tensors = names.into_iter().flat_map(|name| faults.map(|fault| Tensor(name, fault)));

@@ -28,16 +28,42 @@ struct Shared {
     numbers: Mutex<Vec<f64>>,
 }
 
-/// A unit's next state, and its derivatives by the parts of its gates and by the state before.
+/// The most states and gates that a cell has.
+pub(crate) const STATES: usize = 2;
+pub(crate) const GATES: usize = 4;
+
+/// A unit's next states, and the derivatives of each by the parts of its gates and by the states before. States and gates
+/// that a cell does not have are 0.
 pub(crate) struct Local<T> {
-    pub(crate) h: T,
-    pub(crate) by_x: Vec<T>,
-    pub(crate) by_fed: Vec<T>,
-    pub(crate) by_before: T,
+    pub(crate) states: [T; STATES],
+    pub(crate) by_x: [[T; GATES]; STATES],
+    pub(crate) by_fed: [[T; GATES]; STATES],
+    pub(crate) by_before: [[T; STATES]; STATES],
 }
 
+impl<T: Float> Local<T> {
+    /// Those of a cell without another state.
+    pub(crate) fn of_h(h: T, by_x: &[T], by_fed: &[T], by_before: T) -> Self {
+        let gates = |by: &[T]| {
+            let of_h = std::array::from_fn(|gate| by.get(gate).copied().unwrap_or(T::zero()));
+            [of_h, [T::zero(); GATES]]
+        };
+        let states = |of_h| [of_h, T::zero()];
+        Local {
+            states: states(h),
+            by_x: gates(by_x),
+            by_fed: gates(by_fed),
+            by_before: [states(by_before), states(T::zero())],
+        }
+    }
+}
+
+/// Makes of a state what is fed back.
+type Output<'a, T> = &'a dyn Fn(&[T]) -> Vec<T>;
+
 struct Run<T> {
-    /// The inputs, the values that are fed back (the initial one first), the units, the states and the outputs.
+    /// The inputs, what each step hands on (the initial value first): the states, or a Jordan network's output; the units,
+    /// the states h and the outputs.
     x: Vec<Vec<T>>,
     fed: Vec<Vec<T>>,
     units: Vec<Vec<Local<T>>>,
@@ -148,7 +174,7 @@ impl Subject {
         if small && self.is(SubnormalWeightsFlushed) { T::zero() } else { w }
     }
 
-    /// One step: the units of the next state.
+    /// One step: the units of the next states.
     fn step<T: Float>(&self, t: usize, layer: &Layer<'_, T>, x: &[T], fed: &[T]) -> Vec<Local<T>> {
         let (hidden, gates) = (layer.shape().hidden, layer.cell().gates());
         let (wx, wh) = (layer.wx(), layer.wh());
@@ -161,7 +187,7 @@ impl Subject {
                     let j = gate * hidden + unit;
                     let mut of_x: Vec<(T, T)> =
                         x.iter().zip(wx.column(j)).map(|(x, w)| (*x, self.weight(*w))).collect();
-                    let mut of_fed: Vec<(T, T)> = fed
+                    let mut of_fed: Vec<(T, T)> = fed[..wh.nrows()]
                         .iter()
                         .enumerate()
                         .map(|(i, fed)| {
@@ -192,10 +218,11 @@ impl Subject {
                     zx.push(self.order.sum(&of_x, bias));
                     zh.push(self.order.sum(&of_fed, bhn));
                 }
-                let before = fed.get(unit).copied().unwrap_or(T::zero());
+                let before =
+                    std::array::from_fn(|state| fed.get(state * hidden + unit).copied().unwrap_or(T::zero()));
                 let mut local = super::units::unit(self.mutation, layer.cell(), &zx, &zh, before);
                 if self.is(StatesInHalfPrecision) {
-                    local.h = bfloat(local.h);
+                    local.states = local.states.map(bfloat);
                 }
                 local
             })
@@ -208,8 +235,9 @@ impl Subject {
         layer: &Layer<'_, T>,
         x: Vec<Vec<T>>,
         initial: Vec<T>,
-        mut output: impl FnMut(&[T]) -> Vec<T>,
+        output: Option<Output<'_, T>>,
     ) -> Run<T> {
+        let states = layer.cell().states();
         let mut run = Run { x, fed: vec![initial], units: vec![], h: vec![], z: vec![], s: vec![] };
         match self.mutation {
             Sequence(Step::H0Ignored) => run.fed[0].fill(T::zero()),
@@ -229,8 +257,9 @@ impl Subject {
                 _ => t,
             };
             let units = self.step(t, layer, &run.x[t], &run.fed[from]);
-            let h: Vec<T> = units.iter().map(|unit| unit.h).collect();
-            run.fed.push(output(&h));
+            let of = |state: usize| units.iter().map(move |unit| unit.states[state]);
+            let h: Vec<T> = of(0).collect();
+            run.fed.push(output.map_or_else(|| (0..states).flat_map(of).collect(), |output| output(&h)));
             run.units.push(units);
             run.h.push(h);
         }
@@ -241,14 +270,15 @@ impl Subject {
     }
 
     /// Back through one sequence: adds to the gradients of the layer, returns those of the inputs and of the initial
-    /// state.
+    /// states (of a Jordan network of the initial output). `d_of` makes of the gradients that a step carries back those of
+    /// the states before it.
     fn back<T: Float, S: Layout>(
         &self,
         layer: &Layer<'_, T>,
         run: &Run<T>,
         after: Vec<T>,
         grad: &mut Params<T, S>,
-        mut dh_of: impl FnMut(usize, &[T]) -> Vec<T>,
+        mut d_of: impl FnMut(usize, &[T]) -> Vec<T>,
     ) -> (Vec<Vec<T>>, Vec<T>) {
         let (steps, hidden, gates) = (run.x.len(), layer.shape().hidden, layer.cell().gates());
         let mut dx = vec![Vec::new(); steps];
@@ -260,10 +290,16 @@ impl Subject {
                 Sequence(Step::CarryStopsAfter(most)) if steps - t > most => carry.fill(T::zero()),
                 _ => {}
             }
-            let dh = dh_of(t, &carry);
-            let by = |of: fn(&Local<T>) -> &[T]| -> Vec<T> {
+            let d = d_of(t, &carry);
+            let states = d.len() / hidden;
+            // The sum over the states of the derivatives by something.
+            let sum = |by: &dyn Fn(usize) -> T, unit: usize| {
+                let first = by(0) * d[unit];
+                (1..states).fold(first, |sum, state| sum + by(state) * d[state * hidden + unit])
+            };
+            let by = |of: fn(&Local<T>) -> &[[T; GATES]; STATES]| -> Vec<T> {
                 let each = (0..gates).flat_map(|gate| (0..hidden).map(move |unit| (gate, unit)));
-                each.map(|(gate, unit)| of(&run.units[t][unit])[gate] * dh[unit]).collect()
+                each.map(|(gate, unit)| sum(&|state| of(&run.units[t][unit])[state][gate], unit)).collect()
             };
             let (dzx, dzh) = (by(|unit| &unit.by_x), by(|unit| &unit.by_fed));
             for (i, mut row) in grad.wx_mut().rows_mut().into_iter().enumerate() {
@@ -283,15 +319,15 @@ impl Subject {
             };
             dx[t] = layer.wx().rows().into_iter().map(|row| through(row, &dzx, T::zero())).collect();
             let own = |i: usize| {
-                let own = run.units[t].get(i).filter(|_| run.fed[t].len() == hidden);
-                own.map_or(T::zero(), |unit| unit.by_before * dh[i])
+                let (to, unit) = (i / hidden, i % hidden);
+                if run.fed[t].len() != states * hidden {
+                    return T::zero();
+                }
+                sum(&|state| run.units[t][unit].by_before[state][to], unit)
             };
-            carry = layer
-                .wh()
-                .rows()
-                .into_iter()
-                .enumerate()
-                .map(|(i, row)| through(row, &dzh, own(i)))
+            let fed_back = layer.wh().nrows();
+            carry = (0..run.fed[t].len())
+                .map(|i| if i < fed_back { through(layer.wh().row(i), &dzh, own(i)) } else { own(i) })
                 .collect();
         }
         (dx, carry)
@@ -318,11 +354,10 @@ impl Subject {
         } else {
             shape.feedback
         };
-        let mut run = self.states(&p.layer(), x.collect(), p.h0().to_vec(), |h| match feedback {
-            Feedback::Hidden => h.to_vec(),
-            Feedback::Output if self.is(JordanScoresFedBack) => scores(h),
-            Feedback::Output => self.softmax(&scores(h)),
-        });
+        let output =
+            |h: &[T]| if self.is(JordanScoresFedBack) { scores(h) } else { self.softmax(&scores(h)) };
+        let output = (feedback == Feedback::Output).then_some(&output as Output<'_, T>);
+        let mut run = self.states(&p.layer(), x.collect(), p.layer().initial().to_vec(), output);
         run.z = run.h.iter().map(|h| scores(h)).collect();
         run.s = run.z.iter().map(|z| self.softmax(z)).collect();
         if self.too_large(&[
@@ -403,7 +438,7 @@ impl Subject {
         grad_b.fill(T::zero());
         let last = words.len() - 1;
         let (dx, dinitial) = {
-            let dh_of = |t: usize, carry: &[T]| {
+            let d_of = |t: usize, carry: &[T]| {
                 let mut dz: Vec<T> = run.s[t].iter().map(|s| *s * mean * share).collect();
                 if !self.is(TargetMissing) {
                     dz[labels[t] as usize] = (run.s[t][labels[t] as usize] - T::one()) * mean * share;
@@ -425,6 +460,7 @@ impl Subject {
                     sums.iter_mut().zip(&dz).for_each(|(sum, dz)| *sum += *h * *dz);
                 }
                 let last_step_alone = self.is(LastStepOnly) && t < last;
+                let of_c = if shape.feedback == Feedback::Hidden { &carry[shape.hidden..] } else { &[] };
                 p.w()
                     .rows()
                     .into_iter()
@@ -434,15 +470,16 @@ impl Subject {
                         let more = if shape.feedback == Feedback::Hidden { carry[i] } else { T::zero() };
                         if last_step_alone { more } else { self.order.sum(&pairs, more) }
                     })
+                    .chain(of_c.iter().copied())
                     .collect()
             };
-            self.back(&p.layer(), &run, vec![T::zero(); p.h0().len()], grad, dh_of)
+            self.back(&p.layer(), &run, vec![T::zero(); p.layer().initial().len()], grad, d_of)
         };
         let mut w = grad.w_mut();
         w += &grad_w;
         let mut b = grad.b_mut();
         b += &grad_b;
-        grad.h0_mut().iter_mut().zip(&dinitial).for_each(|(sum, d)| *sum += *d);
+        add_initial(grad, &dinitial);
         for (ids, dx) in self.ids(&shape, words).into_iter().zip(dx) {
             for (slot, (id, dx)) in ids.into_iter().zip(dx.chunks(shape.embed)).enumerate() {
                 let centre = slot == shape.window / 2;
@@ -830,16 +867,23 @@ impl Subject {
         let mut bleeding: Option<Vec<T>> = None;
         let runs = xs.ranges().enumerate().map(|(i, range)| {
             let own = xs.initial().filter(|_| !self.is(InitialIgnored));
-            let mut initial = own.map_or(layer.h0().to_vec(), |initial| initial.row(i).to_vec());
+            let mut initial = own.map_or(layer.initial().to_vec(), |initial| initial.row(i).to_vec());
             if let Some(state) = bleeding.take() {
                 initial = state;
             }
-            let run = self.states(layer, rows[range].to_vec(), initial, |h| h.to_vec());
-            bleeding = self.is(SequencesBleed).then(|| run.h[run.h.len() - 1].clone());
+            let run = self.states(layer, rows[range].to_vec(), initial, None);
+            bleeding = self.is(SequencesBleed).then(|| run.fed[run.h.len()].clone());
             run
         });
         runs.collect()
     }
+}
+
+/// Adds the gradient of the states before the first step to those of h0 and c0.
+fn add_initial<T: Float, S: Layout>(grad: &mut Params<T, S>, dinitial: &[T]) {
+    let (dh0, dc0) = dinitial.split_at(grad.h0().len());
+    grad.h0_mut().iter_mut().zip(dh0).for_each(|(sum, d)| *sum += *d);
+    grad.c0_mut().into_iter().flatten().zip(dc0).for_each(|(sum, d)| *sum += *d);
 }
 
 fn matrix<T: Float>(rows: Vec<Vec<T>>, width: usize) -> Array2<T> {
@@ -853,8 +897,10 @@ impl<T: Float> Recurrence<T> for Subject {
         }
         let hidden = layer.shape().hidden;
         let runs = self.runs(&layer, xs);
-        let last = matrix(runs.iter().map(|run| run.h[run.h.len() - 1].clone()).collect(), hidden);
-        let mut h = matrix(runs.into_iter().flat_map(|run| run.h).collect(), hidden);
+        let last: Vec<Vec<T>> = runs.iter().map(|run| run.fed[run.h.len()].clone()).collect();
+        let states = last[0].len();
+        let last = matrix(last, states);
+        let mut h = matrix(runs.iter().flat_map(|run| run.h.clone()).collect(), hidden);
         let equal = xs.lengths().len() > 2 && xs.lengths().iter().all(|length| *length == xs.lengths()[0]);
         let steps = xs.rows().nrows();
         let sizes = [(Size::Sequences, xs.lengths().len()), (Size::Rows, steps), (Size::Hidden, hidden)];
@@ -862,7 +908,8 @@ impl<T: Float> Recurrence<T> for Subject {
             h[[steps - 1, 0]] += real(0.01);
         }
         if self.is(LastIsFirst) {
-            return Ok(States { last: h.clone(), h });
+            let first = runs.iter().map(|run| run.fed[1].clone()).collect();
+            return Ok(States { last: matrix(first, states), h });
         }
         Ok(States { h, last })
     }
@@ -928,13 +975,14 @@ impl<T: Float> Trace<T> for SubjectTrace<'_, T> {
             let own = dlast
                 .filter(|_| !is(DlastIgnored))
                 .map(|dlast| dlast.row(if is(DlastOfFirst) { 0 } else { i }).to_vec());
-            let mut after = own.unwrap_or(vec![T::zero(); shape.hidden]);
+            let mut after = own.unwrap_or(vec![T::zero(); layer.initial().len()]);
             if let Some(left_over) = left_over.take() {
                 after = left_over;
             }
             let (dx, dinitial) = self.subject.back(layer, run, after, &mut grad, |t, carry| {
                 let row = dh.row(range.start + t);
-                row.iter().zip(carry).map(|(dh, c)| if small(*dh) { *c } else { *dh + *c }).collect()
+                let of_h = row.iter().zip(carry).map(|(dh, c)| if small(*dh) { *c } else { *dh + *c });
+                of_h.chain(carry[row.len()..].iter().copied()).collect()
             });
             left_over = is(CarryLeftForNextSequence).then(|| dinitial.clone());
             by_xs.extend(dx);
@@ -943,7 +991,7 @@ impl<T: Float> Trace<T> for SubjectTrace<'_, T> {
         if self.xs.initial().is_none() || is(H0GradientInAnyCase) {
             for (i, dinitial) in by_initial.iter().enumerate() {
                 if !(is(H0GradientOfFirst) && i > 0) {
-                    grad.h0_mut().iter_mut().zip(dinitial).for_each(|(sum, d)| *sum += *d);
+                    add_initial(&mut grad, dinitial);
                 }
             }
         }
@@ -966,7 +1014,7 @@ impl<T: Float> Trace<T> for SubjectTrace<'_, T> {
                 _ => {}
             }
         }
-        let by_initial = matrix(by_initial, shape.hidden);
+        let by_initial = matrix(by_initial, layer.initial().len());
         *gradient = RecurrenceGradient { xs: by_xs, initial: by_initial, layer: grad };
         Ok(())
     }
