@@ -3,7 +3,7 @@
 //! - The products with wx: once for each distinct word and position in the window; a word's input is then a
 //!   sum of `window` rows. Backwards likewise: da is summed by distinct word and position first.
 //! - The recurrence: the steps of GROUP sentences of about the same length together, so that each weight that is read
-//!   from the second-level cache is used GROUP times.
+//!   from the second-level cache is used GROUP times. Backwards it reads transposed copies of wh and w.
 //! - The weights' gradients: for each chunk one product over its words, in their order.
 //!
 //! Threads take groups of sentences, distinct words, or rows of a gradient; the sums are the same.
@@ -14,9 +14,9 @@ use std::ops::Range;
 use elman::{Batch, Feedback, Shape};
 use fearless_simd::Simd;
 
-use crate::kernel::{self, Blocks, Onto};
+use crate::kernel::{self, Backwards, Blocks, Onto};
 use crate::layer::{self, Backward, Output};
-use crate::matrix::{Buffer, View, ViewMut, buffer, grow, padded, row_stride};
+use crate::matrix::{Buffer, Matrix, View, ViewMut, buffer, grow, padded, row_stride};
 use crate::num::Num;
 use crate::pack::Pack;
 use crate::pool::Split;
@@ -75,20 +75,24 @@ pub(crate) struct Scratch<T> {
     e: Buffer<T>,
     /// `[distinct, window, gates]`: each embedding times each position's part of wx, in the order of the blocks.
     table: Buffer<T>,
-    /// Rows group by group.
-    packed: Rows<Buffer<T>>,
-    /// Rows sentence by sentence, in the order of the words.
+    /// wh and w, transposed.
+    wh_t: Matrix<T>,
+    w_t: Matrix<T>,
+    /// Rows group by group; after the states those that the first steps start from.
     rows: Rows<Buffer<T>>,
-    /// The first row of each sentence.
-    starts: Vec<usize>,
+    places: RowsOfWords,
     zeros: Buffer<T>,
     /// The sentences' losses, first group by group, then in the order of the sentences.
     ranked_losses: Vec<T>,
     losses: Vec<T>,
-    /// The words of a chunk, and its rows and sentences.
+    /// The distinct words of a chunk, and its rows in the order of its words: `a`, `h`, `fed_back` (of each word the
+    /// value that its step gets) and `s`.
     chunk: Distinct,
-    chunk_rows: Range<usize>,
+    chunk_words: usize,
+    chunk_rows: [Buffer<T>; 4],
+    /// The gradients of h0 of its sentences.
     chunk_sentences: Range<usize>,
+    chunk_carried: Buffer<T>,
     /// `[distinct, window, gates]`: da of a chunk summed by word and position, the last position first.
     q: Buffer<T>,
     /// `[distinct, embed]`: the gradients of the embeddings of a chunk.
@@ -103,6 +107,50 @@ struct Group {
     pack: Pack,
     first_row: usize,
     first_rank: usize,
+}
+
+/// The rows of words and sentences, in the order of the sentences.
+#[derive(Default)]
+struct RowsOfWords {
+    /// The number of words before each sentence.
+    starts: Vec<usize>,
+    /// The row of each word.
+    words: Vec<u32>,
+    /// For each word, the row of the state (in a Jordan network of the output) that its step gets.
+    before: Vec<u32>,
+    /// The row of each sentence.
+    sentences: Vec<u32>,
+}
+
+impl RowsOfWords {
+    /// The rows of the groups of some sentences, which are sorted by `order`.
+    fn collect(&mut self, groups: &[Group], order: &[usize], batch: Batch<'_>, feedback: Feedback) {
+        let words = batch.words().len();
+        self.starts.clear();
+        let mut start = 0;
+        self.starts.extend(batch.iter().map(|sentence| {
+            start += sentence.words.len();
+            start - sentence.words.len()
+        }));
+        for rows in [&mut self.words, &mut self.before] {
+            rows.resize(words, 0);
+        }
+        self.sentences.resize(batch.len(), 0);
+        for Group { pack, first_row, first_rank } in groups {
+            for (row, rank, t) in pack.each_row() {
+                let word = self.starts[order[first_rank + rank]] + t;
+                self.words[word] = (first_row + row) as u32;
+                self.before[word] = match (feedback, t) {
+                    (Feedback::Output, _) => first_row + row,
+                    (Feedback::Hidden, 0) => words,
+                    (Feedback::Hidden, t) => first_row + pack.offset(t - 1) + row - pack.offset(t),
+                } as u32;
+            }
+            for (rank, sentence) in pack.order().iter().enumerate() {
+                self.sentences[order[first_rank + sentence]] = (first_rank + rank) as u32;
+            }
+        }
+    }
 }
 
 /// Rows for words; `carried`: rows for sentences.
@@ -153,7 +201,7 @@ impl<T: Num> Rows<Buffer<T>> {
     fn grow(&mut self, words: usize, sentences: usize, widths: Widths) -> Rows<&mut [T]> {
         Rows {
             a: grow(&mut self.a, words * widths.a.1),
-            h: grow(&mut self.h, words * widths.h.1),
+            h: grow(&mut self.h, (words + 1) * widths.h.1),
             fed_back: grow(&mut self.fed_back, words * widths.fed_back.1),
             s: grow(&mut self.s, words * widths.s.1),
             dh: grow(&mut self.dh, words * widths.dh.1),
@@ -221,15 +269,18 @@ impl<T: Num> Scratch<T> {
             distinct: Distinct::default(),
             e: buffer(),
             table: buffer(),
-            packed: rows(),
+            wh_t: Matrix::zeros(0, 0),
+            w_t: Matrix::zeros(0, 0),
             rows: rows(),
-            starts: Vec::new(),
+            places: RowsOfWords::default(),
             zeros: buffer(),
             ranked_losses: Vec::new(),
             losses: Vec::new(),
             chunk: Distinct::default(),
-            chunk_rows: 0..0,
+            chunk_words: 0,
+            chunk_rows: [buffer(), buffer(), buffer(), buffer()],
             chunk_sentences: 0..0,
+            chunk_carried: buffer(),
             q: buffer(),
             de: buffer(),
             sums: [buffer(), buffer(), buffer()],
@@ -250,12 +301,8 @@ impl<T: Num> Scratch<T> {
             group.first_rank = i * GROUP;
             row += group.pack.rows();
         }
-        self.starts.clear();
-        let mut start = 0;
-        self.starts.extend(batch.iter().map(|sentence| {
-            start += sentence.words.len();
-            start - sentence.words.len()
-        }));
+        let groups = &self.groups[..batch.len().div_ceil(GROUP)];
+        self.places.collect(groups, &self.order, batch, shape.feedback);
         self.distinct.collect(batch, shape);
         row
     }
@@ -270,8 +317,12 @@ impl<T: Num> Scratch<T> {
         share: T,
     ) {
         let shape = weights.shape();
-        let layer = weights.dense.layer();
         let words = self.plan(batch, shape);
+        weights.dense.wh.transpose_to(&mut self.wh_t);
+        weights.dense.w.transpose_to(&mut self.w_t);
+        let wh_backwards = Backwards::Transposed(self.wh_t.view());
+        let w_backwards = Backwards::Transposed(self.w_t.view());
+        let layer = LayerView { wh_backwards, ..weights.dense.layer() };
         let distinct = self.distinct.words.len();
         let widths = Widths::of::<T>(shape);
         let e_stride = row_stride::<T>(shape.embed);
@@ -287,9 +338,18 @@ impl<T: Num> Scratch<T> {
             losses.clear();
             losses.resize(batch.len(), T::zero());
         }
-        let rows = self.packed.grow(words, batch.len(), widths);
-        let chunk =
-            Chunk { weights, batch, share, table, distinct: &self.distinct, order: &self.order, widths };
+        let rows = self.rows.grow(words, batch.len(), widths);
+        let sentences = Batched {
+            weights,
+            layer,
+            w_backwards,
+            batch,
+            share,
+            table,
+            distinct: &self.distinct,
+            order: &self.order,
+            widths,
+        };
         let groups = &self.groups[..batch.len().div_ceil(GROUP)];
         let parts = Parts { groups, rows, losses: &mut self.ranked_losses, widths };
         let hidden = layer.hidden();
@@ -297,40 +357,19 @@ impl<T: Num> Scratch<T> {
         let zeros = grow(&mut self.zeros, hidden);
         zeros.fill(T::zero());
         if threads <= 1 {
-            chunk.groups(simd, parts, zeros);
+            sentences.groups(simd, parts, zeros);
         } else {
             parts.each(threads, &|_, parts| {
                 let mut zeros = buffer();
-                chunk.groups(simd, parts, grow(&mut zeros, hidden));
+                sentences.groups(simd, parts, grow(&mut zeros, hidden));
             });
         }
-
-        // To the order of the sentences and their words.
+        if shape.feedback == Feedback::Hidden {
+            let h0 = &weights.dense.h0;
+            self.rows.h[words * widths.h.1..][..h0.len()].copy_from_slice(h0);
+        }
         for (loss, sentence) in self.ranked_losses.iter().zip(&self.order) {
             self.losses[*sentence] = *loss;
-        }
-        let Rows { a, h, fed_back, s, carried, .. } = self.rows.grow(words, batch.len(), widths);
-        for Group { pack, first_row, first_rank } in groups {
-            for (row, rank, t) in pack.each_row() {
-                let (from, to) = (first_row + row, self.starts[self.order[first_rank + rank]] + t);
-                copy_row(&self.packed.a, from, a, to, widths.a);
-                copy_row(&self.packed.h, from, h, to, widths.h);
-                if shape.feedback == Feedback::Output {
-                    copy_row(&self.packed.fed_back, from, fed_back, to, widths.fed_back);
-                } else if t == 0 {
-                    copy_row(&weights.dense.h0, 0, fed_back, to, widths.fed_back);
-                } else {
-                    let before = first_row + pack.offset(t - 1) + row - pack.offset(t);
-                    let (width, stride) = widths.fed_back;
-                    let before = &self.packed.h[before * widths.h.1..][..width];
-                    fed_back[to * stride..][..width].copy_from_slice(before);
-                }
-                copy_row(&self.packed.s, from, s, to, widths.s);
-            }
-            for (rank, sentence) in pack.order().iter().enumerate() {
-                let to = self.order[first_rank + sentence];
-                copy_row(&self.packed.carried, first_rank + rank, carried, to, widths.carried);
-            }
         }
     }
 
@@ -351,11 +390,22 @@ impl<T: Num> Scratch<T> {
         let gates = shape.cell.gates() * hidden;
         let (e_stride, table_stride) = (row_stride::<T>(shape.embed), row_stride::<T>(gates));
         let word_stride = shape.window * table_stride;
-        let (start, words) = (self.starts[first], batch.words().len());
+        let (start, words) = (self.places.starts[first], batch.words().len());
         self.chunk.collect(batch, &shape);
         let distinct = self.chunk.words.len();
         let chunk = &self.chunk;
-        let a = &self.rows.a[start * widths.a.1..][..words * widths.a.1];
+        let (words, before) =
+            (&self.places.words[start..start + words], &self.places.before[start..start + words]);
+        let Rows { a, h, fed_back, s, .. } = &self.rows;
+        let fed_back = match shape.feedback {
+            Feedback::Hidden => (&h[..], widths.h.1),
+            Feedback::Output => (&fed_back[..], widths.fed_back.1),
+        };
+        let [chunk_a, chunk_h, chunk_fed_back, chunk_s] = &mut self.chunk_rows;
+        copy_rows((h, widths.h.1), words, chunk_h, widths.dh);
+        copy_rows(fed_back, before, chunk_fed_back, widths.fed_back);
+        copy_rows((s, widths.s.1), words, chunk_s, widths.s);
+        let a = copy_rows((a, widths.a.1), words, chunk_a, widths.a);
 
         // da summed by distinct word and position in the window.
         let q = grow(&mut self.q, distinct * word_stride);
@@ -401,7 +451,7 @@ impl<T: Num> Scratch<T> {
         });
 
         gather(&mut self.e, weights, &self.chunk.words);
-        self.chunk_rows = start..start + words;
+        self.chunk_words = words.len();
         self.chunk_sentences = first..first + batch.len();
         self.losses[first..][..batch.len()].iter().fold(T::zero(), |sum, loss| sum + *loss)
     }
@@ -417,15 +467,12 @@ impl<T: Num> Scratch<T> {
         let (e_stride, table_stride) = (row_stride::<T>(shape.embed), row_stride::<T>(gates));
         let word_stride = shape.window * table_stride;
         let distinct = self.chunk.words.len();
-        let (start, words) = (self.chunk_rows.start, self.chunk_rows.len());
         let (e, q) = (&self.e[..], &self.q[..]);
-        let a = &self.rows.a[start * widths.a.1..][..words * widths.a.1];
-        let (h, fed_back, s) = (&self.rows.h, &self.rows.fed_back, &self.rows.s);
-        let (h_stride, fed_back_stride, s_stride) = (widths.h.1, widths.fed_back.1, widths.s.1);
-        let h = View::new(&h[start * h_stride..], words, shape.hidden, h_stride, 1).t();
-        let fed_back = &fed_back[start * fed_back_stride..];
-        let fed_back = View::new(fed_back, words, shape.fed_back(), fed_back_stride, 1).t();
-        let ds = View::new(&s[start * s_stride..], words, widths.s.0, s_stride, 1);
+        let words = self.chunk_words;
+        let [a, h, fed_back, s] = &self.chunk_rows;
+        let h = View::new(h, words, shape.hidden, widths.dh.1, 1).t();
+        let fed_back = View::new(fed_back, words, shape.fed_back(), widths.fed_back.1, 1).t();
+        let ds = View::new(s, words, widths.s.0, widths.s.1, 1);
         let da = View::new(a, words, widths.a.0, widths.a.1, 1);
         target.w.view_mut().each(threads, &|row, w| {
             kernel::product_onto(simd, h.rows_from(row, w.rows()), ds, w, onto);
@@ -452,25 +499,22 @@ impl<T: Num> Scratch<T> {
             }
         });
 
-        let rows = [
-            (a, widths.a, &mut target.bias),
-            (&self.rows.s[start * s_stride..][..words * s_stride], widths.s, &mut target.b),
-            (
-                &self.rows.carried[self.chunk_sentences.start * widths.carried.1..]
-                    [..self.chunk_sentences.len() * widths.carried.1],
-                widths.carried,
-                &mut target.h0,
-            ),
-        ];
+        let sentences = &self.places.sentences[self.chunk_sentences.clone()];
+        let carried = copy_rows(
+            (&self.rows.carried, widths.carried.1),
+            sentences,
+            &mut self.chunk_carried,
+            widths.carried,
+        );
+        let carried = View::new(carried, sentences.len(), widths.carried.0, widths.carried.1, 1);
+        let sums = [(da, &mut target.bias), (ds, &mut target.b), (carried, &mut target.h0)];
         simd.vectorize(
             #[inline(always)]
             || {
-                for ((rows, (width, stride), target), sum) in rows.into_iter().zip(&mut self.sums) {
-                    let sum = grow(sum, width);
+                for ((rows, target), sum) in sums.into_iter().zip(&mut self.sums) {
+                    let sum = grow(sum, rows.cols());
                     sum.fill(T::zero());
-                    for row in rows.chunks_exact(stride) {
-                        kernel::add(simd, &row[..width], sum);
-                    }
+                    (0..rows.rows()).for_each(|row| kernel::add(simd, &rows.row(row)[..rows.cols()], sum));
                     match onto {
                         Onto::Add => kernel::add(simd, sum, target),
                         Onto::Set => target.copy_from_slice(sum),
@@ -492,15 +536,21 @@ impl<T: Num> Scratch<T> {
 fn gather<'a, T: Num>(e: &'a mut Buffer<T>, weights: &Weights<T>, words: &[u32]) -> &'a [T] {
     let embed = weights.shape().embed;
     let (width, stride) = (padded::<T>(embed), row_stride::<T>(embed));
-    let e = grow(e, words.len() * stride);
-    for (row, word) in e.chunks_exact_mut(stride).zip(words) {
-        row[..width].copy_from_slice(weights.emb.row(*word as usize));
-    }
-    e
+    copy_rows((weights.emb.data(), stride), words, e, (width, stride))
 }
 
-fn copy_row<T: Num>(from: &[T], row: usize, to: &mut [T], place: usize, (width, stride): (usize, usize)) {
-    to[place * stride..][..width].copy_from_slice(&from[row * stride..][..width]);
+/// Some rows of a matrix of a row stride, one after the other.
+fn copy_rows<'a, T: Num>(
+    (from, from_stride): (&[T], usize),
+    rows: &[u32],
+    to: &'a mut Buffer<T>,
+    (width, stride): (usize, usize),
+) -> &'a [T] {
+    let to = grow(to, rows.len() * stride);
+    for (to, row) in to.chunks_exact_mut(stride).zip(rows) {
+        to[..width].copy_from_slice(&from[*row as usize * from_stride..][..width]);
+    }
+    to
 }
 
 /// `table[d, o] = e[d] · wx[o]` for every position o of the window, in the order of the blocks.
@@ -524,8 +574,10 @@ pub(crate) fn project_words<S: Simd, T: Num>(
 }
 
 /// Sentences whose words are projected.
-struct Chunk<'a, T> {
+struct Batched<'a, T> {
     weights: &'a Weights<T>,
+    layer: LayerView<'a, T>,
+    w_backwards: Backwards<'a, T>,
     batch: Batch<'a>,
     share: T,
     table: &'a [T],
@@ -534,7 +586,7 @@ struct Chunk<'a, T> {
     widths: Widths,
 }
 
-impl<T: Num> Chunk<'_, T> {
+impl<T: Num> Batched<'_, T> {
     fn groups<S: Simd>(&self, simd: S, parts: Parts<'_, T>, zeros: &mut [T]) {
         let Parts { groups, mut rows, mut losses, widths } = parts;
         for group in groups {
@@ -556,10 +608,9 @@ impl<T: Num> Chunk<'_, T> {
         zeros: &mut [T],
     ) {
         let Rows { a, h, fed_back, s, dh, carried } = rows;
-        let Chunk { weights, batch, share, table, distinct, widths, .. } = *self;
+        let Batched { weights, layer, w_backwards, batch, share, table, distinct, widths, .. } = *self;
         let order = &self.order[*first_rank..][..losses.len()];
         let shape = weights.shape();
-        let layer = weights.dense.layer();
         let (n, sentences) = (pack.rows(), losses.len());
         let (width, stride) = widths.a;
         let (states_width, h_stride) = widths.h;
@@ -588,12 +639,12 @@ impl<T: Num> Chunk<'_, T> {
                 row[..fed_back_width].copy_from_slice(&weights.dense.h0);
             }
         }
-        let (w, w_padded) = (weights.dense.w.view(), weights.dense.w.view_padded());
+        let w = weights.dense.w.view();
         let is_jordan = shape.feedback == Feedback::Output;
         let first = View::new(&weights.dense.h0, sentences, carried_width, 0, 1);
         let output = is_jordan.then_some(Output {
             w,
-            w_padded,
+            w_backwards,
             s: &mut *s,
             fed_back: &mut *fed_back,
             stride: s_stride,
@@ -620,11 +671,11 @@ impl<T: Num> Chunk<'_, T> {
         );
 
         let output = if is_jordan {
-            Some(Output { w, w_padded, s, fed_back, stride: s_stride })
+            Some(Output { w, w_backwards, s, fed_back, stride: s_stride })
         } else {
             dh.fill(T::zero());
             let ds = View::new(s, n, classes, s_stride, 1);
-            kernel::dot(simd, ds, w_padded, ViewMut::new(dh, n, hidden, dh_stride));
+            w_backwards.product(simd, 0, ds, ViewMut::new(dh, n, hidden, dh_stride));
             None
         };
         carried.fill(T::zero());

@@ -2,8 +2,8 @@
 
 use fearless_simd::Simd;
 
-use crate::kernel;
-use crate::matrix::{View, ViewMut};
+use crate::kernel::{self, Backwards};
+use crate::matrix::{View, ViewMut, padded};
 use crate::num::Num;
 use crate::pack::Pack;
 use crate::unit::{backward_row, forward_row, parts, with_function, with_unit};
@@ -11,9 +11,9 @@ use crate::weights::LayerView;
 
 /// The output of a Jordan network, which is computed within the loop because it is fed back.
 pub(crate) struct Output<'a, T> {
-    /// Hidden to output, `[hidden, classes]`, and the same with rows of padding.
+    /// Hidden to output, `[hidden, classes]`.
     pub(crate) w: View<'a, T>,
-    pub(crate) w_padded: View<'a, T>,
+    pub(crate) w_backwards: Backwards<'a, T>,
     /// `[rows, classes]`: the biases, over which the logits are written; backwards it has the derivatives of the
     /// losses by them, and gets those that the step after carries back.
     pub(crate) s: &'a mut [T],
@@ -165,7 +165,7 @@ pub(crate) fn backward<S: Simd, T: Num>(
     let (from, width, hidden, states) =
         (layer.fed_back_from(), layer.width(), layer.hidden(), layer.states());
     let a_stride = a.row_stride();
-    let (fed_back, carried_stride) = (layer.wh_padded.rows(), carried.row_stride());
+    let (fed_back, carried_stride) = (padded::<T>(layer.wh.rows()), carried.row_stride());
     let (a, carried) = (a.as_mut_slice(), carried.as_mut_slice());
     for t in (0..pack.steps()).rev() {
         let (offset, active) = (pack.offset(t), pack.active(t));
@@ -194,13 +194,9 @@ pub(crate) fn backward<S: Simd, T: Num>(
         if output.is_some() {
             carried[..active * carried_stride].fill(T::zero());
         }
-        if active == 1 {
-            kernel::dot_row(simd, t, &a[from..width], layer.wh_padded, &mut carried[..fed_back]);
-        } else {
-            let da = View::new(a, active, width, a_stride, 1).cols_from(from, width - from);
-            let carried = ViewMut::new(carried, active, fed_back, carried_stride);
-            kernel::dot(simd, da, layer.wh_padded, carried);
-        }
+        let da = View::new(a, active, width, a_stride, 1).cols_from(from, width - from);
+        let carried = ViewMut::new(carried, active, fed_back, carried_stride);
+        layer.wh_backwards.product(simd, t, da, carried);
     }
 }
 
@@ -231,5 +227,5 @@ fn through_output<S: Simd, T: Num>(
     }
     let dh_stride = dh.row_stride();
     dh.as_mut_slice()[..active * dh_stride].fill(T::zero());
-    kernel::dot(simd, View::new(s, active, classes, stride, 1), output.w_padded, dh);
+    output.w_backwards.product(simd, t, View::new(s, active, classes, stride, 1), dh);
 }

@@ -113,6 +113,20 @@ impl<T: Num> Matrix<T> {
         }
     }
 
+    /// Makes `to` the transpose, whose rows are the columns of this matrix with their padding.
+    pub(crate) fn transpose_to(&self, to: &mut Matrix<T>) {
+        let cols = padded::<T>(self.cols);
+        if (to.rows, to.cols) != (cols, self.rows) {
+            *to = Matrix::zeros(cols, self.rows);
+        }
+        for (i, rows) in self.data.chunks_exact(T::LANES * self.stride).enumerate() {
+            for (j, to) in to.data.chunks_exact_mut(to.stride).take(cols).enumerate() {
+                let column = rows[j..].iter().step_by(self.stride);
+                to[i * T::LANES..][..T::LANES].iter_mut().zip(column).for_each(|(to, from)| *to = *from);
+            }
+        }
+    }
+
     pub(crate) fn cols(&self) -> usize {
         self.cols
     }

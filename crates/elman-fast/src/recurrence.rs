@@ -10,7 +10,7 @@ use fearless_simd::Simd;
 use crate::Fast;
 use crate::isa::{Cpu, Task};
 use crate::kept::{Kept, Lent};
-use crate::kernel::{self, Onto};
+use crate::kernel::{self, Backwards, Onto};
 use crate::layer::{self, Backward};
 use crate::matrix::{Buffer, View, ViewMut, buffer, grow, padded, row_stride};
 use crate::num::Num;
@@ -105,7 +105,7 @@ impl<'a, T: Num> Prepared<'a, T> {
             units: self.shape.hidden,
             wx: self.wx.view(),
             wh: self.wh.view(),
-            wh_padded: self.wh.view_padded(),
+            wh_backwards: Backwards::Rows(self.wh.view_padded()),
             bias: &self.bias,
         }
     }

@@ -91,8 +91,8 @@ impl<T: Num> Scratch<T> {
         let output = (shape.feedback == Feedback::Output).then(|| {
             let fed_back = grow(&mut self.fed_back, words.len() * s_stride);
             fed_back[..classes].copy_from_slice(h0_weights);
-            let w_padded = weights.dense.w.view_padded();
-            Output { w, w_padded, s: &mut *s, fed_back, stride: s_stride }
+            let w_backwards = weights.dense.w_backwards();
+            Output { w, w_backwards, s: &mut *s, fed_back, stride: s_stride }
         });
         if output.is_none() {
             h0[..states].copy_from_slice(h0_weights);
@@ -153,15 +153,15 @@ impl<T: Num> Scratch<T> {
         a[..half * stride].fill(T::zero());
         a[(half + words) * stride..].fill(T::zero());
         let dh = grow(&mut self.dh, words * dh_stride);
-        let (w, w_padded) = (weights.dense.w.view(), weights.dense.w.view_padded());
+        let (w, w_backwards) = (weights.dense.w.view(), weights.dense.w_backwards());
         let (h0, h) = self.h.split_at(h_stride);
         let output = if shape.feedback == Feedback::Output {
             let fed_back = &mut self.fed_back[..words * s_stride];
-            Some(Output { w, w_padded, s, fed_back, stride: s_stride })
+            Some(Output { w, w_backwards, s, fed_back, stride: s_stride })
         } else {
             dh.fill(T::zero());
             let ds = View::new(s, words, classes, s_stride, 1);
-            kernel::dot(simd, ds, w_padded, ViewMut::new(dh, words, hidden, dh_stride));
+            w_backwards.product(simd, 0, ds, ViewMut::new(dh, words, hidden, dh_stride));
             None
         };
         let first = weights.dense.h0.len();

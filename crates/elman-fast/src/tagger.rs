@@ -251,13 +251,13 @@ impl<T: Num, W: FnMut(usize, u32)> Task for Label<'_, T, W> {
         for row in s.chunks_exact_mut(s_stride) {
             row[..classes].copy_from_slice(&weights.dense.b);
         }
-        let (w, w_padded) = (weights.dense.w.view(), weights.dense.w.view_padded());
+        let (w, w_backwards) = (weights.dense.w.view(), weights.dense.w_backwards());
         let output = (shape.feedback == Feedback::Output).then(|| {
             let fed_back = grow(&mut scratch.fed_back, rows * s_stride);
             for row in fed_back.chunks_exact_mut(s_stride).take(jobs.len()) {
                 row[..classes].copy_from_slice(&weights.dense.h0);
             }
-            Output { w, w_padded, s: &mut *s, fed_back, stride: s_stride }
+            Output { w, w_backwards, s: &mut *s, fed_back, stride: s_stride }
         });
         let in_loop = output.is_some();
         let first = View::new(&weights.dense.h0, jobs.len(), layer.wh.rows(), 0, 1);

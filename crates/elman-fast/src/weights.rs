@@ -4,7 +4,7 @@ use elman::ndarray::{Array1, ArrayView1, ArrayView2};
 use elman::{Cell, Layer, Layout, Params, Shape};
 use fearless_simd::Simd;
 
-use crate::kernel;
+use crate::kernel::{self, Backwards};
 use crate::matrix::{Buffer, Matrix, View, buffer, grow, padded, padded_vector, row_stride};
 use crate::num::Num;
 use crate::unit::blocks;
@@ -20,8 +20,7 @@ pub(crate) struct LayerView<'a, T> {
     pub(crate) wx: View<'a, T>,
     /// `[fed_back, gates·hidden]`.
     pub(crate) wh: View<'a, T>,
-    /// The same with rows of padding, so that they are whole vectors.
-    pub(crate) wh_padded: View<'a, T>,
+    pub(crate) wh_backwards: Backwards<'a, T>,
     /// The biases of all blocks.
     pub(crate) bias: &'a [T],
 }
@@ -188,13 +187,17 @@ impl<T: Num> Dense<T> {
         first_to(&self.h0, params);
     }
 
+    pub(crate) fn w_backwards(&self) -> Backwards<'_, T> {
+        Backwards::Rows(self.w.view_padded())
+    }
+
     pub(crate) fn layer(&self) -> LayerView<'_, T> {
         LayerView {
             cell: self.shape.cell,
             units: self.shape.hidden,
             wx: self.wx.view(),
             wh: self.wh.view(),
-            wh_padded: self.wh.view_padded(),
+            wh_backwards: Backwards::Rows(self.wh.view_padded()),
             bias: &self.bias,
         }
     }

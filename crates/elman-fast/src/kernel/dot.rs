@@ -2,7 +2,7 @@
 
 use fearless_simd::{Simd, prelude::*};
 
-use super::product::{load, store};
+use super::product::{load, product, store};
 use crate::matrix::{View, ViewMut};
 use crate::num::Num;
 
@@ -28,7 +28,7 @@ pub(crate) fn dot<S: Simd, T: Num>(simd: S, a: View<'_, T>, w: View<'_, T>, c: V
 /// second-level cache, so the rows of W are taken from the first for even `t` and from the last for odd ones,
 /// which the step before has left in the first-level cache. The sums are the same.
 #[inline(always)]
-pub(crate) fn dot_row<S: Simd, T: Num>(simd: S, t: usize, a: &[T], w: View<'_, T>, c: &mut [T]) {
+fn dot_row<S: Simd, T: Num>(simd: S, t: usize, a: &[T], w: View<'_, T>, c: &mut [T]) {
     simd.vectorize(
         #[inline(always)]
         || {
@@ -50,6 +50,30 @@ pub(crate) fn dot_row<S: Simd, T: Num>(simd: S, t: usize, a: &[T], w: View<'_, T
             }
         },
     );
+}
+
+/// The weights W of a product backwards, `C += A · Wᵀ`.
+#[derive(Clone, Copy)]
+pub(crate) enum Backwards<'a, T> {
+    /// W as it lies, with its rows of padding: each sum is that of [`dot`].
+    Rows(View<'a, T>),
+    /// A copy of Wᵀ, which pays where there are many rows of A: each sum is one chain.
+    Transposed(View<'a, T>),
+}
+
+impl<T: Num> Backwards<'_, T> {
+    /// `C += A · Wᵀ`, for step `t` of a sequence.
+    #[inline(always)]
+    pub(crate) fn product<S: Simd>(self, simd: S, t: usize, a: View<'_, T>, mut c: ViewMut<'_, T>) {
+        match self {
+            Backwards::Rows(w) if a.rows() == 1 => {
+                let cols = c.cols();
+                dot_row(simd, t, &a.row(0)[..a.cols()], w, &mut c.as_mut_slice()[..cols]);
+            }
+            Backwards::Rows(w) => dot(simd, a, w, c),
+            Backwards::Transposed(w) => product(simd, a, w, c),
+        }
+    }
 }
 
 /// How a sum runs over several blocks of A and W.

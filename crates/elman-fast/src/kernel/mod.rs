@@ -9,7 +9,7 @@ mod elementwise;
 mod product;
 mod step;
 
-pub(crate) use dot::{Blocks, dot, dot_blocks, dot_row};
+pub(crate) use dot::{Backwards, Blocks, dot, dot_blocks};
 pub(crate) use elementwise::*;
 pub(crate) use product::{Onto, gemm, product, product_onto};
 pub(crate) use step::{step, step_in_place};
