@@ -15,8 +15,7 @@ def fma(a, b, c):
     """a·b + c rounded once. The product is exact in f64. Where the sum could round twice, it is first rounded to odd."""
     p = np.multiply(a, b, dtype=D)
     s = np.atleast_1d(p + c)
-    halfway = (s.view(np.int64) & 0x1FFFFFFF) == 0x10000000
-    if halfway.any() or ((np.abs(s) < 2.0**-125) & (s != 0)).any():
+    if ((s.view(np.int64) & 0x1FFFFFFF) == 0x10000000).any() or ((np.abs(s) < 2.0**-125) & (s != 0)).any():
         t = s - p
         error = (p - (s - t)) + (c - t)
         even = (error != 0) & (s.view(np.int64) & 1 == 0)
@@ -28,6 +27,7 @@ def chain(c, a, b):  # chain(c[r, j]; a[r, k], b[k, j]) for all r and j
     for k in range(len(b)):
         c = fma(a[:, k, None], b[k], c)
     return c
+against = lambda a, b: chain(np.zeros((len(a), len(b)), F), a, b.T)  # chain(0; a[r], b[k]) for all r and k
 def fold(sums):
     half = sums.shape[-1] // 2
     return fold(sums[..., :half] + sums[..., half:]) if half else sums[..., 0]
@@ -96,12 +96,12 @@ class Net:
         for t in range(n):
             h = np.concatenate([h, sigmoid(chain(a[t : t + 1], h[t:], p["wh"]))])
         return x, h, chain(np.repeat(p["b"][None], n, axis=0), h[1:], p["w"])
-    def backward(self, h, y, labels, scale):  # ds, da, the gradient of h0
+    def backward(self, h, y, labels, scale, product):  # ds, da, the gradient of h0
         ds = (softmax(y) - np.eye(y.shape[1], dtype=F)[labels]) * scale
-        dh, carried, da = lanes(ds, self.p["w"]), np.zeros_like(self.p["h0"]), np.zeros_like(h[1:])
+        dh, carried, da = product(ds, self.p["w"]), np.zeros_like(self.p["h0"]), np.zeros_like(h[1:])
         for t in reversed(range(len(da))):
             da[t] = (dh[t] + carried) * h[t + 1] * (ONE - h[t + 1])
-            carried = lanes(da[t : t + 1], self.p["wh"])[0]
+            carried = product(da[t : t + 1], self.p["wh"])[0]
         return ds, da, carried
     def embeddings(self, rows, sentences):  # q and de of so many rows; of a sentence da and its words' rows, padding included
         q = np.zeros((rows, self.window, len(self.p["bh"])), F)
@@ -124,7 +124,7 @@ class Net:
     def step_on_one(self, words, labels, rate):
         p, n, half = self.p, len(words), self.half
         x, h, y = self.forward(words, True)
-        ds, da, carried = self.backward(h, y, labels, -rate / F(n))
+        ds, da, carried = self.backward(h, y, labels, -rate / F(n), lanes)
         _, dx = self.embeddings(n + 1, [(da, [n] * half + [*range(n)] + [n] * half)])
         p["w"], p["wh"], p["wx"] = chain(p["w"], h[1:].T, ds), chain(p["wh"], h[:-1].T, da), chain(p["wx"], x.T, da)
         p["b"], p["bh"], p["h0"] = total(p["b"], ds), total(p["bh"], da), p["h0"] + carried
@@ -143,7 +143,7 @@ class Net:
         numbers, of = {}, []
         for words, labels in sentences:
             _, h, y = self.forward(words, False)
-            of.append((h[1:], h[:-1], *self.backward(h, y, labels, share / F(len(words)))))
+            of.append((h[1:], h[:-1], *self.backward(h, y, labels, share / F(len(words)), against)))
         h, before, ds, da = (np.concatenate(rows) for rows in list(zip(*of))[:4])
         ids = [[numbers.setdefault(i, len(numbers)) for i in self.padded(words)] for words, _ in sentences]
         q, de = self.embeddings(len(numbers), [(row[3], i) for row, i in zip(of, ids)])
