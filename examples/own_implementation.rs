@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use elman::ndarray::{Array1, Array2, ArrayView2, Axis, Slice, concatenate};
 use elman::{
-    Batch, Cell, Error, Feedback, Learner, Network, Params, Sentence, Tagger, Update, check_places,
+    Batch, Cell, Error, Feedback, Learner, Network, Params, Sentence, Shape, Tagger, Update, check_places,
     check_words, context,
 };
 use elman_verify::{Options, Report, check};
@@ -176,8 +176,8 @@ impl Descent {
 }
 
 /// The one rule that is written here.
-fn learning_rate(update: &Update<f64>) -> Result<f64, Error> {
-    update.check()?;
+fn learning_rate(update: &Update<f64>, shape: Shape) -> Result<f64, Error> {
+    update.check(shape)?;
     match update {
         Update::Sgd { learning_rate } => Ok(*learning_rate),
         _ => Err(Error::unsupported("update of mine", "stochastic gradient descent", "another one")),
@@ -197,13 +197,14 @@ impl Learner<f64> for Descent {
         let shape = self.params.shape();
         grad.check(shape)?;
         batch.check(&shape)?;
-        Self::descend(&mut self.params, grad, batch, learning_rate(update)?);
+        let learning_rate = learning_rate(update, shape)?;
+        Self::descend(&mut self.params, grad, batch, learning_rate);
         Ok(())
     }
 
     fn step(&mut self, batch: Batch<'_>, update: &mut Update<f64>) -> Result<f64, Error> {
         batch.check(&self.params.shape())?;
-        let learning_rate = learning_rate(update)?;
+        let learning_rate = learning_rate(update, self.params.shape())?;
         let share = 1.0 / batch.len() as f64;
         let loss = self.mine.gradient(&self.params, batch, share, &mut self.grad);
         Self::descend(&mut self.params, &self.grad, batch, learning_rate);
@@ -242,6 +243,10 @@ impl Tagger<f64> for Labeller {
         Ok(())
     }
 
+    fn prepare(&self, params: &Params<f64>) -> Result<Box<dyn Tagger<f64>>, Error> {
+        Ok(Box::new(Labeller { params: Arc::new(params.clone()), s: Array2::zeros((0, 0)) }))
+    }
+
     fn fork(&self) -> Box<dyn Tagger<f64>> {
         Box::new(Labeller { params: self.params.clone(), s: Array2::zeros((0, 0)) })
     }
@@ -250,7 +255,7 @@ impl Tagger<f64> for Labeller {
 /// The one call. Fewer cases than by default, for an example is to take seconds; and of the one network that is written
 /// here.
 fn judge(mine: Mine) -> Report {
-    let options = Options::new().cells(&[Cell::default()]).feedbacks(&[Feedback::Hidden]);
+    let options = Options::new().cells(&[Cell::default()]).feedbacks(&[Feedback::Hidden]).without_adam();
     check::<f64>(&mine, &options.cases(10))
 }
 
@@ -266,7 +271,7 @@ mod tests {
     use super::*;
 
     fn options() -> Options {
-        Options::new().cells(&[Cell::default()]).feedbacks(&[Feedback::Hidden])
+        Options::new().cells(&[Cell::default()]).feedbacks(&[Feedback::Hidden]).without_adam()
     }
 
     #[test]

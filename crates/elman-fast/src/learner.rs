@@ -2,9 +2,10 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use elman::{Batch, Error, Learner, Params, Shape, Update};
+use elman::{Adam, Batch, Error, Learner, Params, Shape, Update};
 use fearless_simd::Simd;
 
+use crate::adam;
 use crate::batch;
 use crate::isa::{Cpu, Task};
 use crate::kernel::{self, Onto};
@@ -18,6 +19,13 @@ pub(crate) struct FastLearner<T: Num> {
     cpu: Cpu,
     pool: Pool,
     state: State<T>,
+    flat: Option<Flat<T>>,
+}
+
+/// Parameters and gradient in the layout of the moments of Adam; the parameters are those of the state.
+struct Flat<T> {
+    params: Params<T>,
+    grad: Params<T>,
 }
 
 struct State<T> {
@@ -46,7 +54,46 @@ impl<T: Num> FastLearner<T> {
             free: Mutex::new(Free { scratch: Vec::new(), sums: Vec::new() }),
             seen: Places::default(),
         };
-        Ok(FastLearner { cpu, pool, state })
+        Ok(FastLearner { cpu, pool, state, flat: None })
+    }
+
+    /// The gradient as a sum over the tree.
+    fn sum(&self, batch: Batch<'_>, share: T) -> (T, Sum<T>) {
+        let (cpu, threads, state) = (self.cpu, self.pool.threads(), &self.state);
+        self.pool.run(|| cpu.run(Gradient { state, batch, share, threads }))
+    }
+
+    /// Parameters and memory for a gradient, in the layout of the moments.
+    fn take_flat(&mut self) -> Result<Flat<T>, Error> {
+        match self.flat.take() {
+            Some(flat) => Ok(flat),
+            None => Ok(Flat { params: self.params(), grad: Params::zeros(*self.state.weights.shape())? }),
+        }
+    }
+
+    /// A step of Adam; the rows are those that the batch changes.
+    fn adam(&mut self, params: &mut Params<T>, grad: &Params<T>, rows: &mut Vec<u32>, adam: &mut Adam<T>) {
+        rows.sort_unstable();
+        rows.dedup();
+        self.cpu.run(adam::Step { params, grad, rows, adam });
+        let State { weights, seen, .. } = &mut self.state;
+        weights.dense.copy_from(params);
+        for row in rows.iter() {
+            let row = *row as usize;
+            weights.emb.row_mut(row).iter_mut().zip(params.emb().row(row)).for_each(|(to, from)| *to = *from);
+        }
+        if adam.normalise {
+            self.cpu.run(Normalise { weights, rows, seen });
+            for row in rows.iter() {
+                let row = *row as usize;
+                params
+                    .emb_mut()
+                    .row_mut(row)
+                    .iter_mut()
+                    .zip(weights.emb.row(row))
+                    .for_each(|(to, from)| *to = *from);
+            }
+        }
     }
 }
 
@@ -55,31 +102,58 @@ impl<T: Num> Learner<T> for FastLearner<T> {
         let shape = self.state.weights.shape();
         grad.check(*shape)?;
         batch.check(shape)?;
-        let (cpu, threads, state) = (self.cpu, self.pool.threads(), &self.state);
-        let (loss, sum) = self.pool.run(|| cpu.run(Gradient { state, batch, share, threads }));
+        let (loss, sum) = self.sum(batch, share);
         sum.dense.copy_to(grad);
         let mut emb = grad.emb_mut();
         emb.fill(T::zero());
-        for (word, row) in sum.rows() {
-            emb.row_mut(word as usize).iter_mut().zip(row).for_each(|(to, from)| *to = *from);
-        }
-        state.free().sums.push(sum);
+        sum.copy_rows_to(emb);
+        self.state.free().sums.push(sum);
         Ok(loss)
     }
 
     fn apply(&mut self, grad: &Params<T>, batch: Batch<'_>, update: &mut Update<T>) -> Result<(), Error> {
-        let shape = self.state.weights.shape();
-        grad.check(*shape)?;
-        batch.check(shape)?;
-        let learning_rate = learning_rate(update)?;
-        let grad = Weights::of_gradient(grad);
-        self.cpu.run(Apply { state: &mut self.state, grad: &grad, batch, learning_rate });
+        let shape = *self.state.weights.shape();
+        grad.check(shape)?;
+        batch.check(&shape)?;
+        update.check(shape)?;
+        match update {
+            Update::Sgd { learning_rate } => {
+                self.flat = None;
+                let grad = Weights::of_gradient(grad);
+                let learning_rate = *learning_rate;
+                self.cpu.run(Apply { state: &mut self.state, grad: &grad, batch, learning_rate });
+            }
+            Update::Adam(adam) => {
+                let mut flat = self.take_flat()?;
+                let mut rows = batch.words().to_vec();
+                rows.extend((shape.window > 1).then_some(shape.padding()));
+                self.adam(&mut flat.params, grad, &mut rows, adam);
+                self.flat = Some(flat);
+            }
+            other => return Err(unsupported(other)),
+        }
         Ok(())
     }
 
     fn step(&mut self, batch: Batch<'_>, update: &mut Update<T>) -> Result<T, Error> {
-        batch.check(self.state.weights.shape())?;
-        let learning_rate = learning_rate(update)?;
+        let shape = *self.state.weights.shape();
+        batch.check(&shape)?;
+        update.check(shape)?;
+        let learning_rate = match update {
+            Update::Sgd { learning_rate } => *learning_rate,
+            Update::Adam(adam) => {
+                let mut flat = self.take_flat()?;
+                let (loss, mut sum) = self.sum(batch, T::one() / T::from_f64(batch.len() as f64));
+                sum.dense.copy_to(&mut flat.grad);
+                sum.copy_rows_to(flat.grad.emb_mut());
+                self.adam(&mut flat.params, &flat.grad, &mut sum.words, adam);
+                self.flat = Some(flat);
+                self.state.free().sums.push(sum);
+                return Ok(loss);
+            }
+            other => return Err(unsupported(other)),
+        };
+        self.flat = None;
         if batch.len() == 1 {
             return Ok(self.cpu.run(SentenceStep { state: &mut self.state, batch, learning_rate }));
         }
@@ -88,16 +162,12 @@ impl<T: Num> Learner<T> for FastLearner<T> {
     }
 
     fn params(&self) -> Params<T> {
-        self.state.weights.to_params()
+        self.flat.as_ref().map_or_else(|| self.state.weights.to_params(), |flat| flat.params.clone())
     }
 }
 
-fn learning_rate<T: Num>(update: &Update<T>) -> Result<T, Error> {
-    update.check()?;
-    match update {
-        Update::Sgd { learning_rate } => Ok(*learning_rate),
-        other => Err(Error::unsupported("update of elman-fast", "SGD", format!("{other:?}"))),
-    }
+fn unsupported<T: Num>(update: &Update<T>) -> Error {
+    Error::unsupported("update of elman-fast", "SGD or Adam", format!("{update:?}"))
 }
 
 impl<T: Num> State<T> {
@@ -214,6 +284,20 @@ fn normalise<S: Simd, T: Num>(
             }
         },
     );
+}
+
+struct Normalise<'a, T> {
+    weights: &'a mut Weights<T>,
+    rows: &'a [u32],
+    seen: &'a mut Places,
+}
+
+impl<T: Num> Task for Normalise<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        normalise(simd, self.rows.iter().copied(), self.seen, self.weights);
+    }
 }
 
 struct Gradient<'a, T> {

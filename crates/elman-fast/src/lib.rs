@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![allow(clippy::needless_range_loop, reason = "the indices of a tile read like its formula")]
 
+mod adam;
 mod batch;
 mod isa;
 mod kept;

@@ -170,6 +170,10 @@ impl<T: Num> Tagger<T> for FastTagger<T> {
         Ok(())
     }
 
+    fn prepare(&self, params: &Params<T>) -> Result<Box<dyn Tagger<T>>, Error> {
+        Ok(Box::new(FastTagger::new(self.cpu, self.pool.clone(), params)?))
+    }
+
     fn fork(&self) -> Box<dyn Tagger<T>> {
         Box::new(FastTagger::of(self.cpu, self.pool.clone(), self.model.clone()))
     }

@@ -1,6 +1,6 @@
 //! The parameters, and sums of gradients, in the layout of the kernels.
 
-use elman::ndarray::{Array1, ArrayView1, ArrayView2};
+use elman::ndarray::{Array1, ArrayView1, ArrayView2, ArrayViewMut2};
 use elman::{Cell, Layer, Layout, Params, Shape};
 use fearless_simd::Simd;
 
@@ -147,6 +147,18 @@ impl<T: Num> Dense<T> {
         }
     }
 
+    /// Takes the entries of parameters of this shape.
+    pub(crate) fn copy_from(&mut self, params: &Params<T>) {
+        let Shape { cell, hidden, .. } = self.shape;
+        let gates = cell.gates();
+        self.wx.copy_gates_from(params.wx(), gates);
+        self.wh.copy_gates_from(params.wh(), gates);
+        self.w.copy_gates_from(params.w(), 1);
+        self.bias.copy_from_slice(&bias(cell, hidden, params.bh(), params.bhn()));
+        self.b.iter_mut().zip(params.b()).for_each(|(to, from)| *to = *from);
+        self.h0.copy_from_slice(&first(params.layer()));
+    }
+
     /// Zeros: the start of a sum.
     pub(crate) fn zeros(shape: Shape) -> Self {
         let gates = shape.cell.gates() * padded::<T>(shape.hidden);
@@ -255,6 +267,13 @@ impl<T: Num> Sum<T> {
         let embed = self.dense.shape.embed;
         let rows = self.emb.chunks_exact(row_stride::<T>(embed)).map(move |row| &row[..padded::<T>(embed)]);
         self.words.iter().copied().zip(rows)
+    }
+
+    /// Overwrites the rows of the embeddings' gradient that the sum has.
+    pub(crate) fn copy_rows_to(&self, mut emb: ArrayViewMut2<'_, T>) {
+        for (word, row) in self.rows() {
+            emb.row_mut(word as usize).iter_mut().zip(row).for_each(|(to, from)| *to = *from);
+        }
     }
 
     /// Adds another sum.

@@ -6,7 +6,7 @@ mod common;
 use common::*;
 use elman::ndarray::{Array2, ArrayView2, Axis, concatenate, s};
 use elman::{
-    Batch, Cell, LayerParams, LayerShape, Learner, Network, Params, Recurrence, RecurrenceGradient,
+    Adam, Batch, Cell, LayerParams, LayerShape, Learner, Network, Params, Recurrence, RecurrenceGradient,
     Sequences, Shape, Tagger, Update,
 };
 use elman_fast::{Fast, Num};
@@ -71,6 +71,13 @@ where
                 all.push((format!("loss of step {step}"), bits([&loss])));
             }
             all.extend(tensors("the trained network", &learner.params()));
+            let adam = Adam::new(T::from_f64(0.01), params.shape()).unwrap();
+            let mut adam = Update::Adam(Adam { clip: Some(T::from_f64(0.125)), ..adam });
+            for step in 1..=2 {
+                let loss = learner.step(batch, &mut adam).unwrap();
+                all.push((format!("loss of step {step} of Adam"), bits([&loss])));
+            }
+            all.extend(tensors("the network trained by Adam", &learner.params()));
             all.extend(labels_and_scores(&mut *fast.tagger(&params).unwrap(), batch));
             all
         });

@@ -36,6 +36,10 @@ impl<T: Real> Tagger<T> for ReferenceTagger<T> {
         Ok(())
     }
 
+    fn prepare(&self, params: &Params<T>) -> Result<Box<dyn Tagger<T>>, Error> {
+        self.reference.tagger(params)
+    }
+
     fn fork(&self) -> Box<dyn Tagger<T>> {
         Box::new(ReferenceTagger {
             reference: self.reference,

@@ -7,7 +7,7 @@ use approx::assert_abs_diff_eq;
 use common::{gradient, networks, numbers, one, params, sentences, sequences};
 use elman::ndarray::{Array1, Array2, ArrayView1, Axis, concatenate, s};
 use elman::{
-    Batch, Cell, Error, Feedback, Layer, LayerParams, LayerShape, Network, Params, Recurrence,
+    Adam, Batch, Cell, Error, Feedback, Layer, LayerParams, LayerShape, Network, Params, Recurrence,
     RecurrenceGradient, Sentences, Sequences, Shape, Update,
 };
 use elman_reference::Reference;
@@ -464,4 +464,58 @@ fn refused_sequences_leave_the_gradient_as_it_was() {
 #[test]
 fn it_is_called_reference() {
     assert_eq!(Network::<f32>::name(&Reference::new()), "reference");
+}
+
+/// The parameters after three steps of `torch.optim.AdamW` 2.15 in `f64`, with the gradient scaled to the norm 2 before
+/// each, and weight decay for the matrices alone. The last row of the embeddings, the padding, is in no window.
+#[test]
+fn adam_has_the_numbers_of_pytorch() {
+    const EXPECTED: [f64; 24] = [
+        -0.597223357714667,
+        0.2473857293569694,
+        -0.25127804505096496,
+        0.6431819367566586,
+        0.125,
+        -0.375,
+        0.5050710983418799,
+        -0.02201997936898083,
+        -0.47473648902045684,
+        0.3574843972995214,
+        -0.13060731603778095,
+        -0.6087819714603353,
+        0.22967747777139588,
+        -0.22334723308966695,
+        0.6212618539819693,
+        0.12259807957403512,
+        -0.35382106224334137,
+        0.4817857396987905,
+        -0.010381847733223301,
+        -0.4934084314572734,
+        0.3529503543776876,
+        -0.10120620056464345,
+        -0.6413994537292085,
+        0.24399926943048855,
+    ];
+    let shape = Shape { vocab: 2, embed: 2, window: 1, hidden: 2, classes: 2, ..Shape::ELMAN };
+    let filled = |f: &dyn Fn(usize) -> usize, shift: f64, by: f64| {
+        let mut params = Params::<f64>::zeros(shape).unwrap();
+        params.as_mut_slice().iter_mut().enumerate().for_each(|(i, v)| *v = (f(i) as f64 - shift) / by);
+        params
+    };
+    let mut learner = Reference::new().learner(filled(&|i| 7 * i % 11, 5.0, 8.0)).unwrap();
+    let mut update = Update::Adam(Adam {
+        beta1: 0.8,
+        beta2: 0.95,
+        epsilon: 1e-3,
+        weight_decay: 0.1,
+        clip: Some(2.0),
+        ..Adam::new(0.01, shape).unwrap()
+    });
+    for step in 0..3 {
+        let grad = filled(&|i| (5 * i + 3 * step) % 13, 6.0, 4.0);
+        learner.apply(&grad, one(&[0, 1], &[0, 1]).batch(), &mut update).unwrap();
+    }
+    for (i, (found, expected)) in learner.params().as_slice().iter().zip(EXPECTED).enumerate() {
+        assert!((found - expected).abs() < 1e-13, "{i}: {found}, expected {expected}");
+    }
 }

@@ -1,5 +1,6 @@
 //! The checks, a file for each, and the suite that they make.
 
+mod adam;
 mod agreement;
 mod doors;
 mod goldens;
@@ -15,6 +16,7 @@ use elman::{Batch, Error, Float, Network, Params, Shape};
 use crate::strategies::Problem;
 use crate::{Options, Report};
 
+pub use adam::check_adam;
 pub use agreement::check_agreement;
 pub use doors::check_doors;
 pub use goldens::check_goldens;
@@ -32,7 +34,8 @@ const TUTORIAL: Shape = Shape { vocab: 60, embed: 50, window: 7, hidden: 200, cl
 const LITTLE: Shape = Shape { vocab: 11, embed: 3, window: 3, hidden: 9, classes: 5, ..Shape::ELMAN };
 
 /// Puts an implementation of [`Network`] through the whole suite: [`check_gradient`], [`check_agreement`],
-/// [`check_learner`], [`check_tagger`], [`check_invariance`] and [`check_doors`].
+/// [`check_learner`], [`check_adam`] (unless [`Options::without_adam`]), [`check_tagger`], [`check_invariance`] and
+/// [`check_doors`].
 ///
 /// The implementation is judged in the number type given: call it for `f32` and for `f64` if both are
 /// offered, since `f64` sees an error of 0.1% in one entry where the noise of `f32` may hide it. The
@@ -45,6 +48,9 @@ pub fn check<T: Float>(network: &dyn Network<T>, options: &Options) -> Report {
     let mut report = check_doors(network, &share);
     for part in parts {
         report.extend(part(network, &share));
+    }
+    if options.adam {
+        report.extend(check_adam(network, &options.clone().cases(options.cases.div_ceil(10))));
     }
     report
 }

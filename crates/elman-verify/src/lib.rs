@@ -14,9 +14,9 @@ mod runner;
 mod tolerance;
 
 pub use checks::{
-    check, check_agreement, check_doors, check_goldens, check_gradient, check_invariance, check_learner,
-    check_learner_on, check_recurrence, check_recurrence_on, check_same_bits, check_same_bits_recurrence,
-    check_tagger,
+    check, check_adam, check_agreement, check_doors, check_goldens, check_gradient, check_invariance,
+    check_learner, check_learner_on, check_recurrence, check_recurrence_on, check_same_bits,
+    check_same_bits_recurrence, check_tagger,
 };
 pub use html::html;
 pub use report::{Against, Entry, Failure, Histogram, Measurement, Report, Summary};

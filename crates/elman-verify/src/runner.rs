@@ -27,6 +27,7 @@ pub struct Options {
     pub(crate) cases: usize,
     pub(crate) only: Option<String>,
     pub(crate) shrink: usize,
+    pub(crate) adam: bool,
     cells: Vec<Cell>,
     feedbacks: Vec<Feedback>,
     slack: f64,
@@ -63,6 +64,7 @@ impl Options {
             cases: 350,
             only: None,
             shrink: 200,
+            adam: true,
             cells: Cell::ALL.to_vec(),
             feedbacks: Feedback::ALL.to_vec(),
             slack: 1.0,
@@ -101,6 +103,11 @@ impl Options {
         Options { feedbacks: feedbacks.to_vec(), ..self }
     }
 
+    /// Leaves out [`check_adam`](crate::check_adam), for an implementation that has gradient descent alone.
+    pub fn without_adam(self) -> Self {
+        Options { adam: false, ..self }
+    }
+
     /// The networks whose problems are taken.
     pub(crate) fn networks(&self) -> Vec<(Cell, Feedback)> {
         let asked =
@@ -114,8 +121,11 @@ impl Options {
     }
 
     fn restricted(&self) -> Option<String> {
-        let calls = format!(".cells(&{:?}).feedbacks(&{:?})", self.cells, self.feedbacks);
-        (self.networks() != networks()).then_some(calls)
+        let networks = (self.networks() != networks())
+            .then(|| format!(".cells(&{:?}).feedbacks(&{:?})", self.cells, self.feedbacks));
+        let adam = (!self.adam).then(|| ".without_adam()".to_string());
+        (networks.is_some() || adam.is_some())
+            .then(|| networks.unwrap_or_default() + &adam.unwrap_or_default())
     }
 
     /// Multiplies the allowance of every entry; 1 by default.

@@ -17,7 +17,7 @@
 
 use elman::ndarray::Array2;
 use elman::{
-    Activation, Batch, Cell, Error, Float, LayerParams, Layout, Network, Params, Recurrence, Update,
+    Activation, Adam, Batch, Cell, Error, Float, LayerParams, Layout, Network, Params, Recurrence, Update,
 };
 use elman_reference::Reference;
 
@@ -173,6 +173,40 @@ pub(crate) fn step<T: Float>(params: &Params<f64>, batch: Batch<'_>, rate: f64) 
         }
     }
     Ok((loss.number(), after))
+}
+
+/// Parameters and moments after a step of Adam from a gradient.
+pub(crate) fn adam<T: Float>(
+    params: &Params<T>,
+    grad: &Params<T>,
+    batch: Batch<'_>,
+    adam: &Adam<T>,
+) -> Result<[Judged<Params<f64>>; 3], Error> {
+    let exact = |v: T| Rounded::<T>::exact(v.to_f64());
+    let shape = params.shape();
+    let mut learner = Network::learner(&Reference::new(), params.map(exact))?;
+    let mut update = Update::Adam(Adam {
+        learning_rate: exact(adam.learning_rate),
+        beta1: exact(adam.beta1),
+        beta2: exact(adam.beta2),
+        epsilon: exact(adam.epsilon),
+        weight_decay: exact(adam.weight_decay),
+        clip: adam.clip.map(exact),
+        normalise: adam.normalise,
+        steps: adam.steps,
+        moments: adam.moments.each_ref().map(|moment| moment.map(exact)),
+    });
+    learner.apply(&grad.map(exact), batch, &mut update)?;
+    let moments = match update {
+        Update::Adam(adam) => adam.moments,
+        _ => adam.moments.each_ref().map(|moment| moment.map(exact)),
+    };
+    let numbers = [&learner.params(), &moments[0], &moments[1]].map(|params| {
+        let of = |f: fn(Rounded<T>) -> f64| params.as_slice().iter().map(|number| f(*number)).collect();
+        Judged { expected: of(Rounded::value), allowed: of(Rounded::allowed) }.params(shape)
+    });
+    let [params, first, second] = numbers;
+    Ok([params?, first?, second?])
 }
 
 /// The results of the recurrence alone.

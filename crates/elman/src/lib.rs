@@ -46,6 +46,7 @@ mod params;
 mod real;
 mod recurrence;
 mod shape;
+mod update;
 
 /// The version of the standard of bits, `docs/bits.md`: the rules that decide every bit of a training and of scores. An
 /// implementation that follows them says so by [`Network::bits`].
@@ -55,8 +56,9 @@ pub use batch::{Batch, Sentence, Sentences, check_words, context};
 pub use cell::{Activation, Cell, Feedback};
 pub use error::Error;
 pub use ndarray;
-pub use network::{Learner, Network, Tagger, Update, check_places};
+pub use network::{Learner, Network, Tagger, check_places};
 pub use params::{Layer, LayerParams, Params};
 pub use real::{Float, Real};
 pub use recurrence::{Recurrence, RecurrenceGradient, Sequences, States, Trace, check_backward};
 pub use shape::{LayerShape, Layout, Name, Shape, Tensor};
+pub use update::{Adam, Update};

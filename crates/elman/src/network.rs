@@ -2,7 +2,7 @@
 
 use ndarray::{Array2, ArrayView2};
 
-use crate::{Batch, Error, Params, Real};
+use crate::{Batch, Error, Params, Real, Update};
 
 /// One way to compute the network. Implementations may differ in rounding, never in meaning.
 ///
@@ -63,58 +63,28 @@ pub trait Learner<T: Real>: Send {
     /// The batch is empty, a word or label is out of range, or `grad` has another shape.
     fn gradient(&mut self, batch: Batch<'_>, share: T, grad: &mut Params<T>) -> Result<T, Error>;
 
-    /// One step from a gradient of the mean loss of a batch: for SGD `p -= learning_rate · gradient` for every
-    /// parameter. Then each changed row of the embeddings is divided by its Euclidean norm (a row of zeros is left
-    /// alone).
+    /// One step from a gradient of the mean loss of a batch, as the [`Update`] says. Where that
+    /// [normalises](Update::normalises), each changed row of the embeddings is then divided by its Euclidean norm (a row
+    /// of zeros is left alone).
     ///
     /// A row is changed if its word occurs in the batch; the padding row is changed if the window reaches
     /// beyond a sentence, that is, if `window > 1`.
     ///
     /// # Errors
-    /// Those of [`Learner::gradient`] and of [`Update::check`]; the parameters are then as before.
+    /// Those of [`Learner::gradient`] and of [`Update::check`]; parameters and update are then as before.
     fn apply(&mut self, grad: &Params<T>, batch: Batch<'_>, update: &mut Update<T>) -> Result<(), Error>;
 
     /// One step: [`Learner::gradient`] of the mean loss, then [`Learner::apply`]. Returns the loss before the step.
     ///
-    /// A batch of one sentence may be computed in one pass, which rounds otherwise; of more sentences, an
-    /// implementation gives the bits of its two passes.
+    /// A batch of one sentence may be computed in one pass by [`Update::Sgd`], which rounds otherwise; in all other
+    /// cases an implementation gives the bits of its two passes.
     ///
     /// # Errors
-    /// Those of the two; the parameters are then as before.
+    /// Those of the two; parameters and update are then as before.
     fn step(&mut self, batch: Batch<'_>, update: &mut Update<T>) -> Result<T, Error>;
 
     /// A copy of the parameters as they are now.
     fn params(&self) -> Params<T>;
-}
-
-/// The rule by which a gradient changes the parameters, with its memory.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Update<T> {
-    /// Stochastic gradient descent: `p -= learning_rate · gradient`. It has no memory.
-    Sgd {
-        /// The factor.
-        learning_rate: T,
-    },
-}
-
-impl<T: Real> Update<T> {
-    /// [`Update::Sgd`].
-    pub fn sgd(learning_rate: T) -> Self {
-        Update::Sgd { learning_rate }
-    }
-
-    /// Refuses a learning rate that is infinite or NaN.
-    ///
-    /// # Errors
-    /// [`Error::Shape`].
-    pub fn check(&self) -> Result<(), Error> {
-        let Update::Sgd { learning_rate } = self;
-        if !learning_rate.to_f64().is_finite() {
-            return Err(Error::shape("learning rate", "a finite number", learning_rate));
-        }
-        Ok(())
-    }
 }
 
 /// Labelling of sentences by the most probable label of each word.
@@ -141,6 +111,12 @@ pub trait Tagger<T: Real>: Send {
         self.label_all(Batch::new(words, &[], &[0, words.len()])?, labels)
     }
 
+    /// A tagger of other parameters by the same implementation, as [`Network::tagger`] makes it.
+    ///
+    /// # Errors
+    /// Those of [`Network::tagger`].
+    fn prepare(&self, params: &Params<T>) -> Result<Box<dyn Tagger<T>>, Error>;
+
     /// Another tagger of the same parameters, for another thread. What was prepared is shared, not copied.
     fn fork(&self) -> Box<dyn Tagger<T>>;
 }
@@ -160,15 +136,6 @@ pub fn check_places(batch: Batch<'_>, labels: &[u32]) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn learning_rates_are_finite() {
-        Update::sgd(0.1f32).check().unwrap();
-        for rate in [f32::NAN, f32::INFINITY] {
-            let message = Update::sgd(rate).check().unwrap_err().to_string();
-            assert!(message.starts_with("learning rate: expected a finite number"), "{message}");
-        }
-    }
 
     #[test]
     fn labels_need_a_place_for_each_word() {

@@ -132,7 +132,7 @@ fn step<T: Float>(
 }
 
 /// The rows of the embeddings that a step changes: the words, and the padding if the window is wider than 1.
-fn changed_rows<T: Float>(params: &Params<T>, batch: Batch<'_>) -> BTreeSet<usize> {
+pub(super) fn changed_rows<T: Float>(params: &Params<T>, batch: Batch<'_>) -> BTreeSet<usize> {
     let shape = params.shape();
     let padding = (shape.window > 1).then_some(shape.vocab);
     batch.words().iter().map(|word| *word as usize).chain(padding).collect()

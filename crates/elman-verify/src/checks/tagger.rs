@@ -65,6 +65,15 @@ fn labels<T: Float>(network: &dyn Network<T>, problem: &Problem, trial: &mut Tri
         }
         one_at_a_time.extend(found);
     }
+    let other = Problem { seed: problem.seed ^ 1, ..problem.clone() }.params::<T>()?;
+    let words = batch.sentence(0).words;
+    let mut prepared = tagger.prepare(&other)?;
+    trial.same_bits(
+        "a tagger that another one prepared",
+        "s",
+        prepared.scores(words)?,
+        network.tagger(&other)?.scores(words)?,
+    );
     let mut fork = tagger.fork();
     for (what, tagger) in [("label_all", &mut tagger), ("label_all of a fork", &mut fork)] {
         let found = labels_of(tagger.as_mut(), batch)?;

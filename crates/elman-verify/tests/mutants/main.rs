@@ -30,8 +30,16 @@ fn judge(subject: &Subject) -> Option<Report> {
         }
     };
     let options = Options::new().cases(100).shrink(0);
-    let parts =
-        ["gradient", "recurrence", "learner", "tagger", "invariance", "agreement", "recurrence-large"];
+    let parts = [
+        "gradient",
+        "recurrence",
+        "learner",
+        "adam",
+        "tagger",
+        "invariance",
+        "agreement",
+        "recurrence-large",
+    ];
     let random = |cases: std::ops::Range<usize>| {
         cases.flat_map(move |case| parts.map(|part| format!("{part}/{case}")))
     };
@@ -46,6 +54,8 @@ fn judge(subject: &Subject) -> Option<Report> {
         "learner/window-1",
         "learner/many-steps",
         "learner/seventy",
+        "adam/many-steps",
+        "adam/window-1",
         "tagger/seventy",
         "tagger/long",
         "agreement/seventy",

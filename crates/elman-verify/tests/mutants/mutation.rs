@@ -13,6 +13,8 @@ pub(crate) enum Mutation {
     Sequence(Step),
     /// The arithmetic of a cell's unit: the number of a fault in `units.rs`.
     Unit(usize),
+    /// A step of Adam.
+    Adam(AdamFault),
     /// Problems beyond a size.
     Beyond(Size, usize),
     /// Objects that live at once share what is theirs.
@@ -90,6 +92,7 @@ pub(crate) enum Mutation {
     LabelsClearedOnRefusal,
     ScoresBeforeSoftmax,
     ForkForgets,
+    PrepareForgets,
     // The recurrence alone.
     SequencesBleed,
     InitialIgnored,
@@ -115,6 +118,57 @@ pub(crate) enum Mutation {
     PlacesUnchecked,
 }
 use Mutation::*;
+
+/// A fault of a step of Adam.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AdamFault {
+    BiasKept,
+    StepsFromZero,
+    StepsNotCounted,
+    StepsOfThisLearner,
+    SecondOfFirst,
+    RootForgotten,
+    EpsilonInRoot,
+    EpsilonIgnored,
+    ClipIgnored,
+    ClipEachEntry,
+    ClipScalesUp,
+    NormOfAllRows,
+    DecayIgnored,
+    DecayInGradient,
+    DecayOfVectors,
+    AllRowsMoved,
+    MomentsOfAllRows,
+    NormaliseIgnored,
+    AlwaysNormalised,
+}
+
+impl AdamFault {
+    pub(crate) const ALL: [AdamFault; 19] = {
+        use AdamFault::*;
+        [
+            BiasKept,
+            StepsFromZero,
+            StepsNotCounted,
+            StepsOfThisLearner,
+            SecondOfFirst,
+            RootForgotten,
+            EpsilonInRoot,
+            EpsilonIgnored,
+            ClipIgnored,
+            ClipEachEntry,
+            ClipScalesUp,
+            NormOfAllRows,
+            DecayIgnored,
+            DecayInGradient,
+            DecayOfVectors,
+            AllRowsMoved,
+            MomentsOfAllRows,
+            NormaliseIgnored,
+            AlwaysNormalised,
+        ]
+    };
+}
 
 /// A fault of one tensor's gradient, or of its update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -219,6 +273,7 @@ pub(crate) fn all() -> Vec<Mutation> {
         (Size::Multiple, 128),
         (Size::Multiple, 256),
     ];
+    let adam = AdamFault::ALL.map(Adam);
     let objects = [Object::Learner, Object::Tagger, Object::Trace].map(MixedUp);
     let calls = [EveryCall(200), EveryCall(500), AfterCalls(8), AfterCalls(100), AfterCalls(500)];
     let units = (0..super::units::FAULTS).map(Unit);
@@ -227,12 +282,13 @@ pub(crate) fn all() -> Vec<Mutation> {
         .chain(units)
         .chain(sizes.map(|(size, limit)| Beyond(size, limit)))
         .chain(objects)
+        .chain(adam)
         .chain(calls)
         .chain(OTHERS)
         .collect()
 }
 
-const OTHERS: [Mutation; 84] = [
+const OTHERS: [Mutation; 85] = [
     NinthBackward,
     InTwoThreads,
     TailDropped,
@@ -296,6 +352,7 @@ const OTHERS: [Mutation; 84] = [
     LabelsClearedOnRefusal,
     ScoresBeforeSoftmax,
     ForkForgets,
+    PrepareForgets,
     SequencesBleed,
     InitialIgnored,
     LastIsFirst,

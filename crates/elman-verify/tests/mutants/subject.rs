@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex};
 
 use elman::ndarray::{Array2, ArrayView1, ArrayView2};
 use elman::{
-    Batch, Error, Feedback, Float, Layer, LayerParams, Layout, Learner, Network, Params, Recurrence,
+    Adam, Batch, Error, Feedback, Float, Layer, LayerParams, Layout, Learner, Network, Params, Recurrence,
     RecurrenceGradient, Sentence, Sequences, Shape, States, Tagger, Trace, Update, check_backward,
     check_places,
 };
 
-use super::mutation::{Mutation, Mutation::*, Object, Order, Size, Step};
+use super::mutation::{AdamFault, Mutation, Mutation::*, Object, Order, Size, Step};
 
 /// A sound implementation, or a broken one.
 #[derive(Clone)]
@@ -679,6 +679,82 @@ impl<T: Float> SubjectLearner<T> {
         mixed(&self.subject, Object::Learner, &self.params)
     }
 
+    fn adam(&mut self, grad: &Params<T>, batch: Batch<'_>, values: &mut Adam<T>) {
+        use AdamFault::*;
+        let is = |fault| self.subject.is(Mutation::Adam(fault));
+        let shape = self.params.shape();
+        let emb = (shape.vocab + 1) * shape.embed;
+        let changed = |i: usize| {
+            let row = i / shape.embed;
+            i >= emb || batch.words().contains(&(row as u32)) || row == shape.vocab && shape.window > 1
+        };
+        let moves = |i| changed(i) || is(AllRowsMoved);
+        let squares = grad.as_slice().iter().enumerate().filter(|(i, _)| moves(*i) || is(NormOfAllRows));
+        let pairs: Vec<(T, T)> = squares.map(|(_, g)| (*g, *g)).collect();
+        let norm = self.subject.order.sum(&pairs, T::zero()).sqrt();
+        let mut steps = values.steps + 1;
+        self.steps += 1;
+        if is(StepsFromZero) {
+            steps = values.steps.max(1);
+        }
+        if is(StepsOfThisLearner) {
+            steps = self.steps as u64;
+        }
+        let [c1, c2] = [values.beta1, values.beta2].map(|beta| {
+            let product = (0..steps).fold(1.0, |product, _| product * beta.to_f64());
+            if is(BiasKept) { T::one() } else { real(1.0 - product) }
+        });
+        if !is(StepsNotCounted) {
+            values.steps += 1;
+        }
+        // Matrices come first in the table.
+        let matrices: usize = shape.table().filter(|t| t.dims().len() == 2).map(|t| t.entries()).sum();
+        let [first, second] = &mut values.moments;
+        let entries = self.params.as_mut_slice().iter_mut().zip(grad.as_slice());
+        let moments = first.as_mut_slice().iter_mut().zip(second.as_mut_slice());
+        for (i, ((p, g), (m, v))) in entries.zip(moments).enumerate() {
+            if !moves(i) && !is(MomentsOfAllRows) {
+                continue;
+            }
+            let mut g = *g;
+            match values.clip {
+                Some(clip) if is(ClipEachEntry) => {
+                    g = if g > clip {
+                        clip
+                    } else if g < -clip {
+                        -clip
+                    } else {
+                        g
+                    }
+                }
+                Some(clip) if (norm > clip || is(ClipScalesUp)) && !is(ClipIgnored) => g *= clip / norm,
+                _ => {}
+            }
+            let mut decay = if i < matrices || is(DecayOfVectors) { values.weight_decay } else { T::zero() };
+            if is(DecayInGradient) {
+                g += decay * *p;
+            }
+            if is(DecayInGradient) || is(DecayIgnored) {
+                decay = T::zero();
+            }
+            *m = values.beta1 * *m + (T::one() - values.beta1) * g;
+            *v = values.beta2 * *v
+                + (T::one() - values.beta2) * if is(SecondOfFirst) { *m * *m } else { g * g };
+            let epsilon = if is(EpsilonIgnored) { real(1e-8) } else { values.epsilon };
+            let root = match *v / c2 {
+                v if is(RootForgotten) => v + epsilon,
+                v if is(EpsilonInRoot) => (v + epsilon).sqrt(),
+                v => v.sqrt() + epsilon,
+            };
+            if moves(i) {
+                *p -= values.learning_rate * (*m / c1 / root + decay * *p);
+            }
+        }
+        if values.normalise && !is(NormaliseIgnored) || is(AlwaysNormalised) {
+            self.normalise(batch);
+        }
+    }
+
     fn normalise(&mut self, batch: Batch<'_>) {
         let shape = self.params.shape();
         for row in 0..=shape.vocab {
@@ -734,9 +810,16 @@ impl<T: Float> Learner<T> for SubjectLearner<T> {
         }
         self.subject.check(batch, &shape)?;
         if !self.subject.is(RateUnchecked) {
-            update.check()?;
+            update.check(self.params.shape())?;
         }
-        let Update::Sgd { learning_rate } = update else { unimplemented!("another update") };
+        let learning_rate = match update {
+            Update::Sgd { learning_rate } => learning_rate,
+            Update::Adam(values) => {
+                self.adam(grad, batch, values);
+                return Ok(());
+            }
+            _ => unimplemented!("another update"),
+        };
         self.steps += 1;
         let mut rate = *learning_rate;
         match self.subject.mutation {
@@ -771,7 +854,7 @@ impl<T: Float> Learner<T> for SubjectLearner<T> {
             self.params.b_mut()[0] -= T::one();
         }
         if !self.subject.is(RateUnchecked) {
-            update.check()?;
+            update.check(self.params.shape())?;
         }
         let share = T::one() / real(batch.len().max(1) as f64);
         let mut grad = Params::zeros(shape)?;
@@ -844,6 +927,11 @@ impl<T: Float> Tagger<T> for SubjectTagger<T> {
         }
         labels.iter_mut().zip(found).for_each(|(place, label)| *place = label);
         Ok(())
+    }
+
+    fn prepare(&self, params: &Params<T>) -> Result<Box<dyn Tagger<T>>, Error> {
+        let params = if self.subject.is(PrepareForgets) { &self.params } else { params };
+        self.subject.tagger(params)
     }
 
     fn fork(&self) -> Box<dyn Tagger<T>> {
