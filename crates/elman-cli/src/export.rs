@@ -144,6 +144,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         Format::Onnx => check_file(&args.out, onnx::KIND)?,
     }
     let model = Model::load(&args.model)?;
+    let features = model.vocabulary().features();
+    if !features.is_none() {
+        // Its embeddings are sums of rows, which no other system's format can say.
+        let expected = "words without features (trained without --affixes and --shape)";
+        return Err(Error::unsupported("model to export", expected, format!("{features:?}")));
+    }
     match args.dtype.unwrap_or(Dtype::F32) {
         Dtype::F32 => write(args, &model, model.params()),
         Dtype::F64 => write(args, &model, &model.params().map(f64::from)),

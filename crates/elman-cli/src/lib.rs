@@ -15,6 +15,7 @@ mod kernels;
 mod neighbors;
 mod output;
 mod page;
+mod recipes;
 mod search;
 mod shell;
 mod tag;
@@ -60,6 +61,9 @@ enum Command {
     /// Trains a tagger on CoNLL column files and writes a model folder
     #[command(after_help = EXIT_CODES)]
     Train(Box<train::Args>),
+    /// Lists the recipes of `train`: what each stands for, and what was measured of it
+    #[command(after_help = EXIT_CODES)]
+    Recipes(recipes::Args),
     /// Trains many taggers with settings drawn at random from the tutorial's intervals and keeps the best
     #[command(after_help = EXIT_CODES)]
     Search(Box<search::Args>),
@@ -126,6 +130,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
     match command {
         Command::Demo(args) => demo::run(&args),
         Command::Train(args) => train::run(&args),
+        Command::Recipes(args) => recipes::run(&args),
         Command::Search(args) => search::run(&args),
         Command::Evaluate(args) => evaluate::run(&args, false),
         Command::Conlleval(args) => evaluate::run(&args, true),

@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use clap::ValueEnum;
 use elman_tagger::{
-    Claim, EpochRecord, Error, Evaluation, FileKind, Lines, Measure, Model, Normalization, Pipeline,
-    TaggedSentence, TrainConfig, Trainer, fingerprint, limits, write_output,
+    Claim, EpochRecord, Error, Evaluation, FileKind, Lines, Measure, Model, Normalization, Optimizer,
+    Pipeline, TaggedSentence, TrainConfig, Trainer, fingerprint, limits, write_output,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::input::LayoutArgs;
 use crate::kernels::KernelArgs;
 use crate::output::{Rows, first_of, note};
-use crate::train::{NetworkName, RecipeName, from_1_to};
+use crate::train::{NetworkName, RecipeName, from_1_to, share};
 
 const TRIALS: &str = "trials.jsonl";
 const SETTINGS: &str = "search.toml";
@@ -52,9 +52,9 @@ pub(crate) struct Args {
     /// Decides what is tried, and with it every result
     #[arg(long, value_name = "N", default_value_t = 42, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: u64,
-    /// Last epoch of each trial
-    #[arg(long, value_name = "N", default_value_t = TrainConfig::default().epochs, value_parser = from_1_to(limits::MAX_EPOCHS))]
-    epochs: usize,
+    /// Last epoch of each trial [default: the recipe's]
+    #[arg(long, value_name = "N", value_parser = from_1_to(limits::MAX_EPOCHS))]
+    epochs: Option<usize>,
     #[command(flatten)]
     layout: LayoutArgs,
     #[command(flatten)]
@@ -72,12 +72,12 @@ struct FixedArgs {
     /// What the next word sees of a word: the hidden state (Elman) or the probabilities of its labels (Jordan)
     #[arg(long, value_enum, default_value_t)]
     network: NetworkName,
-    /// How the learning rate falls
+    /// What all trials have in common beside these options (`elman recipes` lists them)
     #[arg(long, value_enum, default_value_t)]
     recipe: RecipeName,
-    /// Sentences in one update
-    #[arg(long, value_name = "N", default_value_t = TrainConfig::default().batch, value_parser = from_1_to(limits::MAX_BATCH))]
-    batch: usize,
+    /// Sentences in one update [default: the recipe's]
+    #[arg(long, value_name = "N", value_parser = from_1_to(limits::MAX_BATCH))]
+    batch: Option<usize>,
     /// Read every word in lower case
     #[arg(long)]
     lowercase: bool,
@@ -90,9 +90,9 @@ struct FixedArgs {
 #[derive(Clone, clap::Args)]
 #[command(next_help_heading = "Intervals")]
 struct SpaceArgs {
-    /// Learning rates, uniformly from an interval
-    #[arg(long, value_name = "A..B", default_value = "0.01..0.05", value_parser = rates)]
-    lr: Interval,
+    /// Learning rates, uniformly from an interval [default: 0.01..0.05; with adam 0.001..0.01]
+    #[arg(long, value_name = "A..B", value_parser = rates)]
+    lr: Option<Interval>,
     /// Windows, the odd numbers of an interval
     #[arg(long, value_name = "A..B", default_value = "3..19", value_parser = windows)]
     window: RangeInclusive<usize>,
@@ -102,6 +102,9 @@ struct SpaceArgs {
     /// Widths of the embeddings
     #[arg(long, value_name = "N,..", default_value = "50,100", value_delimiter = ',', value_parser = from_1_to(limits::MAX_EMBED))]
     embed: Vec<usize>,
+    /// Shares of dropout [default: the recipe's]
+    #[arg(long, value_name = "X,..", value_delimiter = ',', value_parser = share)]
+    dropout: Vec<f64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -128,33 +131,42 @@ fn windows(text: &str) -> Result<RangeInclusive<usize>, String> {
 }
 
 impl Args {
-    /// How a trial is trained.
-    fn config(&self, trial: usize) -> TrainConfig {
+    /// What all trials have in common.
+    fn base(&self) -> TrainConfig {
+        let named = self.fixed.recipe.config();
         TrainConfig {
             feedback: self.fixed.network.into(),
-            recipe: self.fixed.recipe.into(),
-            batch: self.fixed.batch,
+            batch: self.fixed.batch.unwrap_or(named.batch),
+            epochs: self.epochs.unwrap_or(named.epochs),
             normalization: Normalization { lowercase: self.fixed.lowercase, digits: self.fixed.digits },
-            ..self.space.draw(self.seed, trial, self.epochs)
+            ..named
         }
+    }
+
+    /// How a trial is trained.
+    fn config(&self, trial: usize) -> TrainConfig {
+        self.space.draw(self.seed, trial, self.base())
     }
 
     fn settings(&self, train: &[TaggedSentence], dev: &[TaggedSentence]) -> Settings {
         let name = |value: Option<clap::builder::PossibleValue>| {
             value.map_or_else(String::new, |value| value.get_name().to_owned())
         };
+        let base = self.base();
+        let lr = self.space.rates(&base);
         Settings {
             format: FORMAT,
             corpora: fingerprint(train, dev),
             seed: self.seed,
-            epochs: self.epochs,
-            lr: [self.space.lr.from, self.space.lr.to],
+            epochs: base.epochs,
+            lr: [lr.from, lr.to],
             window: [*self.space.window.start(), *self.space.window.end()],
             hidden: self.space.hidden.clone(),
             embed: self.space.embed.clone(),
+            dropout: self.space.dropout.clone(),
             network: name(self.fixed.network.to_possible_value()),
             recipe: name(self.fixed.recipe.to_possible_value()),
-            batch: self.fixed.batch,
+            batch: base.batch,
             lowercase: self.fixed.lowercase,
             digits: self.fixed.digits,
         }
@@ -173,6 +185,8 @@ struct Settings {
     window: [usize; 2],
     hidden: Vec<usize>,
     embed: Vec<usize>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    dropout: Vec<f64>,
     network: String,
     recipe: String,
     batch: usize,
@@ -235,8 +249,15 @@ impl Settings {
 }
 
 impl SpaceArgs {
+    fn rates(&self, base: &TrainConfig) -> Interval {
+        self.lr.unwrap_or(match base.optimizer {
+            Optimizer::Sgd => Interval { from: 0.01, to: 0.05 },
+            Optimizer::Adam => Interval { from: 0.001, to: 0.01 },
+        })
+    }
+
     /// What a trial tries: decided by the seed and the trial's number alone, whichever trials ran before it.
-    fn draw(&self, seed: u64, trial: usize, epochs: usize) -> TrainConfig {
+    fn draw(&self, seed: u64, trial: usize, base: TrainConfig) -> TrainConfig {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(trial as u64);
         // The high half of a product of 128 bits.
@@ -246,8 +267,14 @@ impl SpaceArgs {
         let hidden = self.hidden[below(self.hidden.len())];
         let embed = self.embed[below(self.embed.len())];
         let unit = (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
-        let learning_rate = self.lr.from + unit * (self.lr.to - self.lr.from);
-        TrainConfig { window, hidden, embed, learning_rate, epochs, ..TrainConfig::default() }
+        let lr = self.rates(&base);
+        let learning_rate = lr.from + unit * (lr.to - lr.from);
+        let mut below = |count: usize| ((u128::from(rng.next_u64()) * count as u128) >> 64) as usize;
+        let dropout = match self.dropout.len() {
+            0 => base.dropout,
+            count => self.dropout[below(count)],
+        };
+        TrainConfig { window, hidden, embed, learning_rate, dropout, ..base }
     }
 }
 
@@ -260,6 +287,8 @@ struct Trial {
     window: usize,
     hidden: usize,
     embed: usize,
+    #[serde(default)]
+    dropout: f64,
     /// The last epoch that was asked for.
     epochs: usize,
     /// The best epoch; none if the training diverged.
@@ -278,6 +307,7 @@ impl Trial {
     fn tried(&self, config: &TrainConfig) -> bool {
         (self.window, self.hidden, self.embed, self.epochs)
             == (config.window, config.hidden, config.embed, config.epochs)
+            && self.dropout == config.dropout
             && (self.learning_rate - config.learning_rate).abs() <= 1e-12 * config.learning_rate
     }
 
@@ -452,6 +482,7 @@ fn attempt(
         window: config.window,
         hidden: config.hidden,
         embed: config.embed,
+        dropout: config.dropout,
         epochs: config.epochs,
         best_epoch: None,
         dev_f1: 0.0,
@@ -546,18 +577,30 @@ mod tests {
 
     fn space() -> SpaceArgs {
         SpaceArgs {
-            lr: rates("0.01..0.05").unwrap(),
+            lr: None,
             window: windows("3..19").unwrap(),
             hidden: vec![100, 200],
             embed: vec![50, 100],
+            dropout: Vec::new(),
         }
     }
 
     #[test]
     fn trials_are_drawn_from_the_whole_space_and_only_from_it() {
-        let all: Vec<TrainConfig> = (0..2000).map(|trial| space().draw(7, trial, 60)).collect();
-        assert_eq!(all[1234], space().draw(7, 1234, 60));
-        assert_ne!(all[0], space().draw(8, 0, 60));
+        let draw = |seed, trial| space().draw(seed, trial, TrainConfig::default());
+        let all: Vec<TrainConfig> = (0..2000).map(|trial| draw(7, trial)).collect();
+        assert_eq!(all[1234], draw(7, 1234));
+        assert_ne!(all[0], draw(8, 0));
+        // With another recipe and dropout, what else is drawn stays.
+        let space = SpaceArgs { dropout: vec![0.1, 0.5], ..space() };
+        let best = space.draw(7, 1234, RecipeName::Best.config());
+        assert_eq!(
+            (best.window, best.hidden, best.embed),
+            (all[1234].window, all[1234].hidden, all[1234].embed)
+        );
+        assert!((0.001..0.01).contains(&best.learning_rate) && best.features.affixes > 0, "{best:?}");
+        let dropped = (0..200).filter(|trial| space.draw(7, *trial, TrainConfig::default()).dropout == 0.5);
+        assert!((70..=130).contains(&dropped.count()));
         let count = |f: &dyn Fn(&TrainConfig) -> bool| all.iter().filter(|config| f(config)).count();
         for window in (3..=19).step_by(2) {
             // 2000 / 9 = 222, within four standard deviations.
@@ -583,6 +626,7 @@ mod tests {
             window: 3,
             hidden: 4,
             embed: 5,
+            dropout: 0.0,
             epochs: 6,
             best_epoch,
             dev_f1,
@@ -618,6 +662,7 @@ mod tests {
             window: 3,
             hidden: 4,
             embed: 5,
+            dropout: 0.0,
             epochs: 6,
             best_epoch: None,
             dev_f1: 12.5,

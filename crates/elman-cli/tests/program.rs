@@ -350,7 +350,7 @@ fn wrong_usage_ends_with_2() {
         ("--epochs", "x", "invalid digit"),
         ("--batch", "0", "0 is not in"),
         ("--seed", "18446744073709551615", "is not in"),
-        ("--recipe", "mine", "[possible values: tutorial, standard]"),
+        ("--recipe", "mine", "[possible values: tutorial, standard, fast, best]"),
     ] {
         let arguments =
             ["train", "--train", "train.conll", "--dev", "dev.conll", "--model", "never", option, value];
@@ -500,6 +500,52 @@ fn the_same_seed_trains_the_same_model_and_options_take_effect() {
     let (upper, lower) = out.trim_end().split_once("\n\n").unwrap();
     assert_eq!(upper.to_lowercase(), lower.to_lowercase());
     assert!(upper.starts_with("FROM\t"));
+}
+
+#[test]
+fn recipes_are_listed_and_their_models_tag_words_that_training_never_saw() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let listed = success(&run(path, &["recipes"]));
+    for part in
+        ["tutorial: ", "standard: ", "fast: ", "best: ", "  hidden = 200\n", "  optimizer = \"adam\"\n"]
+    {
+        assert!(listed.contains(part), "{part}: {listed}");
+    }
+    let json = success(&run(path, &["recipes", "--json"]));
+    let lines: Vec<serde_json::Value> =
+        json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 4);
+    assert_eq!(lines[0]["options"]["recipe"], "tutorial");
+
+    write_corpus(&path.join("train.conll"), 1, 60);
+    write_corpus(&path.join("dev.conll"), 2, 10);
+    let config = || fs::read_to_string(path.join("model/config.toml")).unwrap();
+    let small = ["--hidden", "12", "--embed", "6", "--epochs", "2", "--lr", "0.01"];
+    success(&train(path, &[&["--recipe", "best"], &small[..]].concat()));
+    assert!(config().contains("optimizer = \"adam\"") && config().contains("affixes = 4"), "{}", config());
+    let tag =
+        |model: &str| with_input(elman(path, &["tag", "--model", model, "--scores"]), b"Zzyzx OSLO 7\n");
+    assert_eq!(success(&tag("model")).lines().filter(|line| line.contains('\t')).count(), 3);
+    let refused = run(path, &["export", "--model", "model", "--to", "npy", "npy"]);
+    failure(&refused, 2, &["model to export: expected words without features"]);
+    // Options win over the recipe, and what belongs to another rule of updates goes with it.
+    success(&train(
+        path,
+        &[&["--recipe", "fast", "--optimizer", "sgd", "--affixes", "0"], &small[..]].concat(),
+    ));
+    assert!(!config().contains("clip") && config().contains("affixes = 0"), "{}", config());
+    let refused = train(path, &["--clip", "1", "--epochs", "1"]);
+    failure(&refused, 2, &["clip: expected Adam, found gradient descent"]);
+
+    let onwards =
+        ["train", "--train", "train.conll", "--dev", "dev.conll", "--epochs", "1", "--from", "model"];
+    success(&run(path, &[&onwards[..], &["--model", "next"]].concat()));
+    let next = fs::read_to_string(path.join("next/config.toml")).unwrap();
+    assert!(next.contains("hidden = 12") && next.contains("from = \""), "{next}");
+    success(&tag("next"));
+    let refused = run(path, &[&onwards[..], &["--model", "next", "--hidden", "9"]].concat());
+    failure(&refused, 2, &["cannot be used with"]);
 }
 
 #[test]

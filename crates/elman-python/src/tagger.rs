@@ -29,6 +29,11 @@ pub(crate) struct Tagger {
 
 impl Tagger {
     fn of(py: Python<'_>, model: Model, computation: Computation) -> PyResult<Self> {
+        if !model.vocabulary().features().is_none() {
+            let expected = "words without features; `elman tag` has the others";
+            let found = format!("{:?}", model.vocabulary().features());
+            return Err(exception(elman::Error::unsupported("model of a Python tagger", expected, found)));
+        }
         let fast = computation.fast()?;
         let tagger = py.detach(|| fast.tagger(model.params())).map_err(exception)?;
         let tags = model.labels().tags().map(|tag| PyString::new(py, tag).unbind()).collect();

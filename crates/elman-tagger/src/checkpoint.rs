@@ -10,13 +10,19 @@ use crate::folder::{self, Claim};
 use crate::limits::{MAX_CHECKPOINT, MAX_CONFIG, check_shape};
 use crate::model::{at, input, parse_weights, read_file, read_weights_file, weights};
 use crate::trainer::LearningRate;
-use crate::{EpochRecord, Error, Measure, TaggedSentence, TrainConfig};
+use crate::{EpochRecord, Error, Measure, Optimizer, Recipe, TaggedSentence, TrainConfig};
 
 const STATE: &str = "checkpoint.toml";
 const CURRENT: &str = "current.safetensors";
 const BEST: &str = "best.safetensors";
+const FIRST: &str = "first.safetensors";
+const SECOND: &str = "second.safetensors";
 const SUMS: &str = "sha256sums.txt";
-const FILES: [&str; 4] = [STATE, CURRENT, BEST, SUMS];
+const FILES: [&str; 6] = [STATE, CURRENT, BEST, FIRST, SECOND, SUMS];
+
+/// The files that have sums: with moments all others, without them the first three.
+const SUMMED: usize = 5;
+const SUMMED_WITHOUT_MOMENTS: usize = 3;
 
 /// What messages call the folder.
 const WHAT: &str = "checkpoint";
@@ -32,6 +38,7 @@ const FORMAT: u32 = 1;
 /// | `checkpoint.toml` | `format = 1`, `vocab` and `classes`, the SHA-256 of the corpora, the [`Measure`] if it is not F1, the version of [the standard](elman::BITS) if all epochs followed it, the [`TrainConfig`] as `[training]`, an [`EpochRecord`] for each epoch as `[[history]]` |
 /// | `current.safetensors` | the parameters to go on from, as in a [`Model`](crate::Model) |
 /// | `best.safetensors` | the parameters of the best epoch |
+/// | `first.safetensors`, `second.safetensors` | with [`Optimizer::Adam`], its moments; its steps are `steps` in `checkpoint.toml` |
 /// | `sha256sums.txt` | the SHA-256 of the files above, as `sha256sum --check` reads them |
 ///
 /// The learning rate, and since when it has been waiting for a better F1, follow from the history.
@@ -46,6 +53,15 @@ pub struct Checkpoint {
     pub(crate) history: Vec<EpochRecord>,
     pub(crate) current: Params<f32>,
     pub(crate) best: Params<f32>,
+    /// With Adam.
+    pub(crate) memory: Option<Memory>,
+}
+
+/// The memory of Adam.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Memory {
+    pub(crate) steps: u64,
+    pub(crate) moments: [Params<f32>; 2],
 }
 
 /// `checkpoint.toml`.
@@ -60,6 +76,8 @@ struct State {
     measure: Measure,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     bits: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    steps: Option<u64>,
     training: TrainConfig,
     history: Vec<EpochRecord>,
 }
@@ -112,9 +130,8 @@ impl Checkpoint {
         claim.replace(&self.files()?)
     }
 
-    fn files(&self) -> Result<[(&'static str, Vec<u8>); 4], Error> {
+    fn files(&self) -> Result<Vec<(&'static str, Vec<u8>)>, Error> {
         let shape = self.current.shape();
-        let (current, best) = (weights(&self.current)?, weights(&self.best)?);
         let state = State {
             format: FORMAT,
             vocab: shape.vocab,
@@ -122,15 +139,23 @@ impl Checkpoint {
             corpora: self.corpora.clone(),
             measure: self.measure,
             bits: self.bits,
+            steps: self.memory.as_ref().map(|memory| memory.steps),
             training: self.config.clone(),
             history: self.history.clone(),
         };
         let state = toml::to_string(&state)
             .map_err(|error| Error::shape("checkpoint", "values that TOML can hold", error))?;
-        let state = state.into_bytes();
-        let sums = [(STATE, &state), (CURRENT, &current), (BEST, &best)];
-        let sums = sums.map(|(name, content)| sum(name, content)).concat().into_bytes();
-        Ok([(STATE, state), (CURRENT, current), (BEST, best), (SUMS, sums)])
+        let mut files = vec![
+            (STATE, state.into_bytes()),
+            (CURRENT, weights(&self.current)?),
+            (BEST, weights(&self.best)?),
+        ];
+        if let Some(Memory { moments: [first, second], .. }) = &self.memory {
+            files.extend([(FIRST, weights(first)?), (SECOND, weights(second)?)]);
+        }
+        let sums: String = files.iter().map(|(name, content)| sum(name, content)).collect();
+        files.push((SUMS, sums.into_bytes()));
+        Ok(files)
     }
 
     /// Reads a checkpoint folder; `None` if there is none.
@@ -166,8 +191,22 @@ impl Checkpoint {
         let shape = state.training.shape(state.vocab, state.classes);
         state.training.check().and_then(|()| Ok(check_shape(&shape)?)).map_err(|error| at(&path, error))?;
         check_history(&path, &state.training, state.measure, &state.history)?;
-        let tensors = |name, line| {
-            let path = folder.join(name);
+        let memory = match (state.training.optimizer, state.steps) {
+            (Optimizer::Sgd, None) => None,
+            (Optimizer::Adam, Some(steps)) => Some(steps),
+            (optimizer, steps) => {
+                let expected = format!("a number with Adam alone; the optimizer is {optimizer:?}");
+                return Err(input(&path, None, format!("steps are {steps:?}"), expected));
+            }
+        };
+        if sums.0.len() != if memory.is_some() { SUMMED } else { SUMMED_WITHOUT_MOMENTS } {
+            return Err(Sums::refused(
+                folder,
+                if memory.is_some() { SUMMED } else { SUMMED_WITHOUT_MOMENTS },
+            ));
+        }
+        let tensors = |line: usize| {
+            let path = folder.join(FILES[line]);
             let bytes = read_weights_file(&path, shape)?;
             sums.check(&path, line, &bytes)?;
             parse_weights(&path, shape, &bytes)
@@ -177,14 +216,19 @@ impl Checkpoint {
             corpora: state.corpora,
             measure: state.measure,
             bits: state.bits,
-            current: tensors(CURRENT, 1)?,
-            best: tensors(BEST, 2)?,
+            current: tensors(1)?,
+            best: tensors(2)?,
+            memory: match memory {
+                Some(steps) => Some(Memory { steps, moments: [tensors(3)?, tensors(4)?] }),
+                None => None,
+            },
             config: state.training,
             history: state.history,
         })
     }
 
-    /// Refuses to go on with other corpora or with another way to train; there may be more epochs now.
+    /// Refuses to go on with other corpora or with another way to train; there may be more epochs now, unless the
+    /// learning rate depends on them.
     pub(crate) fn check(
         &self,
         config: &TrainConfig,
@@ -198,8 +242,9 @@ impl Checkpoint {
         };
         let (old, new) = (table(&self.config)?, table(config)?);
         // Options that are not set are in neither table or in one.
+        let may_differ = |name: &String| *name == "epochs" && config.recipe != Recipe::Linear;
         if let Some(name) =
-            new.keys().chain(old.keys()).find(|name| *name != "epochs" && old.get(*name) != new.get(*name))
+            new.keys().chain(old.keys()).find(|name| !may_differ(name) && old.get(*name) != new.get(*name))
         {
             let text =
                 |table: &toml::Table| table.get(name).map_or("not set".to_owned(), ToString::to_string);
@@ -246,18 +291,26 @@ struct Sums(Vec<String>);
 impl Sums {
     fn read(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(SUMS);
-        let names = &FILES[..FILES.len() - 1];
-        let size: usize = names.iter().map(|name| sum(name, b"").len()).sum();
         let text = read_file(&path, MAX_CONFIG)?;
         // The sums themselves are compared with those of the files.
-        let lines = String::from_utf8(text).ok().filter(|text| text.len() == size && text.is_ascii());
+        let sizes = [SUMMED_WITHOUT_MOMENTS, SUMMED].map(|files| {
+            let size: usize = FILES[..files].iter().map(|name| sum(name, b"").len()).sum();
+            (files, size)
+        });
+        let files = sizes.iter().find(|(_, size)| *size == text.len()).map(|(files, _)| *files);
+        let lines = String::from_utf8(text).ok().filter(|text| files.is_some() && text.is_ascii());
         let lines: Vec<String> =
             lines.iter().flat_map(|text| text.split_inclusive('\n')).map(str::to_owned).collect();
-        if lines.len() != names.len() || lines.iter().zip(names).any(|(line, name)| !line.contains(name)) {
-            let expected = format!("a line of sha256sum for each of {}", names.join(", "));
-            return Err(input(&path, None, "other lines", expected));
+        let files = files.unwrap_or(SUMMED_WITHOUT_MOMENTS);
+        if lines.len() != files || lines.iter().zip(FILES).any(|(line, name)| !line.contains(name)) {
+            return Err(Sums::refused(folder, files));
         }
         Ok(Sums(lines))
+    }
+
+    fn refused(folder: &Path, files: usize) -> Error {
+        let expected = format!("a line of sha256sum for each of {}", FILES[..files].join(", "));
+        input(&folder.join(SUMS), None, "other lines", expected)
     }
 
     fn check(&self, path: &Path, line: usize, content: &[u8]) -> Result<(), Error> {
@@ -334,7 +387,7 @@ mod tests {
     use elman_reference::Reference;
 
     use super::*;
-    use crate::{Model, Recipe, Trainer, travel};
+    use crate::{Model, Trainer, travel};
 
     fn config(recipe: Recipe) -> TrainConfig {
         TrainConfig {
@@ -371,6 +424,20 @@ mod tests {
 
     #[test]
     fn a_training_that_goes_on_ends_in_the_same_bits() {
+        let adam = TrainConfig {
+            optimizer: Optimizer::Adam,
+            recipe: Recipe::Linear,
+            warm_up: 50,
+            batch: 3,
+            clip: Some(1.0),
+            weight_decay: 0.01,
+            normalise: true,
+            dropout: 0.25,
+            features: crate::Features { affixes: 2, shape: true },
+            learning_rate: 0.01,
+            ..config(Recipe::Linear)
+        };
+        assert_eq!(trained(&adam, &[]).1, trained(&adam, &[1, 2, 9]).1);
         for recipe in [Recipe::Tutorial, Recipe::Standard] {
             // The untrained network finds a phrase, and at this rate no epoch finds another one.
             let config =
@@ -390,9 +457,14 @@ mod tests {
 
     /// A checkpoint after three epochs, in a folder.
     fn saved() -> (tempfile::TempDir, PathBuf) {
+        saved_by(Optimizer::Sgd)
+    }
+
+    fn saved_by(optimizer: Optimizer) -> (tempfile::TempDir, PathBuf) {
         let (train, dev) = (travel::corpus(1, 12), travel::corpus(2, 12));
         let network = Reference::new();
-        let mut trainer = Trainer::new(&network, config(Recipe::Tutorial), &train, &dev).unwrap();
+        let config = TrainConfig { optimizer, ..config(Recipe::Tutorial) };
+        let mut trainer = Trainer::new(&network, config, &train, &dev).unwrap();
         for _ in 0..3 {
             trainer.run_epoch(&mut |_| {}).unwrap();
         }
@@ -404,14 +476,14 @@ mod tests {
 
     /// Brings the file of sums in line with the others, as someone would who changes them on purpose.
     fn mend_sums(path: &Path) {
-        let sums: String =
-            FILES[..3].iter().map(|name| sum(name, &fs::read(path.join(name)).unwrap())).collect();
+        let there = FILES[..SUMMED].iter().filter(|name| path.join(name).exists());
+        let sums: String = there.map(|name| sum(name, &fs::read(path.join(name)).unwrap())).collect();
         fs::write(path.join(SUMS), sums).unwrap();
     }
 
     #[test]
     fn every_damaged_byte_is_seen() {
-        let (_folder, path) = saved();
+        let (_folder, path) = saved_by(Optimizer::Adam);
         assert_eq!(Checkpoint::load(path.with_file_name("none")).unwrap(), None);
         Checkpoint::check_target(&path).unwrap();
         assert!(Checkpoint::check_target(path.join(STATE)).is_err());
@@ -480,6 +552,22 @@ mod tests {
     }
 
     #[test]
+    fn moments_are_there_with_adam_alone() {
+        let (_folder, path) = saved_by(Optimizer::Adam);
+        let text = fs::read_to_string(path.join(STATE)).unwrap();
+        fs::write(path.join(STATE), text.replacen("steps = 36", "", 1)).unwrap();
+        mend_sums(&path);
+        let message = Checkpoint::load(&path).unwrap_err().to_string();
+        assert!(message.contains("steps are None, expected a number with Adam alone"), "{message}");
+        fs::write(path.join(STATE), text).unwrap();
+        fs::remove_file(path.join(SECOND)).unwrap();
+        fs::remove_file(path.join(FIRST)).unwrap();
+        mend_sums(&path);
+        let message = Checkpoint::load(&path).unwrap_err().to_string();
+        assert!(message.contains("expected a line of sha256sum for each of checkpoint.toml"), "{message}");
+    }
+
+    #[test]
     fn another_training_is_refused() {
         let (train, dev) = (travel::corpus(1, 12), travel::corpus(2, 12));
         let (_folder, path) = saved();
@@ -491,6 +579,8 @@ mod tests {
         let config = config(Recipe::Tutorial);
         resume(config.clone(), &train, &dev).unwrap();
         resume(TrainConfig { epochs: 99, ..config.clone() }, &train, &dev).unwrap();
+        let linear = TrainConfig { recipe: Recipe::Linear, ..config.clone() };
+        assert!(resume(linear, &train, &dev).is_err());
         let message =
             resume(TrainConfig { hidden: 7, ..config.clone() }, &train, &dev).unwrap_err().to_string();
         assert!(

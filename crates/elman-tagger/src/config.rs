@@ -5,11 +5,11 @@ use elman::{Cell, Feedback, Shape};
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{MAX_BATCH, MAX_EPOCHS, check_shape};
-use crate::{Error, Normalization, Scheme};
+use crate::{Error, Features, Normalization, Scheme};
 
-/// How the learning rate follows the F1 on the development corpus.
+/// How the learning rate changes.
 ///
-/// Both recipes keep the model of the best development F1 (a copy of its parameters), halve the learning rate
+/// [`Recipe::Tutorial`] and [`Recipe::Standard`] follow the F1 on the development corpus. They keep the model of the best development F1 (a copy of its parameters), as all recipes do, halve the learning rate
 /// when ten epochs have brought no better F1, and end when it falls below 1e-5. Of two epochs with the same F1
 /// the better one has more words tagged right or, if these are as many too, the smaller loss on the development
 /// corpus. Before the first F1 above 0 no epoch counts as one without gain. Where tags form no phrases, and F1
@@ -32,13 +32,33 @@ pub enum Recipe {
     /// What the tutorial's comment says: the learning rate is halved after ten epochs without a better F1, then
     /// it has ten epochs again. Training goes on from where it is.
     Standard,
+    /// The learning rate stays as it is.
+    Constant,
+    /// The learning rate falls in equal steps from update to update, to 0 after the last epoch.
+    Linear,
+}
+
+/// The rule of the updates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Optimizer {
+    /// Stochastic gradient descent with normalised embeddings, the tutorial's: [`Update::Sgd`](elman::Update::Sgd).
+    #[default]
+    Sgd,
+    /// [`Update::Adam`](elman::Update::Adam).
+    Adam,
 }
 
 impl Recipe {
     /// Epochs without a better F1 after which the learning rate is halved.
     pub const PATIENCE: usize = 10;
-    /// Training ends when the learning rate falls below this.
+    /// Training ends when the learning rate falls below this by halving.
     pub const LAST_LEARNING_RATE: f64 = 1e-5;
+
+    /// Whether the learning rate follows the F1.
+    pub(crate) fn halves(self) -> bool {
+        matches!(self, Recipe::Tutorial | Recipe::Standard)
+    }
 }
 
 /// A value by the name that it prints, as files have it.
@@ -73,6 +93,31 @@ pub struct TrainConfig {
     pub cell: Cell,
     /// How the learning rate changes.
     pub recipe: Recipe,
+    /// The rule of the updates.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub optimizer: Optimizer,
+    /// With Adam: the largest norm of a gradient; a larger one is scaled to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip: Option<f64>,
+    /// With Adam: decoupled weight decay.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub weight_decay: f64,
+    /// With Adam: divides the embeddings that an update changed by their norms, as gradient descent always does.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub normalise: bool,
+    /// The updates in which the learning rate rises from 0 to its value, in equal steps.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub warm_up: usize,
+    /// Drops so many of the embeddings of each word, and of the states before the output, in each update: a number from
+    /// 0 to below 1. What is kept is scaled to keep its mean.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub dropout: f64,
+    /// What is seen of words beside themselves.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub features: Features,
+    /// Ends the training after so many epochs without a better one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience: Option<usize>,
     /// Width of the hidden state.
     pub hidden: usize,
     /// Width of an embedding.
@@ -89,6 +134,9 @@ pub struct TrainConfig {
     /// code of Mesnil et al. (2013); see [`Trainer`](crate::Trainer).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by_word: Option<usize>,
+    /// The SHA-256 of the weights of the model that the training goes on from, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
     /// Decides the initial parameters and the order of the sentences in each epoch.
     pub seed: u64,
     /// The scheme of the tags by which they are scored; without one it is recognised, see
@@ -105,6 +153,14 @@ impl Default for TrainConfig {
             feedback: Feedback::Hidden,
             cell: Cell::default(),
             recipe: Recipe::Tutorial,
+            optimizer: Optimizer::Sgd,
+            clip: None,
+            weight_decay: 0.0,
+            normalise: false,
+            warm_up: 0,
+            dropout: 0.0,
+            features: Features::default(),
+            patience: None,
             hidden: 200,
             embed: 50,
             window: 7,
@@ -112,6 +168,7 @@ impl Default for TrainConfig {
             epochs: 60,
             batch: 1,
             by_word: None,
+            from: None,
             seed: 345,
             scheme: None,
             normalization: Normalization::default(),
@@ -124,6 +181,18 @@ impl TrainConfig {
     pub fn shape(&self, vocab: usize, classes: usize) -> Shape {
         let TrainConfig { embed, window, hidden, cell, feedback, .. } = *self;
         Shape { vocab, embed, window, hidden, classes, cell, feedback }
+    }
+
+    /// Whether words are trained as forms.
+    pub(crate) fn has_forms(&self) -> bool {
+        self.dropout > 0.0 || !self.features.is_none()
+    }
+
+    /// Whether the written standard of the bits ([`elman::BITS`]) says everything that this training computes.
+    pub(crate) fn follows_the_standard(&self) -> bool {
+        let Optimizer::Sgd = self.optimizer else { return false };
+        let rate = self.recipe.halves() && self.warm_up == 0;
+        rate && self.by_word.is_none() && !self.has_forms() && self.from.is_none()
     }
 
     /// Refuses values with which training has no meaning.
@@ -146,7 +215,41 @@ impl TrainConfig {
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
             return Err(Error::shape("learning_rate", "a number greater than 0", self.learning_rate));
         }
+        if self.optimizer == Optimizer::Sgd {
+            for (what, given) in [
+                ("clip", self.clip.is_some()),
+                ("weight_decay", self.weight_decay != 0.0),
+                ("normalise", self.normalise),
+            ] {
+                if given {
+                    return Err(Error::unsupported(what, "Adam", "gradient descent"));
+                }
+            }
+        } else if self.by_word.is_some() {
+            return Err(Error::unsupported("an update for each word", "gradient descent", "Adam"));
+        }
+        if self.clip.is_some_and(|clip| !(clip.is_finite() && clip > 0.0)) {
+            return Err(Error::shape("clip", "a number greater than 0", self.clip.unwrap_or_default()));
+        }
+        for (what, value) in [("weight_decay", self.weight_decay), ("dropout", self.dropout)] {
+            if !(0.0..1.0).contains(&value) {
+                return Err(Error::shape(what, "a number from 0 to below 1", value));
+            }
+        }
+        if self.features.affixes > Features::MAX_AFFIXES {
+            let most = format!("at most {}", Features::MAX_AFFIXES);
+            return Err(Error::shape("affixes", most, self.features.affixes));
+        }
+        if self.by_word.is_some() && self.has_forms() {
+            return Err(Error::unsupported("an update for each word", "no features and no dropout", "some"));
+        }
+        if self.patience == Some(0) {
+            return Err(Error::shape("patience", "at least 1", 0));
+        }
         // TOML's integers are signed.
+        if i64::try_from(self.warm_up).is_err() {
+            return Err(Error::shape("warm_up", format!("at most {}", i64::MAX), self.warm_up));
+        }
         if i64::try_from(self.seed).is_err() {
             return Err(Error::shape("seed", format!("at most {}", i64::MAX), self.seed));
         }
@@ -162,7 +265,7 @@ mod tests {
     fn a_value_without_meaning_is_named() {
         TrainConfig::default().check().unwrap();
         type Change = fn(&mut TrainConfig);
-        let broken: [(&str, Change); 14] = [
+        let broken: [(&str, Change); 27] = [
             ("hidden", |c| c.hidden = 0),
             ("hidden", |c| c.hidden = 32_769),
             ("epochs", |c| c.epochs = usize::MAX),
@@ -177,6 +280,19 @@ mod tests {
             ("learning_rate", |c| c.learning_rate = f64::NAN),
             ("learning_rate", |c| c.learning_rate = f64::INFINITY),
             ("seed", |c| c.seed = u64::MAX),
+            ("clip", |c| c.clip = Some(1.0)),
+            ("weight_decay", |c| c.weight_decay = 0.1),
+            ("normalise", |c| c.normalise = true),
+            ("an update for each word", |c| (c.optimizer, c.by_word) = (Optimizer::Adam, Some(9))),
+            ("clip", |c| (c.optimizer, c.clip) = (Optimizer::Adam, Some(0.0))),
+            ("weight_decay", |c| (c.optimizer, c.weight_decay) = (Optimizer::Adam, 1.0)),
+            ("weight_decay", |c| (c.optimizer, c.weight_decay) = (Optimizer::Adam, f64::NAN)),
+            ("patience", |c| c.patience = Some(0)),
+            ("dropout", |c| c.dropout = 1.0),
+            ("affixes", |c| c.features.affixes = 9),
+            ("an update for each word", |c| (c.by_word, c.dropout) = (Some(9), 0.5)),
+            ("an update for each word", |c| (c.by_word, c.features.shape) = (Some(9), true)),
+            ("warm_up", |c| c.warm_up = usize::MAX),
         ];
         for (what, break_it) in broken {
             let mut config = TrainConfig::default();

@@ -9,6 +9,7 @@ mod conlleval;
 mod corpus;
 mod error;
 mod folder;
+mod forms;
 mod layout;
 pub mod limits;
 mod lines;
@@ -26,7 +27,7 @@ mod vocabulary;
 
 pub use check::{CorpusCheck, Suspicion, TagCount, Unseen, check_corpus, check_file, check_sentences};
 pub use checkpoint::{Checkpoint, fingerprint};
-pub use config::{Recipe, TrainConfig};
+pub use config::{Optimizer, Recipe, TrainConfig};
 pub use conlleval::{ConllevalReader, Counts, Evaluation, RawTags, ReportForm};
 pub use corpus::{
     ConllReader, ConllWriter, CorpusReader, SentenceReader, TaggedSentence, WordsAndColumns, decompressed,
@@ -45,4 +46,4 @@ pub use pipeline::{Pipeline, Scored};
 pub use scheme::{Phrase, Scheme, Tagging};
 pub use trainer::{EpochRecord, Implementation, Measure, Progress, Trainer};
 pub use valid::ValidTags;
-pub use vocabulary::{Labels, UNKNOWN, Vocabulary};
+pub use vocabulary::{Features, Labels, UNKNOWN, Vocabulary};

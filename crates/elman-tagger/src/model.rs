@@ -157,6 +157,7 @@ impl Model {
             embed: shape.embed,
             window: shape.window,
             normalization: vocabulary.normalization(),
+            features: vocabulary.features(),
             ..TrainConfig::default()
         };
         let outcome = Outcome {
@@ -305,7 +306,11 @@ impl Model {
             config.check_sum(path, content)?;
         }
         Ok(Model {
-            vocabulary: Vocabulary::from_checked(words, config.training.normalization),
+            vocabulary: Vocabulary::from_checked(
+                words,
+                config.training.normalization,
+                config.training.features,
+            ),
             labels: Labels::from_checked(tags),
             params,
             config: config.training,

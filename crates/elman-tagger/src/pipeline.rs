@@ -1,8 +1,11 @@
 //! From words to tags: a model that an implementation of the network has prepared.
 
+use std::sync::Arc;
+
 use elman::ndarray::ArrayView1;
 use elman::{Network, Sentences, Tagger};
 
+use crate::forms::{Base, Text};
 use crate::{Error, Evaluation, Labels, Model, Scheme, TaggedSentence, Tagging, ValidTags, Vocabulary};
 
 /// A model made ready by an implementation of the network: from words to tags.
@@ -30,10 +33,29 @@ pub struct Pipeline {
     labels: Labels,
     tagging: Tagging,
     forced: bool,
-    tagger: Box<dyn Tagger<f32>>,
+    tagger: Words,
     /// Memory for the next call.
     sentences: Sentences,
     ids: Vec<u32>,
+}
+
+/// What labels words.
+enum Words {
+    /// The words of the vocabulary.
+    Known(Box<dyn Tagger<f32>>),
+    /// Forms: for each call a tagger of its words is made.
+    Forms(Base),
+}
+
+impl Words {
+    fn fork(&self) -> Self {
+        match self {
+            Words::Known(tagger) => Words::Known(tagger.fork()),
+            Words::Forms(base) => {
+                Words::Forms(Base { params: base.params.clone(), tagger: base.tagger.fork() })
+            }
+        }
+    }
 }
 
 /// A tag with its probability.
@@ -51,12 +73,17 @@ impl Pipeline {
     /// # Errors
     /// The network's errors.
     pub fn new(model: &Model, network: &dyn Network<f32>) -> Result<Self, Error> {
+        let tagger = network.tagger(model.params())?;
         Ok(Pipeline {
             vocabulary: model.vocabulary().clone(),
             labels: model.labels().clone(),
             tagging: model.tagging(),
             forced: model.config().scheme.is_some(),
-            tagger: network.tagger(model.params())?,
+            tagger: if model.vocabulary().features().is_none() {
+                Words::Known(tagger)
+            } else {
+                Words::Forms(Base { params: Arc::new(model.params().clone()), tagger })
+            },
             sentences: Sentences::new(),
             ids: Vec::new(),
         })
@@ -104,11 +131,17 @@ impl Pipeline {
     /// # Errors
     /// The network's errors.
     pub fn tag(&mut self, words: &[impl AsRef<str>]) -> Result<Vec<&str>, Error> {
-        let words = self.vocabulary.ids(words);
         self.ids.clear();
         self.ids.resize(words.len(), 0);
         if !words.is_empty() {
-            self.tagger.label(&words, &mut self.ids)?;
+            match &mut self.tagger {
+                Words::Known(tagger) => tagger.label(&self.vocabulary.ids(words), &mut self.ids)?,
+                Words::Forms(base) => {
+                    let mut text = Text::default();
+                    let words = text.ids(&self.vocabulary, words);
+                    text.tagger(base)?.label(&words, &mut self.ids)?;
+                }
+            }
         }
         self.labels.tags_of(&self.ids)
     }
@@ -119,13 +152,21 @@ impl Pipeline {
     /// The network's errors.
     pub fn tag_all(&mut self, sentences: &[impl AsRef<[String]>]) -> Result<Vec<Vec<&str>>, Error> {
         self.sentences.clear();
+        let mut text = Text::default();
         for words in sentences.iter().map(AsRef::as_ref).filter(|words| !words.is_empty()) {
-            self.sentences.push(&self.vocabulary.ids(words), &[])?;
+            let ids = match self.tagger {
+                Words::Known(_) => self.vocabulary.ids(words),
+                Words::Forms(_) => text.ids(&self.vocabulary, words),
+            };
+            self.sentences.push(&ids, &[])?;
         }
         let batch = self.sentences.batch();
         self.ids.clear();
         self.ids.resize(batch.words().len(), 0);
-        self.tagger.label_all(batch, &mut self.ids)?;
+        match &mut self.tagger {
+            Words::Known(tagger) => tagger.label_all(batch, &mut self.ids)?,
+            Words::Forms(base) => text.tagger(base)?.label_all(batch, &mut self.ids)?,
+        }
         let mut rest = &self.ids[..];
         sentences
             .iter()
@@ -168,7 +209,14 @@ impl Pipeline {
         if words.is_empty() {
             return Ok(Default::default());
         }
-        let s = self.tagger.scores(&self.vocabulary.ids(words))?;
+        let s = match &mut self.tagger {
+            Words::Known(tagger) => tagger.scores(&self.vocabulary.ids(words))?.to_owned(),
+            Words::Forms(base) => {
+                let mut text = Text::default();
+                let words = text.ids(&self.vocabulary, words);
+                text.tagger(base)?.scores(&words)?.to_owned()
+            }
+        };
         if let Some(score) = s.iter().find(|score| !score.is_finite()) {
             return Err(Error::shape("score of a tag", "a finite number", score));
         }
@@ -181,7 +229,7 @@ impl Pipeline {
             all
         };
         let tags = match valid {
-            Some(valid) => self.labels.tags_of(&valid.best(s))?,
+            Some(valid) => self.labels.tags_of(&valid.best(s.view()))?,
             None => s.rows().into_iter().flat_map(|row| ranked(row, 1)).map(|best| best.tag).collect(),
         };
         let best = s.rows().into_iter().filter(|_| count > 0).map(|row| ranked(row, count)).collect();

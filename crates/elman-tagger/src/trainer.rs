@@ -5,19 +5,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use elman::{Batch, Learner, Name, Network, Params, Recurrence, Sentences, Update};
+use elman::{Adam, Batch, Learner, Name, Network, Params, Recurrence, Sentences, Tagger, Update};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::by_word::{WordLearner, suffix};
-use crate::checkpoint::fingerprint;
+use crate::checkpoint::{Memory, fingerprint, hex};
+use crate::forms::{Dropout, FormLearner, Forms, Text};
 use crate::limits::check_shape;
-use crate::model::overflow;
+use crate::model::{overflow, weights};
 use crate::random::below;
 use crate::{
-    Checkpoint, Error, Evaluation, Labels, Model, Outcome, Recipe, Scheme, TaggedSentence, Tagging,
-    TrainConfig, Vocabulary,
+    Checkpoint, Error, Evaluation, Labels, Model, Optimizer, Outcome, Recipe, Scheme, TaggedSentence,
+    Tagging, TrainConfig, Vocabulary,
 };
 
 /// One epoch of a training.
@@ -110,7 +112,9 @@ impl<I: Network<f32> + Recurrence<f32>> Implementation for I {}
 /// The updates of a training.
 enum Mode<'a> {
     /// One for each batch of sentences.
-    BySentence(Box<dyn Learner<f32>>),
+    BySentence(Box<dyn Learner<f32>>, Update<f32>),
+    /// One for each batch of sentences whose words are forms.
+    Forms(Box<FormLearner<'a>>, Update<f32>),
     /// One for each word: [`TrainConfig::by_word`].
     ByWord(WordLearner<'a, f32>),
 }
@@ -119,25 +123,72 @@ impl<'a> Mode<'a> {
     fn new(
         implementation: &'a dyn Implementation,
         config: &TrainConfig,
+        forms: Option<&Arc<Forms>>,
         params: Params<f32>,
     ) -> Result<Self, Error> {
+        let rate = config.learning_rate as f32;
         Ok(match config.by_word {
-            None => Mode::BySentence(implementation.learner(params)?),
+            None => {
+                let update = match config.optimizer {
+                    Optimizer::Sgd => Update::sgd(rate),
+                    Optimizer::Adam => Update::Adam(Adam {
+                        clip: config.clip.map(|clip| clip as f32),
+                        weight_decay: config.weight_decay as f32,
+                        normalise: config.normalise,
+                        ..Adam::new(rate, params.shape())?
+                    }),
+                };
+                match forms {
+                    None => Mode::BySentence(implementation.learner(params)?, update),
+                    Some(forms) => {
+                        let dropout = Dropout { rate: config.dropout, seed: config.seed };
+                        let learner = FormLearner::new(implementation, forms.clone(), dropout, params)?;
+                        Mode::Forms(Box::new(learner), update)
+                    }
+                }
+            }
             Some(windows) => Mode::ByWord(WordLearner::new(implementation, windows, params)?),
         })
     }
 
-    fn step(&mut self, batch: Batch<'_>, learning_rate: f32) -> Result<f32, Error> {
+    /// One update, of this number from 0.
+    fn step(&mut self, batch: Batch<'_>, number: u64, learning_rate: f32) -> Result<f32, Error> {
         Ok(match self {
-            Mode::BySentence(learner) => learner.step(batch, &mut Update::sgd(learning_rate))?,
+            Mode::BySentence(learner, update) => {
+                update.set_learning_rate(learning_rate);
+                learner.step(batch, update)?
+            }
+            Mode::Forms(learner, update) => {
+                update.set_learning_rate(learning_rate);
+                learner.step(batch, number, update)?
+            }
             Mode::ByWord(learner) => learner.step(batch, learning_rate)?,
         })
     }
 
     fn params(&self) -> Params<f32> {
         match self {
-            Mode::BySentence(learner) => learner.params(),
+            Mode::BySentence(learner, _) => learner.params(),
+            Mode::Forms(learner, _) => learner.params().clone(),
             Mode::ByWord(learner) => learner.params().clone(),
+        }
+    }
+
+    /// The memory of the updates, if their rule has one.
+    fn memory(&self) -> Option<Memory> {
+        match self {
+            Mode::BySentence(_, Update::Adam(adam)) | Mode::Forms(_, Update::Adam(adam)) => {
+                Some(Memory { steps: adam.steps, moments: adam.moments.clone() })
+            }
+            _ => None,
+        }
+    }
+
+    /// Goes on with the memory of other updates of the same rule.
+    fn remember(&mut self, memory: Option<Memory>) {
+        let (Mode::BySentence(_, update) | Mode::Forms(_, update)) = self else { return };
+        if let (Update::Adam(adam), Some(Memory { steps, moments })) = (update, memory) {
+            (adam.steps, adam.moments) = (steps, moments);
         }
     }
 }
@@ -172,6 +223,9 @@ pub struct Trainer<'a> {
     vocabulary: Vocabulary,
     labels: Labels,
     train: Sentences,
+    /// The words of the corpora, if words are trained as forms; `train` and `dev` then hold their numbers.
+    train_forms: Option<Arc<Forms>>,
+    dev_forms: Option<Forms>,
     /// Memory for a batch.
     batch: Sentences,
     dev: Sentences,
@@ -208,25 +262,68 @@ impl<'a> Trainer<'a> {
         train: &[TaggedSentence],
         dev: &'a [TaggedSentence],
     ) -> Result<Self, Error> {
+        Trainer::begin(implementation, config, None, train, dev)
+    }
+
+    /// A training that goes on from the parameters of a model, with its words, features and tags, on other corpora. The
+    /// network and the normalisation are the model's, whatever `config` says.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::new`]; [`elman::Error::Shape`] if the training corpus has a tag that the model has not.
+    pub fn from_model(
+        implementation: &'a dyn Implementation,
+        config: TrainConfig,
+        model: &Model,
+        train: &[TaggedSentence],
+        dev: &'a [TaggedSentence],
+    ) -> Result<Self, Error> {
+        let TrainConfig { feedback, cell, hidden, embed, window, features, normalization, .. } =
+            *model.config();
+        let from = Some(hex(&Sha256::digest(weights(model.params())?)));
+        let network =
+            TrainConfig { feedback, cell, hidden, embed, window, features, normalization, from, ..config };
+        Trainer::begin(implementation, network, Some(model), train, dev)
+    }
+
+    fn begin(
+        implementation: &'a dyn Implementation,
+        config: TrainConfig,
+        model: Option<&Model>,
+        train: &[TaggedSentence],
+        dev: &'a [TaggedSentence],
+    ) -> Result<Self, Error> {
         config.check()?;
         for (what, corpus) in [("training corpus", train), ("development corpus", dev)] {
             if corpus.is_empty() {
                 return Err(Error::shape(what, "at least 1 sentence", 0));
             }
         }
-        let vocabulary = Vocabulary::new(train, config.normalization);
-        let labels = Labels::new(train);
+        let (vocabulary, labels) = match model {
+            Some(model) => (model.vocabulary().clone(), model.labels().clone()),
+            None => (
+                Vocabulary::new(train, config.normalization).with_features(train, config.features),
+                Labels::new(train),
+            ),
+        };
         let shape = config.shape(vocabulary.size(), labels.size());
         check_shape(&shape)?;
-        let params = Params::init(shape, config.seed)?;
+        let params =
+            model.map_or_else(|| Params::init(shape, config.seed), |model| Ok(model.params().clone()))?;
         let corpora = fingerprint(train, dev);
         let [mut train_ids, mut dev_ids] = [Sentences::new(), Sentences::new()];
+        let [mut train_text, mut dev_text] = [(); 2].map(|()| config.has_forms().then(Text::default));
+        let ids = |text: &mut Option<Text>, sentence: &TaggedSentence| match text {
+            Some(text) => text.ids(&vocabulary, sentence.words()),
+            None => vocabulary.ids(sentence.words()),
+        };
         for sentence in train {
-            train_ids.push(&vocabulary.ids(sentence.words()), &labels.ids(sentence.tags())?)?;
+            train_ids.push(&ids(&mut train_text, sentence), &labels.ids(sentence.tags())?)?;
         }
         for sentence in dev {
-            dev_ids.push(&vocabulary.ids(sentence.words()), &[])?;
+            dev_ids.push(&ids(&mut dev_text, sentence), &[])?;
         }
+        let [train_forms, dev_forms] = [train_text, dev_text].map(|text| text.map(|text| text.forms));
+        let train_forms = train_forms.map(Arc::new);
         let tagging = Tagging::recognise(train.iter().map(TaggedSentence::tags));
         let tagging = config.scheme.map_or(tagging, |scheme| tagging.with_scheme(scheme));
         let has_phrases = dev.iter().any(|sentence| !tagging.phrases(sentence.tags()).is_empty());
@@ -239,8 +336,10 @@ impl<'a> Trainer<'a> {
             dev_tags: dev.iter().map(TaggedSentence::tags).collect(),
             tagging,
             measure,
-            bits: implementation.bits().filter(|_| config.by_word.is_none()),
-            learner: Mode::new(implementation, &config, params.clone())?,
+            bits: implementation.bits().filter(|_| config.follows_the_standard()),
+            learner: Mode::new(implementation, &config, train_forms.as_ref(), params.clone())?,
+            train_forms,
+            dev_forms,
             rate: LearningRate::new(&config),
             best: Best { epoch: 0, f1: f64::NEG_INFINITY, accuracy: f64::NEG_INFINITY, params },
             history: Vec::new(),
@@ -280,7 +379,9 @@ impl<'a> Trainer<'a> {
         }
         trainer.bits = trainer.bits.filter(|bits| checkpoint.bits == Some(*bits));
         trainer.best.params = checkpoint.best;
-        trainer.learner = Mode::new(implementation, &trainer.config, checkpoint.current)?;
+        let forms = trainer.train_forms.as_ref();
+        trainer.learner = Mode::new(implementation, &trainer.config, forms, checkpoint.current)?;
+        trainer.learner.remember(checkpoint.memory);
         trainer.history = checkpoint.history;
         Ok(trainer)
     }
@@ -296,6 +397,7 @@ impl<'a> Trainer<'a> {
             bits: self.bits,
             history: self.history.clone(),
             current: self.learner.params(),
+            memory: self.learner.memory(),
             best: self.best.params.clone(),
         })
     }
@@ -305,9 +407,13 @@ impl<'a> Trainer<'a> {
         self.stop = stop;
     }
 
-    /// Whether the last epoch is done or the learning rate has fallen below [`Recipe::LAST_LEARNING_RATE`].
+    /// Whether the last epoch is done, the learning rate was halved below [`Recipe::LAST_LEARNING_RATE`], or
+    /// [`TrainConfig::patience`] is spent.
     pub fn is_finished(&self) -> bool {
-        self.history.len() >= self.config.epochs || self.rate.rate < Recipe::LAST_LEARNING_RATE
+        let (epochs, config) = (self.history.len(), &self.config);
+        epochs >= config.epochs
+            || config.recipe.halves() && self.rate.rate < Recipe::LAST_LEARNING_RATE
+            || config.patience.is_some_and(|patience| epochs - self.best.epoch >= patience)
     }
 
     /// Trains one epoch, then evaluates on the development corpus. `progress` is called after every update.
@@ -323,7 +429,9 @@ impl<'a> Trainer<'a> {
         let order = order(self.config.seed, epoch, all.len());
         self.between_epochs = false;
         let (mut done, mut words, mut sum) = (0, 0, 0.0);
-        for chosen in order.chunks(self.config.batch) {
+        let updates = order.len().div_ceil(self.config.batch);
+        for (update, chosen) in order.chunks(self.config.batch).enumerate() {
+            let learning_rate = self.rate.of_update(self.history.len(), update, updates);
             let batch = match chosen {
                 [one] => all.slice(*one..one + 1),
                 _ => {
@@ -334,7 +442,8 @@ impl<'a> Trainer<'a> {
                     self.batch.batch()
                 }
             };
-            let loss = f64::from(self.learner.step(batch, learning_rate as f32)?);
+            let number = (self.history.len() * updates + update) as u64;
+            let loss = f64::from(self.learner.step(batch, number, learning_rate as f32)?);
             if !loss.is_finite() {
                 return Err(Error::Diverged { epoch, sentence: done + 1, loss, learning_rate });
             }
@@ -368,7 +477,8 @@ impl<'a> Trainer<'a> {
         }
         let score = if self.measure == Measure::F1 { dev.f1() } else { accuracy };
         if self.rate.halves_after(gained, score > 0.0) && self.config.recipe == Recipe::Tutorial {
-            self.learner = Mode::new(self.implementation, &self.config, self.best.params.clone())?;
+            let forms = self.train_forms.as_ref();
+            self.learner = Mode::new(self.implementation, &self.config, forms, self.best.params.clone())?;
         }
         self.history.push(EpochRecord {
             epoch,
@@ -390,7 +500,7 @@ impl<'a> Trainer<'a> {
         let mut evaluation = Evaluation::default();
         let dev = self.dev.batch();
         let mut predicted = vec![0; dev.words().len()];
-        self.implementation.tagger(params)?.label_all(dev, &mut predicted)?;
+        self.dev_tagger(params)?.label_all(dev, &mut predicted)?;
         let mut rest = &predicted[..];
         for tags in &self.dev_tags {
             let (ids, after) = rest.split_at(tags.len());
@@ -401,11 +511,19 @@ impl<'a> Trainer<'a> {
         Ok(evaluation)
     }
 
+    /// A tagger of the development corpus.
+    fn dev_tagger(&self, params: &Params<f32>) -> Result<Box<dyn Tagger<f32>>, Error> {
+        Ok(match &self.dev_forms {
+            Some(forms) => self.implementation.tagger(&forms.compose(params)?)?,
+            None => self.implementation.tagger(params)?,
+        })
+    }
+
     /// The mean over the words of the development corpus of `-ln s[t][label[t]]`; words whose tag training lacks
     /// are not among them.
     fn dev_loss(&self, params: &Params<f32>) -> Result<f64, Error> {
         let (mut sum, mut words) = (0.0, 0);
-        let mut tagger = self.implementation.tagger(params)?;
+        let mut tagger = self.dev_tagger(params)?;
         for (sentence, tags) in self.dev.batch().iter().zip(&self.dev_tags) {
             let s = tagger.scores(sentence.words)?;
             for (row, tag) in s.rows().into_iter().zip(*tags) {
@@ -467,6 +585,10 @@ impl<'a> Trainer<'a> {
 pub(crate) struct LearningRate {
     recipe: Recipe,
     pub(crate) rate: f64,
+    /// By how much the rate falls in an epoch.
+    falls_by: f64,
+    /// Updates until it is reached.
+    warm_up: usize,
     waited: usize,
     /// Whether any epoch had a score above 0.
     begun: bool,
@@ -474,15 +596,24 @@ pub(crate) struct LearningRate {
 
 impl LearningRate {
     pub(crate) fn new(config: &TrainConfig) -> Self {
-        LearningRate { recipe: config.recipe, rate: config.learning_rate, waited: 0, begun: false }
+        let TrainConfig { recipe, learning_rate, epochs, warm_up, .. } = *config;
+        let falls_by = if recipe == Recipe::Linear { learning_rate / epochs as f64 } else { 0.0 };
+        LearningRate { recipe, rate: learning_rate, falls_by, warm_up, waited: 0, begun: false }
     }
 
-    /// Takes note of one more epoch; whether the learning rate was halved after it. Until a score is above 0
+    /// The rate of an update, counted from 0, of so many in each epoch.
+    fn of_update(&self, epochs_before: usize, update: usize, updates: usize) -> f64 {
+        let risen = (epochs_before * updates + update + 1) as f64 / self.warm_up.max(1) as f64;
+        (self.rate - self.falls_by * update as f64 / updates as f64) * risen.min(1.0)
+    }
+
+    /// Takes note of one more epoch, after which the rate is that of the next; whether it was halved. Until a score is above 0
     /// there is nothing to wait for.
     pub(crate) fn halves_after(&mut self, gained: bool, above_zero: bool) -> bool {
         self.begun |= above_zero;
+        self.rate -= self.falls_by;
         self.waited = if gained || !self.begun { 0 } else { self.waited + 1 };
-        let halves = self.waited >= Recipe::PATIENCE;
+        let halves = self.recipe.halves() && self.waited >= Recipe::PATIENCE;
         if halves {
             self.rate *= 0.5;
             if self.recipe == Recipe::Standard {
@@ -519,7 +650,7 @@ mod tests {
     use elman_reference::Reference;
 
     use super::*;
-    use crate::travel;
+    use crate::{Features, travel};
 
     fn config() -> TrainConfig {
         TrainConfig {
@@ -551,7 +682,8 @@ mod tests {
     #[test]
     fn the_rate_falls_as_the_recipes_say() {
         let rates = |recipe, gains: &[bool]| {
-            let mut rate = LearningRate { recipe, rate: 1.0, waited: 0, begun: true };
+            let mut rate =
+                LearningRate { recipe, rate: 1.0, falls_by: 0.0, warm_up: 0, waited: 0, begun: true };
             gains.iter().map(|gained| (rate.halves_after(*gained, true), rate.rate).1).collect::<Vec<_>>()
         };
         let mut gains = vec![true];
@@ -564,8 +696,112 @@ mod tests {
         let standard = rates(Recipe::Standard, &gains);
         assert_eq!(standard[..10], start);
         assert_eq!(standard[10..], [0.5, 0.5, 0.5, 0.5, 0.5]);
+        assert_eq!(rates(Recipe::Constant, &gains), [1.0; 15]);
         let standard = rates(Recipe::Standard, &[false; 30]);
         assert_eq!((standard[8], standard[9], standard[19], standard[29]), (1.0, 0.5, 0.25, 0.125));
+    }
+
+    #[test]
+    fn a_linear_rate_falls_to_zero_after_it_has_risen() {
+        let config = TrainConfig {
+            recipe: Recipe::Linear,
+            learning_rate: 1.0,
+            epochs: 4,
+            warm_up: 3,
+            ..TrainConfig::default()
+        };
+        let mut rate = LearningRate::new(&config);
+        let mut found = Vec::new();
+        for epoch in 0..4 {
+            found.extend((0..2).map(|update| rate.of_update(epoch, update, 2)));
+            assert!(!rate.halves_after(false, true));
+        }
+        assert_eq!(found, [1.0 / 3.0, 0.875 * (2.0 / 3.0), 0.75, 0.625, 0.5, 0.375, 0.25, 0.125]);
+        assert_eq!(rate.rate, 0.0);
+    }
+
+    #[test]
+    fn adam_learns_and_patience_ends_it() {
+        let adam = TrainConfig {
+            optimizer: Optimizer::Adam,
+            recipe: Recipe::Constant,
+            learning_rate: 0.01,
+            batch: 8,
+            clip: Some(5.0),
+            weight_decay: 0.01,
+            ..config()
+        };
+        let (records, _) = history(adam.clone());
+        assert!(records[7].loss < 0.5 * records[0].loss && records[7].dev_f1 > 20.0, "{records:?}");
+        // A rate that changes nothing: the first epoch is the best.
+        let still =
+            TrainConfig { learning_rate: 1e-30, weight_decay: 0.0, patience: Some(3), epochs: 9, ..adam };
+        let (records, _) = history(still);
+        let best = records.iter().filter(|record| record.best).map(|record| record.epoch).max().unwrap();
+        assert_eq!(records.len(), (best + 3).min(9), "{records:?}");
+        assert!(records.len() < 9, "{records:?}");
+    }
+
+    #[test]
+    fn features_and_dropout_learn_and_their_model_tags_as_it_was_evaluated() {
+        let config = TrainConfig {
+            optimizer: Optimizer::Adam,
+            recipe: Recipe::Constant,
+            learning_rate: 0.02,
+            batch: 8,
+            dropout: 0.25,
+            features: Features { affixes: 3, shape: true },
+            ..config()
+        };
+        let (records, model) = history(config.clone());
+        assert!(records[7].loss < 0.6 * records[0].loss && records[7].dev_f1 > 20.0, "{records:?}");
+        let mut pipeline = crate::Pipeline::new(&model, &Reference::new()).unwrap();
+        let dev = travel::corpus(2, 50);
+        assert_eq!(pipeline.evaluate(&dev).unwrap().total().f1(), model.outcome().dev_f1);
+        // One at a time, in a fork, and from its folder.
+        let folder = tempfile::tempdir().unwrap();
+        model.save(folder.path().join("m"), &records).unwrap();
+        let loaded = Model::load(folder.path().join("m")).unwrap();
+        assert_eq!(loaded, model);
+        let mut loaded = crate::Pipeline::new(&loaded, &Reference::new()).unwrap();
+        let words: Vec<_> = dev.iter().map(TaggedSentence::words).collect();
+        let together: Vec<Vec<String>> = pipeline
+            .tag_all(&words)
+            .unwrap()
+            .into_iter()
+            .map(|tags| tags.into_iter().map(str::to_owned).collect())
+            .collect();
+        let mut fork = pipeline.fork();
+        for (words, tags) in words.iter().zip(&together) {
+            assert_eq!(fork.tag(words).unwrap(), *tags);
+            assert_eq!(loaded.scored(words, 0, None).unwrap().0, *tags);
+        }
+        // Dropout alone.
+        let alone = TrainConfig { features: Features::default(), epochs: 3, ..config };
+        let (records, _) = history(alone);
+        assert!(records[2].loss < records[0].loss, "{records:?}");
+    }
+
+    #[test]
+    fn a_training_goes_on_from_a_model_with_its_words_and_tags() {
+        let (records, model) =
+            history(TrainConfig { features: Features { affixes: 2, shape: true }, ..config() });
+        let (train, dev) = (travel::corpus(5, 60), travel::corpus(6, 20));
+        let network = Reference::new();
+        let other = TrainConfig { hidden: 7, learning_rate: 0.01, epochs: 1, ..config() };
+        let mut trainer = Trainer::from_model(&network, other.clone(), &model, &train, &dev).unwrap();
+        assert_eq!((trainer.vocabulary(), trainer.labels()), (model.vocabulary(), model.labels()));
+        let record = trainer.run_epoch(&mut |_| {}).unwrap();
+        assert!(record.loss < 0.6 * records[0].loss, "{record:?}, {records:?}");
+        // Its checkpoint is not taken for one of a training from the beginning.
+        let checkpoint = trainer.checkpoint().unwrap();
+        let config = TrainConfig { from: None, ..trainer.config().clone() };
+        let message = Trainer::resume(&network, config, &train, &dev, checkpoint).map(drop).unwrap_err();
+        assert!(message.to_string().contains(": from is "), "{message}");
+        assert_eq!(trainer.into_model().params().shape(), model.params().shape());
+        let message =
+            Trainer::from_model(&network, other, &model, &never_seen(), &dev).map(drop).unwrap_err();
+        assert_eq!(message.to_string(), "tag: expected one of the labels, found \"B-never\"");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
 use indexmap::{IndexMap, IndexSet};
+use serde::{Deserialize, Serialize};
 
 use crate::limits::{MAX_NAME, MAX_TOKEN};
 use crate::lines::name_fault;
@@ -9,13 +11,86 @@ use crate::{Error, Normalization, TaggedSentence};
 /// The word that stands for all words the network does not know.
 pub const UNKNOWN: &str = "<UNK>";
 
-/// The words that a network knows, by id, and the [`Normalization`] by which they are looked up.
+/// What a network sees of a word beside the word itself, known or not: its embedding is the sum of the word's own row
+/// and of a row for each feature that the training corpus had in two words at least.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Features {
+    /// The longest prefixes and suffixes, in characters; 0 for none. They are those of the normalised word, and
+    /// shorter than the word.
+    #[serde(default)]
+    pub affixes: usize,
+    /// Whether the shape is seen: capitals, small letters, digits and other characters of the word as it stands in the
+    /// text, each run once (`Xx`, `d`, `X-d`).
+    #[serde(default)]
+    pub shape: bool,
+}
+
+impl Features {
+    /// The longest prefixes and suffixes that there can be.
+    pub const MAX_AFFIXES: usize = 8;
+    const PREFIX: &str = "<PRE>";
+    const SUFFIX: &str = "<SUF>";
+    const SHAPE: &str = "<SHAPE>";
+    /// The longest shape, in runs.
+    const MAX_RUNS: usize = 8;
+
+    /// Whether there is none.
+    pub fn is_none(&self) -> bool {
+        *self == Features::default()
+    }
+
+    /// Whether the name is one of a feature: a word of such a name reads as unknown.
+    fn is_feature(&self, name: &str) -> bool {
+        !self.is_none() && [Self::PREFIX, Self::SUFFIX, Self::SHAPE].iter().any(|kind| name.starts_with(kind))
+    }
+
+    /// The names of the features of a word, given as it stands in the text and normalised.
+    fn of(&self, word: &str, normalised: &str) -> Vec<String> {
+        let mut names = Vec::new();
+        let mut affix = |kind: &str, part: &str| {
+            if !part.starts_with(' ') && !part.ends_with(' ') {
+                names.push(format!("{kind}{part}"));
+            }
+        };
+        let places: Vec<usize> = normalised.char_indices().map(|(place, _)| place).collect();
+        for length in 1..places.len().min(self.affixes + 1) {
+            affix(Self::PREFIX, &normalised[..places[length]]);
+            affix(Self::SUFFIX, &normalised[places[places.len() - length]..]);
+        }
+        if self.shape {
+            let mut runs: Vec<char> = word.chars().map(run).collect();
+            runs.dedup();
+            names.push(Self::SHAPE.chars().chain(runs.into_iter().take(Self::MAX_RUNS)).collect());
+        }
+        names
+    }
+}
+
+/// The kind of a character in a word's shape.
+fn run(character: char) -> char {
+    if character.is_uppercase() {
+        'X'
+    } else if character.is_alphabetic() {
+        'x'
+    } else if character.is_numeric() {
+        'd'
+    } else if character.is_ascii_punctuation() {
+        character
+    } else {
+        '*'
+    }
+}
+
+/// The words that a network knows, by id, and the [`Normalization`] by which they are looked up. With [`Features`],
+/// these have ids too.
 ///
 /// Id 0 is [`UNKNOWN`]; the others follow in the order of their bytes, so that equal corpora give equal ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vocabulary {
     words: IndexSet<String>,
     normalization: Normalization,
+    features: Features,
 }
 
 impl Vocabulary {
@@ -31,7 +106,38 @@ impl Vocabulary {
         let known = counts.into_keys().map(Cow::into_owned);
         // The set passes over an UNKNOWN that the corpus itself has.
         let words = std::iter::once(UNKNOWN.to_owned()).chain(known).collect();
-        Vocabulary { words, normalization }
+        Vocabulary { words, normalization, features: Features::default() }
+    }
+
+    /// The same with the features that two different words of the training corpus have at least.
+    pub fn with_features(mut self, corpus: &[TaggedSentence], features: Features) -> Self {
+        if features.is_none() {
+            return self;
+        }
+        let words: BTreeSet<&String> = corpus.iter().flat_map(TaggedSentence::words).collect();
+        let mut counts = BTreeMap::new();
+        for word in words {
+            for name in features.of(word, &self.normalization.apply(word)) {
+                *counts.entry(name).or_insert(0u64) += 1;
+            }
+        }
+        self.features = features;
+        self.words.retain(|word| !features.is_feature(word));
+        self.words.extend(counts.into_iter().filter(|(_, count)| *count > 1).map(|(name, _)| name));
+        self
+    }
+
+    /// What is seen of words beside themselves.
+    pub fn features(&self) -> Features {
+        self.features
+    }
+
+    /// The rows of the embeddings whose sum is that of a word as it stands in a text: its own, which may be that of
+    /// [`UNKNOWN`], and those of its features. Without [`Features`] there is one.
+    pub fn rows(&self, word: &str) -> Vec<u32> {
+        let features = self.features.of(word, &self.normalization.apply(word));
+        let features = features.iter().filter_map(|name| self.words.get_index_of(name));
+        std::iter::once(self.id(word)).chain(features.map(|row| row as u32)).collect()
     }
 
     /// The words of a network from elsewhere, in the order of their ids, as they look after normalisation.
@@ -45,25 +151,35 @@ impl Vocabulary {
     ) -> Result<Self, Error> {
         let words = distinct("word", MAX_NAME, words)?;
         match words.first() {
-            Some(first) if first == UNKNOWN => Ok(Vocabulary { words, normalization }),
+            Some(first) if first == UNKNOWN => {
+                Ok(Vocabulary::from_checked(words, normalization, Features::default()))
+            }
             first => Err(Error::shape("word 0", UNKNOWN, first.map_or("nothing", String::as_str))),
         }
     }
 
     /// As [`Vocabulary::from_words`], of words that were checked while they were read.
-    pub(crate) fn from_checked(words: IndexSet<String>, normalization: Normalization) -> Self {
-        Vocabulary { words, normalization }
+    pub(crate) fn from_checked(
+        words: IndexSet<String>,
+        normalization: Normalization,
+        features: Features,
+    ) -> Self {
+        Vocabulary { words, normalization, features }
     }
 
-    /// Number of words, [`UNKNOWN`] included: `vocab` in a [`Shape`](elman::Shape).
+    /// Number of words and features, [`UNKNOWN`] included: `vocab` in a [`Shape`](elman::Shape).
     pub fn size(&self) -> usize {
         self.words.len()
     }
 
     /// The id of a word as it stands in a text.
     pub fn id(&self, word: &str) -> u32 {
+        let word = self.normalization.apply(word);
+        if self.features.is_feature(&word) {
+            return 0;
+        }
         // As many words as ids of 32 bits, at most (limits::MAX_VOCAB).
-        self.words.get_index_of(self.normalization.apply(word).as_ref()).unwrap_or(0) as u32
+        self.words.get_index_of(word.as_ref()).unwrap_or(0) as u32
     }
 
     /// The words in the order of their ids, normalised.
@@ -176,6 +292,37 @@ fn distinct(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn features_are_rows_of_known_and_unknown_words() {
+        let own = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let words = own("Running running jumping Run B-52 C-30 running");
+        let corpus = [TaggedSentence::new(words, own("O O O O O O O")).unwrap()];
+        let features = Features { affixes: 3, shape: true };
+        let normalization = Normalization { lowercase: true, digits: false };
+        let vocabulary = Vocabulary::new(&corpus, normalization).with_features(&corpus, features);
+        let names: Vec<&str> = vocabulary.words().collect();
+        let rows = |word: &str| -> Vec<&str> {
+            vocabulary.rows(word).into_iter().map(|row| names[row as usize]).collect()
+        };
+        let of_running = ["running", "<PRE>r", "<SUF>g", "<PRE>ru", "<SUF>ng", "<PRE>run", "<SUF>ing"];
+        assert_eq!(rows("running"), [&of_running[..], &["<SHAPE>x"]].concat());
+        assert_eq!(rows("RUNNING"), of_running); // a shape that no word had
+        assert_eq!(rows("Sing"), [UNKNOWN, "<SUF>g", "<SUF>ng", "<SUF>ing", "<SHAPE>Xx"]);
+        assert_eq!(rows("X-999"), [UNKNOWN, "<SHAPE>X-d"]);
+        assert_eq!(rows("é"), [UNKNOWN, "<SHAPE>x"]);
+        let plain = Vocabulary::new(&corpus, normalization);
+        assert_eq!(plain.rows("running"), [plain.id("running")]);
+
+        // The name of a feature is no word where there are features.
+        let corpus = [TaggedSentence::new(own("<SUF>g <SUF>g sing ring"), own("O O O O")).unwrap()];
+        let plain = Vocabulary::new(&corpus, Normalization::default());
+        assert_ne!(plain.id("<SUF>g"), 0);
+        let vocabulary = plain.with_features(&corpus, Features { affixes: 1, shape: false });
+        assert_eq!(vocabulary.words().collect::<Vec<_>>(), [UNKNOWN, "<SUF>g"]);
+        assert_eq!((vocabulary.id("<SUF>g"), vocabulary.rows("sing")), (0, vec![0, 1]));
+        assert_eq!(Features { affixes: 2, shape: false }.of("a b", "a b"), ["<PRE>a", "<SUF>b"]);
+    }
 
     fn corpus(lines: &[&str]) -> Vec<TaggedSentence> {
         let own = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();

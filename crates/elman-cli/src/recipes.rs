@@ -1,0 +1,49 @@
+use std::fmt::Write as _;
+
+use clap::ValueEnum;
+use elman_tagger::{Error, TrainConfig};
+use serde_json::json;
+
+use crate::output::print;
+use crate::train::RecipeName;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Print one JSON object a line instead of a text
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was measured of a recipe, with the command of the README.
+const fn measured(recipe: RecipeName) -> Option<&'static str> {
+    let _ = recipe;
+    None
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Error> {
+    for recipe in RecipeName::value_variants() {
+        let value = recipe.to_possible_value();
+        let name = value.as_ref().map_or("", |value| value.get_name());
+        let about = value.as_ref().and_then(|value| value.get_help()).map(ToString::to_string);
+        let about = about.unwrap_or_default();
+        let table = |config: &TrainConfig| {
+            toml::Table::try_from(config).map_err(|error| Error::shape("recipe", "values for TOML", error))
+        };
+        let options = table(&recipe.config())?;
+        if args.json {
+            let measured = measured(*recipe);
+            let row = json!({ "recipe": name, "about": about, "options": options, "measured": measured });
+            print(&format!("{row}\n"))?;
+            continue;
+        }
+        let mut text = format!("{name}: {about}\n");
+        for (option, value) in &options {
+            let _ = writeln!(text, "  {option} = {value}"); // writing to a String cannot fail
+        }
+        if let Some(measured) = measured(*recipe) {
+            let _ = writeln!(text, "  measured: {measured}");
+        }
+        print(&text)?;
+    }
+    Ok(())
+}
