@@ -23,32 +23,28 @@ pub fn html(reports: &[Report]) -> Result<String, Error> {
     Ok(page)
 }
 
-/// The outcome of a report: its class in the style, and in words.
-fn outcome(report: &Report) -> (&'static str, String) {
-    match (report.passed(), report.failures.len()) {
-        (true, _) => ("passed", "passed".to_string()),
-        (false, 0) => ("failed", "nothing was checked".to_string()),
-        (false, failures) => ("failed", format!("{failures} failed")),
-    }
+/// The class of a report's outcome in the style.
+fn class(report: &Report) -> &'static str {
+    if report.passed() { "passed" } else { "failed" }
 }
 
 /// The verdict over all reports, and a link to each.
 fn contents(page: &mut String, reports: &[Report]) {
     let failed = reports.iter().filter(|report| !report.passed()).count();
-    let (class, verdict) = match (reports.len(), failed) {
+    let (colour, verdict) = match (reports.len(), failed) {
         (0, _) => ("failed", "nothing was checked".to_string()),
         (all, 0) => ("passed", format!("passed: all of {all} reports")),
         (all, failed) => ("failed", format!("FAILED: {failed} of {all} reports")),
     };
     // Writing to a String cannot fail.
-    let _ = writeln!(page, "<p class=\"verdict {class}\">{verdict}</p>\n<ul>");
+    let _ = writeln!(page, "<p class=\"verdict {colour}\">{verdict}</p>\n<ul>");
     for (number, report) in reports.iter().enumerate() {
-        let (class, outcome) = outcome(report);
         let _ = writeln!(
             page,
-            "<li><a href=\"#report{number}\">{} ({})</a>: <span class=\"{class}\">{outcome}</span></li>",
-            escape(&report.name),
-            report.number
+            "<li><a href=\"#report{number}\">{}</a>: <span class=\"{}\">{}</span></li>",
+            escape(&report.title()),
+            class(report),
+            report.outcome()
         );
     }
     page.push_str("</ul>\n");
@@ -99,14 +95,14 @@ svg [fill="#0969DA"] { fill: var(--bar) }
 "##;
 
 fn section(page: &mut String, number: usize, report: &Report) -> Result<(), Error> {
-    let (class, outcome) = outcome(report);
     let entries: usize = report.measurements.iter().map(|m| m.entries).sum();
     let _ = write!(
         page,
-        "<h2 id=\"report{number}\">{} ({}): <span class=\"{class}\">{outcome}</span></h2>\n<p>{} cases, {entries} \
-         entries, {} other requirements, seed {}</p>\n",
-        escape(&report.name),
-        report.number,
+        "<h2 id=\"report{number}\">{}: <span class=\"{}\">{}</span></h2>\n<p>{} cases, {entries} entries, {} other \
+         requirements, seed {}</p>\n",
+        escape(&report.title()),
+        class(report),
+        report.outcome(),
         report.cases,
         report.requirements,
         report.seed

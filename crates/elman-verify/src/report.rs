@@ -13,6 +13,8 @@ use serde::Serialize;
 pub struct Report {
     /// The implementation.
     pub name: String,
+    /// Which checks these are, if not those of [`check`](crate::check).
+    pub checks: Option<&'static str>,
     /// The number type: `f32` or `f64`.
     pub number: &'static str,
     /// The seed of all random cases.
@@ -122,6 +124,9 @@ pub struct Failure {
     pub case: String,
     /// What is wrong and where.
     pub message: String,
+    /// The message without its numbers: a smaller problem fails in the same way if this is the same.
+    #[serde(skip)]
+    pub(crate) kind: String,
     /// The network and the sentences of the case.
     pub problem: String,
     /// The smallest network and sentences that were found to be wrong as well, and what is wrong there.
@@ -181,6 +186,7 @@ impl Report {
     pub(crate) fn new(name: String, number: &'static str, seed: u64, restricted: Option<String>) -> Self {
         Report {
             name,
+            checks: None,
             number,
             seed,
             restricted,
@@ -189,6 +195,21 @@ impl Report {
             measurements: Vec::new(),
             failures: Vec::new(),
             histograms: BTreeMap::new(),
+        }
+    }
+
+    /// `fast/avx2 (f64), goldens`: the implementation, the number type, and the checks if they are not all of a network's.
+    pub fn title(&self) -> String {
+        let checks = self.checks.map_or(String::new(), |checks| format!(", {checks}"));
+        format!("{} ({}){checks}", self.name, self.number)
+    }
+
+    /// Passed, or how many failures there are.
+    pub fn outcome(&self) -> String {
+        match (self.failures.len(), self.cases) {
+            (0, 0) => "nothing was checked".to_string(),
+            (0, _) => "passed".to_string(),
+            (failures, _) => format!("{failures} failed"),
         }
     }
 
@@ -288,14 +309,9 @@ impl fmt::Display for Report {
         let entries: usize = self.measurements.iter().map(|m| m.entries).sum();
         writeln!(
             f,
-            "{} ({}): {}; {} cases, {entries} entries, {} other requirements, seed {}",
-            self.name,
-            self.number,
-            match (self.failures.len(), self.cases) {
-                (0, 0) => "nothing was checked".to_string(),
-                (0, _) => "passed".to_string(),
-                (failures, _) => format!("{failures} failed"),
-            },
+            "{}: {}; {} cases, {entries} entries, {} other requirements, seed {}",
+            self.title(),
+            self.outcome(),
             self.cases,
             self.requirements,
             self.seed

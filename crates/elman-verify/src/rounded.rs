@@ -29,7 +29,15 @@
 //! fewer roundings or smaller partial sums. A number that is a sum therefore remembers `n`, `top` and the sum of squares;
 //! an addition adds to the variance what `v` has grown by. So a large term is paid for `n` times wherever it stands: a
 //! bias may come first or last. (Higham and Mary, *A new approach to probabilistic rounding error analysis*, 2019, for
-//! the square root of `n`.) An addition of a term errs by no more than the term.
+//! the square root of `n`.) An addition of a term errs by no more than the term, with all that the term itself may be
+//! off by.
+//!
+//! # Zero and underflow
+//! Only a zero without deviations is exact, and adds nothing. Another zero is a term like any other: where a gate is
+//! saturated, the reference's slope may be 0 and a sound implementation's a few last places of 1. A product, a quotient
+//! or an `e^x` below the smallest normal number is rounded to a multiple of the smallest subnormal number, perhaps to 0:
+//! half of that number is added to its error. No more is, so that an implementation that makes zeros of subnormal
+//! numbers is refused.
 //!
 //! # Equal terms
 //! Rounding is not random: the last digits of a term decide its direction, so that a term that comes again and again is
@@ -52,12 +60,12 @@ use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Rem, RemAssi
 
 use elman::{Float, Real};
 use num_traits::{Num, One, Zero};
-use wide::f32x8;
+use wide::f64x8;
 
 /// The number of deviations.
 const LANES: usize = 16;
 
-type Deviations = [f32x8; LANES / 8];
+type Deviations = [f64x8; LANES / 8];
 
 /// How many standard deviations are allowed. With 16 deviations the quotient of an error and its estimated spread has
 /// Student's distribution of 16 degrees of freedom; and a rounding is on average 0.74 of what is assumed, as few numbers
@@ -68,11 +76,11 @@ pub(crate) const SPREAD: f64 = 11.0;
 #[derive(Clone, Copy)]
 pub(crate) struct Rounded<T> {
     value: f64,
-    /// How many terms were added up to this number; 1 for one that is no sum, 0 for 0.
+    /// How many terms were added up to this number; 1 for one that is no sum, 0 for a zero that is exact.
     terms: f64,
     /// The largest partial sum.
     top: f64,
-    /// The sum of the squares of the terms.
+    /// The sum of the squares of the terms, in units of `top²`, which need not be a number.
     squares: f64,
     /// In units of u.
     deviations: Deviations,
@@ -85,21 +93,20 @@ fn unit<T: Float>() -> f64 {
     (T::EPSILON + f64::EPSILON) / 2.0
 }
 
-/// Where results stop to count: in `f32` below the smallest normal number, where results lose digits or become zero on
-/// some machines; in `f64` where the deviations would.
-pub(crate) fn floor<T: Float>() -> f64 {
-    T::MIN_POSITIVE.max(1e-45)
+/// The smallest subnormal number.
+pub(crate) fn smallest<T: Float>() -> f64 {
+    T::MIN_POSITIVE * T::EPSILON
 }
 
 /// A vector of deviations of one rounding is a row of sizes, from 0.5 to 1.5, times a row of signs. Sizes differ so
 /// that two roundings never cancel in all runs.
-static ROWS: [[[f32; 8]; 256]; 2] = {
+static ROWS: [[[f64; 8]; 256]; 2] = {
     let mut rows = [[[1.0; 8]; 256]; 2];
     let mut i = 0;
     while i < 256 * 8 {
         let hash = hash(i as u64);
         // Divided by the root of their mean square.
-        rows[0][i / 8][i % 8] = (0.5 + (hash >> 40) as f32 / (1 << 24) as f32) / 1.040_833;
+        rows[0][i / 8][i % 8] = (0.5 + (hash >> 40) as f64 / (1 << 24) as f64) / 1.040_833;
         rows[1][i / 8][i % 8] = if hash & 1 == 1 { 1.0 } else { -1.0 };
         i += 1;
     }
@@ -118,14 +125,39 @@ const fn hash(key: u64) -> u64 {
 #[inline(always)]
 fn add_signed([a, b]: Deviations, amplitude: f64, key: u64) -> Deviations {
     let hash = hash(key);
-    let amplitude = f32x8::splat(amplitude as f32);
-    let row = |kind: usize, byte: u32| f32x8::from(ROWS[kind][(hash >> (8 * byte)) as usize % 256]);
+    let amplitude = f64x8::splat(amplitude);
+    let row = |kind: usize, byte: u32| f64x8::from(ROWS[kind][(hash >> (8 * byte)) as usize % 256]);
     [a + amplitude * (row(0, 0) * row(1, 1)), b + amplitude * (row(0, 2) * row(1, 3))]
 }
 
+/// The deviations with one rounding more, of this standard deviation in units of u. Its direction depends on the value,
+/// up to its last place in `T`.
+#[inline(always)]
+fn rounding<T: Float>(deviations: Deviations, amplitude: f64, value: f64) -> Deviations {
+    let digits = if T::EPSILON > f64::EPSILON { 27 } else { 0 };
+    add_signed(deviations, amplitude, value.to_bits() >> digits)
+}
+
 /// `f` of each deviation.
-fn each(deviations: Deviations, f: impl Fn(f32) -> f32) -> Deviations {
-    deviations.map(|part| f32x8::from(part.to_array().map(&f)))
+fn each(deviations: Deviations, f: impl Fn(f64) -> f64) -> Deviations {
+    deviations.map(|part| f64x8::from(part.to_array().map(&f)))
+}
+
+/// The largest deviation; infinite if one is no number.
+fn most([a, b]: Deviations) -> f64 {
+    let larger = |most: f64, e: f64| if e.abs() <= most { most } else { e.abs() };
+    let most = a.to_array().into_iter().chain(b.to_array()).fold(0.0, larger);
+    if most.is_nan() { f64::INFINITY } else { most }
+}
+
+/// The root of the mean square of the deviations. The squares themselves might be too small for numbers.
+fn spread(deviations: Deviations) -> f64 {
+    let most = most(deviations);
+    if most == 0.0 || most.is_infinite() {
+        return most;
+    }
+    let squares = deviations.map(|part| (part / most) * (part / most));
+    most * ((squares[0] + squares[1]).reduce_add() / LANES as f64).sqrt()
 }
 
 impl<T: Float> Rounded<T> {
@@ -135,71 +167,60 @@ impl<T: Float> Rounded<T> {
     }
 
     fn new(value: f64, deviations: Deviations) -> Self {
-        let terms = if value == 0.0 { 0.0 } else { 1.0 };
-        let (top, squares) = (value.abs(), value * value);
-        Rounded { value, terms, top, squares, deviations, number: PhantomData }
+        let exact_zero = value == 0.0 && deviations == Deviations::default();
+        let terms = if exact_zero { 0.0 } else { 1.0 };
+        Rounded { value, terms, top: value.abs(), squares: terms, deviations, number: PhantomData }
     }
 
     pub(crate) fn value(self) -> f64 {
         self.value
     }
 
-    /// How far a sound result may be from the value.
+    /// How far a sound result may be from the value: some standard deviations of its error.
     pub(crate) fn allowed(self) -> f64 {
-        SPREAD * self.spread()
+        // The roundings of its own sum are known; the deviations may make less of them by chance. In units of u first:
+        // the last of them may be too small for a number.
+        let spread = spread(self.deviations).max(self.top * self.variance().sqrt());
+        unit::<T>() * (SPREAD * spread)
     }
 
-    /// The standard deviation of the error.
-    fn spread(self) -> f64 {
-        let squares: f64 =
-            self.deviations.iter().flat_map(|e| e.to_array()).map(|e| f64::from(e).powi(2)).sum();
-        if squares.is_nan() {
-            return f64::INFINITY;
-        }
-        // The roundings of its own sum are known; the deviations may make less of them by chance.
-        unit::<T>() * (squares / LANES as f64).max(self.variance()).sqrt()
+    /// Whether it is 0 in any order and with any rounding.
+    pub(crate) fn is_exact_zero(self) -> bool {
+        self.terms == 0.0
     }
 
     /// The same value, which may be off by as much more.
     pub(crate) fn off_by(self, more: f64) -> Self {
         let amplitude = more / (SPREAD * unit::<T>());
-        self.round(amplitude)
+        Rounded { deviations: rounding::<T>(self.deviations, amplitude, self.value), ..self }
     }
 
-    /// One rounding more, of this standard deviation in units of u. Its direction depends on the value, up to its last
-    /// place in `T`.
-    fn round(mut self, amplitude: f64) -> Self {
-        let digits = if T::EPSILON > f64::EPSILON { 27 } else { 0 };
-        self.deviations = add_signed(self.deviations, amplitude, self.value.to_bits() >> digits);
-        self
+    /// A result of this value, not of a sum, with one rounding that has the standard deviation `amplitude`, in units of
+    /// u, and if it underflows one of half the smallest subnormal number. `vanished` says whether a 0 is an underflow.
+    fn result(value: f64, deviations: Deviations, amplitude: f64, vanished: bool) -> Self {
+        let underflows = value.abs() < T::MIN_POSITIVE && (value != 0.0 || vanished);
+        let lost = if underflows { T::MIN_POSITIVE / 2.0 * (T::EPSILON / unit::<T>()) } else { 0.0 };
+        Self::new(value, rounding::<T>(deviations, amplitude + lost, value))
     }
 
-    /// What may be lost of a value near the floor, in units of u.
-    fn lost(value: f64) -> f64 {
-        let near = value != 0.0 && value.abs() < floor::<T>() / unit::<T>();
-        if near { floor::<T>() / unit::<T>() } else { 0.0 }
-    }
-
-    /// The variance of the error of this sum, in units of u².
+    /// The variance of the error of this sum, in units of `(u · top)²`.
     fn variance(&self) -> f64 {
-        (self.terms - 1.0).max(0.0) * (self.top * self.top + self.squares) / 6.0
+        (self.terms - 1.0).max(0.0) * (1.0 + self.squares) / 6.0
     }
 
     fn function(self, f: impl Fn(f64) -> f64, slope: f64) -> Self {
         let value = f(self.value);
         // Runs of SPREAD times the unit: a bend within what is allowed counts.
         let unit = SPREAD * unit::<T>();
-        let most =
-            self.deviations.iter().flat_map(|e| e.to_array()).fold(0.0, |most: f32, e| most.max(e.abs()));
-        let deviations = if f64::from(most) * unit < 1e-3 * self.value.abs().min(1.0) {
-            each(self.deviations, |e| e * slope as f32)
+        let deviations = if most(self.deviations) * unit < 1e-3 * self.value.abs().min(1.0) {
+            self.deviations.map(|e| e * slope)
         } else {
-            each(self.deviations, |e| ((f(self.value + unit * f64::from(e)) - value) / unit) as f32)
+            each(self.deviations, |e| (f(self.value + unit * e) - value) / unit)
         };
-        let amplitude = value.abs() + Self::lost(value);
-        let mut number = Self::new(value, deviations).round(amplitude);
+        // Only e^x is 0 where it is flat.
+        let mut number = Self::result(value, deviations, value.abs(), slope == 0.0);
         // The part that near arguments have in common: its signs depend on the first digits alone.
-        number.deviations = add_signed(number.deviations, amplitude, value.to_bits() >> 44);
+        number.deviations = add_signed(number.deviations, value.abs(), value.to_bits() >> 44);
         number
     }
 }
@@ -212,26 +233,36 @@ impl<T: Float> Add for Rounded<T> {
         let ([a, b], [c, d]) = (self.deviations, other.deviations);
         let deviations = [a + c, b + d];
         for (one, zero) in [(self, other), (other, self)] {
-            if zero.terms == 0.0 {
+            if zero.is_exact_zero() {
                 return Rounded { deviations, ..one };
             }
         }
         let value = self.value + other.value;
+        let top = self.top.max(other.top).max(value.abs());
+        let share = |part: f64| if top == 0.0 { 0.0 } else { (part / top).powi(2) };
+        let shares = [share(self.top), share(other.top)];
         let mut sum = Rounded {
             value,
             terms: self.terms + other.terms,
-            top: self.top.max(other.top).max(value.abs()),
-            squares: self.squares + other.squares,
+            top,
+            squares: self.squares * shares[0] + other.squares * shares[1],
             deviations,
             number: PhantomData,
         };
-        let grown = (sum.variance() - self.variance() - other.variance()).max(0.0);
-        let most = (self.terms * self.top).min(other.terms * other.top) / unit::<T>();
-        let term = if self.value.abs() < other.value.abs() { self.value } else { other.value };
-        let power_of_two = f64::from_bits(sum.top.to_bits() & f64::INFINITY.to_bits());
+        let grown = sum.variance() - self.variance() * shares[0] - other.variance() * shares[1];
+        let amplitude = top * grown.max(0.0).sqrt();
+        let size = |number: Self| number.terms * number.top / unit::<T>();
+        let (term, large) = if size(self) < size(other) { (self, other) } else { (other, self) };
+        let amplitude = if amplitude > size(term) {
+            amplitude.min(size(term) + SPREAD * most(term.deviations))
+        } else {
+            amplitude
+        };
+        let term = if term.value.abs() < large.value.abs() { term.value } else { large.value };
+        let power_of_two = f64::from_bits(top.to_bits() & f64::INFINITY.to_bits());
         // Rounded to a quarter of a last place by adding a number whose own last place is that.
         let large = power_of_two * (unit::<T>() / 2.0) * 1.5 * (1u64 << 52) as f64;
-        sum.deviations = add_signed(deviations, grown.sqrt().min(most), ((term + large) - large).to_bits());
+        sum.deviations = add_signed(deviations, amplitude, ((term + large) - large).to_bits());
         sum
     }
 }
@@ -241,14 +272,14 @@ impl<T: Float> Mul for Rounded<T> {
 
     #[inline]
     fn mul(self, other: Self) -> Self {
-        let [a, b] = [self.value, other.value].map(|value| f32x8::splat(value as f32));
-        let unit = f32x8::splat((SPREAD * unit::<T>()) as f32);
+        let unit = SPREAD * unit::<T>();
         let deviations = std::array::from_fn(|i| {
             let (da, db) = (self.deviations[i], other.deviations[i]);
-            da * (b + unit * db) + db * a
+            da * (db * unit + other.value) + db * self.value
         });
         let value = self.value * other.value;
-        Self::new(value, deviations).round(value.abs() / 3f64.sqrt() + Self::lost(value))
+        let vanished = !self.is_exact_zero() && !other.is_exact_zero();
+        Self::result(value, deviations, value.abs() / 3f64.sqrt(), vanished)
     }
 }
 
@@ -258,15 +289,11 @@ impl<T: Float> Div for Rounded<T> {
     fn div(self, other: Self) -> Self {
         let value = self.value / other.value;
         let unit = SPREAD * unit::<T>();
-        let quotient = |da: f32, db: f32| {
-            let (da, db) = (f64::from(da), f64::from(db));
-            ((da - value * db) / (other.value + unit * db)) as f32
-        };
         let deviations = std::array::from_fn(|i| {
-            let (a, b) = (self.deviations[i].to_array(), other.deviations[i].to_array());
-            f32x8::from(std::array::from_fn::<f32, 8, _>(|lane| quotient(a[lane], b[lane])))
+            let (da, db) = (self.deviations[i], other.deviations[i]);
+            (da - db * value) / (db * unit + other.value)
         });
-        Self::new(value, deviations).round(value.abs() + Self::lost(value))
+        Self::result(value, deviations, value.abs(), !self.is_exact_zero())
     }
 }
 
@@ -311,7 +338,7 @@ impl<T: Float> Zero for Rounded<T> {
         Self::exact(0.0)
     }
     fn is_zero(&self) -> bool {
-        self.value == 0.0
+        self.is_exact_zero()
     }
 }
 
@@ -338,7 +365,7 @@ impl<T: Float> PartialOrd for Rounded<T> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         let by_value = self.value.partial_cmp(&other.value)?;
         let otherwise = if by_value.is_gt() { Ordering::Less } else { Ordering::Greater };
-        Some(if other.terms == 0.0 && in_doubt(self) { otherwise } else { by_value })
+        Some(if other.is_exact_zero() && in_doubt(self) { otherwise } else { by_value })
     }
 }
 
@@ -409,7 +436,7 @@ impl Drop for Kinks {
 /// that a ReLU lets pass is found to be above 0 when the slope is asked for.
 fn in_doubt<T: Float>(number: &Rounded<T>) -> bool {
     let (Some(mode), count) = KINKS.get() else { return false };
-    if number.terms == 0.0 || number.value.abs() > 2.0 * number.allowed() {
+    if number.is_exact_zero() || number.value.abs() > 2.0 * number.allowed() {
         return false;
     }
     KINKS.set((Some(mode), count + 1));
@@ -417,4 +444,57 @@ fn in_doubt<T: Float>(number: &Rounded<T>) -> bool {
     const WAYS: [u32; 6] = [0b0011, 0b0101, 0b0110, 0b1001, 0b1010, 0b1100];
     let way = WAYS[hash(number.value.to_bits()) as usize % WAYS.len()];
     mode > 0 && (way >> (mode - 1)) & 1 == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn product<T: Float>(a: f64, b: f64) -> f64 {
+        (Rounded::<T>::exact(a) * Rounded::exact(b)).allowed()
+    }
+
+    /// Several halves of the smallest subnormal number, and far less than the smallest normal one, which a flush to zero
+    /// would lose.
+    #[test]
+    fn an_underflow_may_be_off_by_subnormal_numbers_alone() {
+        fn check<T: Float>(found: f64) {
+            let allowed = smallest::<T>()..100.0 * smallest::<T>();
+            assert!(allowed.contains(&found), "{}: {found:e}", T::NAME);
+        }
+        let small = [f64::MIN_POSITIVE, f64::from(f32::MIN_POSITIVE)];
+        check::<f64>(product::<f64>(small[0] / 8.0, 0.3));
+        check::<f64>(product::<f64>(1e-200, 1e-200));
+        check::<f64>(Rounded::<f64>::exact(-800.0).exp().allowed());
+        check::<f64>((Rounded::<f64>::exact(1e-200) / Rounded::exact(1e200)).allowed());
+        check::<f32>(product::<f32>(small[1] / 8.0, 0.3));
+        check::<f32>(product::<f32>(1e-30, 1e-30));
+        check::<f32>(Rounded::<f32>::exact(-100.0).exp().allowed());
+        let none = [product::<f64>(0.0, 1e-200), product::<f32>(1e-30, 0.0)];
+        assert_eq!(none, [0.0; 2]);
+        assert_eq!(Rounded::<f64>::exact(0.0).tanh().allowed(), 0.0);
+    }
+
+    /// In f64 the reference's slope of tanh is 0 at 30; another tanh may be a last place below 1.
+    #[test]
+    fn a_zero_by_saturation_is_a_term_like_any_other() {
+        let h = Rounded::<f64>::exact(30.0).tanh();
+        let slope = Rounded::exact(1.0) - h * h;
+        assert!(slope.value() == 0.0 && (1e-15..1e-14).contains(&slope.allowed()), "{slope}");
+        let updated = Rounded::exact(0.1) - Rounded::exact(0.5) * slope;
+        assert!(updated.value() == 0.1 && updated.allowed() > f64::EPSILON, "{updated}");
+        let exact = Rounded::<f64>::exact(0.1) - Rounded::exact(0.5) * Rounded::exact(0.0);
+        assert_eq!(exact.allowed(), 0.0);
+    }
+
+    #[test]
+    fn sums_of_small_numbers_round_as_those_of_large_ones() {
+        let sum = |scale: f64| {
+            let terms = (1..30).map(|i| Rounded::<f64>::exact(scale / f64::from(i)));
+            terms.fold(Rounded::exact(0.0), |sum, term| sum + term).allowed() / scale
+        };
+        let [one, small] = [sum(1.0), sum(2f64.powi(-700))];
+        // The signs of the deviations are others.
+        assert!(one > 0.0 && (0.5..2.0).contains(&(small / one)), "{one} {small}");
+    }
 }

@@ -10,7 +10,7 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::report::{Against, Entry, Failure, Histogram, Measurement, Report};
-use crate::rounded::floor;
+use crate::rounded::smallest;
 use crate::strategies::{Problem, Sequenced, Sizes, networks, problems, sequenced};
 use crate::tolerance::{Gradient, Judged};
 
@@ -77,8 +77,8 @@ impl Options {
         Options { seed, ..self }
     }
 
-    /// The number of random cases; [`check`](crate::check) divides them over its parts, rounded up. The
-    /// cases that are always run, the tutorial's full shape among them, come on top.
+    /// The number of random cases; [`check`](crate::check) divides them over its parts, rounded up. Fixed cases, the
+    /// tutorial's full shape among them, come on top: of one network for four random cases of a part.
     pub fn cases(self, cases: usize) -> Self {
         Options { cases, ..self }
     }
@@ -174,7 +174,7 @@ impl Trial<'_> {
             let ratio = entry.ratio();
             histogram.add(ratio);
             error = f64::max(error, (entry.found - entry.expected).abs());
-            blind += usize::from(allowed >= scale && scale > 1e3 * floor::<T>());
+            blind += usize::from(allowed >= scale && scale > 1e3 * smallest::<T>());
             if worst.as_ref().is_none_or(|(_, _, most)| ratio > *most) {
                 worst = Some((i, entry, ratio));
             }
@@ -185,7 +185,7 @@ impl Trial<'_> {
         entry.index = position(i, expected.shape());
         if ratio > 1.0 {
             let place = self.report.place(tensor, &entry);
-            self.fail_at(format!("{place} ({against})"));
+            self.fail_at(format!("{place} ({against})"), format!("{tensor} {against}"));
         }
         self.report.measurements.push(Measurement {
             case: self.case.to_string(),
@@ -288,7 +288,7 @@ impl Trial<'_> {
                 allowed: 0.0,
             };
             let place = self.report.place(tensor, &entry);
-            self.fail_at(format!("{place}: {why}"));
+            self.fail_at(format!("{place}: {why}"), format!("{tensor} {why}"));
         }
     }
 
@@ -306,13 +306,15 @@ impl Trial<'_> {
     }
 
     fn fail(&mut self, what: String) {
-        self.fail_at(format!("{}: {what}, seed {}", self.report.name, self.report.seed));
+        self.fail_at(format!("{}: {what}, seed {}", self.report.name, self.report.seed), what);
     }
 
-    fn fail_at(&mut self, message: String) {
+    /// Numbers do not count in the kind of a failure.
+    fn fail_at(&mut self, message: String, kind: String) {
         self.report.failures.push(Failure {
             case: self.case.to_string(),
             message,
+            kind: kind.chars().filter(|c| c.is_alphabetic()).collect(),
             problem: String::new(),
             smallest: None,
         });
@@ -342,11 +344,9 @@ pub(crate) struct Part<'a> {
 
 impl<'a> Part<'a> {
     pub(crate) fn new<T: Float>(name: &'static str, implementation: String, options: &'a Options) -> Self {
-        Part {
-            name,
-            options,
-            report: Report::new(implementation, T::NAME, options.seed, options.restricted()),
-        }
+        let mut report = Report::new(implementation, T::NAME, options.seed, options.restricted());
+        report.checks = Some(name);
+        Part { name, options, report }
     }
 
     /// Random problems of the networks that are asked for.
@@ -372,9 +372,21 @@ impl<'a> Part<'a> {
         }
     }
 
+    /// The cells or networks that fixed cases are made of: all from so many random cases on, with fewer the first and
+    /// some others, which the seed chooses.
+    fn some<A>(&self, mut all: Vec<A>) -> Vec<A> {
+        let count = self.options.cases.div_ceil(4).max(1);
+        if self.options.only.is_none() && count < all.len() {
+            let others = &mut all[1..];
+            others.rotate_left(self.options.seed as usize % others.len());
+            all.truncate(count);
+        }
+        all
+    }
+
     /// [`Part::fixed`] for each cell that is asked for.
     pub(crate) fn each_cell(&mut self, id: &str, test: impl Fn(&Cell, &mut Trial<'_>) -> Result<(), Error>) {
-        for cell in self.options.cells.clone() {
+        for cell in self.some(self.options.cells.clone()) {
             let id = if cell == Cell::default() { id.to_string() } else { format!("{id}-{cell}") };
             self.fixed(&id, cell, &test);
         }
@@ -388,7 +400,7 @@ impl<'a> Part<'a> {
         (lengths, seed): (&[usize], u64),
         test: impl Fn(&Problem, &mut Trial<'_>) -> Result<(), Error>,
     ) {
-        for (cell, feedback) in self.options.networks() {
+        for (cell, feedback) in self.some(self.options.networks()) {
             let shape = Shape { cell, feedback, ..shape };
             let id = match (cell == Cell::default(), feedback) {
                 (true, Feedback::Hidden) => id.to_string(),
@@ -443,7 +455,7 @@ impl<'a> Part<'a> {
             };
             let Some(mut found) = self.run(&case, &tree.current(), &test) else { continue };
             if let Some(mut failure) = found.failures.first().cloned() {
-                failure.smallest = self.shrink(&case, &mut tree, &test);
+                failure.smallest = self.shrink(&failure, &mut tree, &test);
                 found.failures = vec![failure];
                 return self.report.extend(found);
             }
@@ -516,11 +528,11 @@ impl<'a> Part<'a> {
         trial.report
     }
 
-    /// Looks for the smallest problem that fails as well: proptest's trees are asked for simpler values as
+    /// Looks for the smallest problem that fails in the same way: proptest's trees are asked for simpler values as
     /// long as those fail, and for less simple ones when they do not.
     fn shrink<V: ValueTree>(
         &self,
-        case: &str,
+        failure: &Failure,
         tree: &mut V,
         test: impl Fn(&V::Value, &mut Trial<'_>) -> Result<(), Error>,
     ) -> Option<(String, String)>
@@ -534,10 +546,10 @@ impl<'a> Part<'a> {
                 break;
             }
             let problem = tree.current();
-            let found = self.attempt(case, &problem, &test);
-            simpler = match found.failures.into_iter().next() {
-                Some(failure) => {
-                    smallest = Some((failure.problem, failure.message));
+            let found = self.attempt(&failure.case, &problem, &test);
+            simpler = match found.failures.into_iter().find(|found| found.kind == failure.kind) {
+                Some(found) => {
+                    smallest = Some((found.problem, found.message));
                     tree.simplify()
                 }
                 None => tree.complicate(),
@@ -663,8 +675,8 @@ mod tests {
             compare_one::<f32>(Options::new(), expected, expected, allowed).measurements[0].blind
         };
         assert_eq!((blind(2.0, 1.999), blind(2.0, 2.0), blind(2.0, f64::NAN)), (0, 1, 1));
-        // What is that small is compared with what may be lost below the smallest normal number.
-        assert_eq!((blind(900.0 * floor::<f32>(), 1.0), blind(1100.0 * floor::<f32>(), 1.0)), (0, 1));
+        // Of numbers that small no digit is left.
+        assert_eq!((blind(900.0 * smallest::<f32>(), 1.0), blind(1100.0 * smallest::<f32>(), 1.0)), (0, 1));
     }
 
     #[test]

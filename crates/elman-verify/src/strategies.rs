@@ -301,56 +301,62 @@ pub enum Sizes {
 /// The multiplications of a forward pass that a full problem may take.
 const WORK: usize = 250_000;
 
+/// Small sizes more often than boundaries. One list in order, so that every size shrinks to the smallest that fails.
 fn size(most: usize) -> impl Strategy<Value = usize> {
-    let boundaries: Vec<usize> = BOUNDARIES.into_iter().filter(|b| *b <= most).collect();
-    prop_oneof![3 => 1..=9usize.min(most), 2 => select(boundaries)]
+    sorted((1..=9).chain(1..=9).chain(1..=9).chain(BOUNDARIES).filter(move |size| *size <= most))
 }
 
-/// Shapes of these networks, whose every size may be a [boundary](BOUNDARIES). One in eight has as many
-/// labels as hidden units: the tensors of an Elman and of a Jordan network would then fit each other. Each has room for
-/// so many words.
-fn shapes(sizes: Sizes, networks: Vec<(Cell, Feedback)>, words: usize) -> impl Strategy<Value = Shape> {
-    let (most, vocab) = match sizes {
-        Sizes::Small => (17, 6usize),
-        Sizes::Full => (257, 300),
+fn sorted(sizes: impl Iterator<Item = usize>) -> impl Strategy<Value = usize> {
+    let mut sizes: Vec<usize> = sizes.collect();
+    sizes.sort_unstable();
+    select(sizes)
+}
+
+/// Shapes of these networks before it is known how many words there are, and the size that is halved last. Every size may
+/// be a [boundary](BOUNDARIES). One shape in eight has as many labels as hidden units: the tensors of an Elman and of a
+/// Jordan network would then fit each other.
+fn shapes(sizes: Sizes, networks: Vec<(Cell, Feedback)>) -> impl Strategy<Value = (Shape, usize)> {
+    let (most, vocab, widest) = match sizes {
+        Sizes::Small => (17, 6usize, 19),
+        Sizes::Full => (257, 300, 41),
     };
-    let windows = match sizes {
-        Sizes::Small => 1..=9usize,
-        Sizes::Full => 1..=20,
-    };
-    let window =
-        prop_oneof![2 => select(vec![1usize, 3, 5, 7]), 1 => windows.prop_map(|half: usize| 2 * half + 1)];
+    let usual = [1usize, 3, 5, 7].into_iter().flat_map(|window| [window; 10]);
+    let window = sorted(usual.chain((3..=widest).step_by(2)));
     let vocab = prop_oneof![1 => 1..=6usize, 1 => 1usize..=vocab];
     let square = proptest::bool::weighted(0.125);
     (vocab, size(most), window, size(most), size(most), 0..3usize, select(networks), square).prop_map(
-        move |(vocab, embed, window, hidden, classes, keep, (cell, feedback), square)| {
+        |(vocab, embed, window, hidden, classes, last, (cell, feedback), square)| {
             let classes = if square { hidden } else { classes };
-            let mut shape = Shape { vocab, embed, window, hidden, classes, cell, feedback };
-            let too_large = |shape: Shape| match sizes {
-                Sizes::Small => shape.parameters() > 700,
-                Sizes::Full => {
-                    let tables = shape.vocab * shape.embed;
-                    shape.parameters() > 150_000 || (shape.parameters() - tables) * words > WORK
-                }
-            };
-            // Too large: halve the sizes in turn, one of them last.
-            for turn in 0..40 {
-                if !too_large(shape) {
-                    break;
-                }
-                match (turn + keep) % 4 {
-                    0 => shape.embed = shape.embed.div_ceil(2),
-                    1 => shape.window = (shape.window / 2) | 1,
-                    2 => shape.hidden = shape.hidden.div_ceil(2),
-                    _ => shape.classes = shape.classes.div_ceil(2),
-                }
-                if square {
-                    shape.classes = shape.hidden;
-                }
-            }
-            shape
+            (Shape { vocab, embed, window, hidden, classes, cell, feedback }, last)
         },
     )
+}
+
+/// The shape, its sizes halved in turn until the work for so many words is not too much.
+fn fitting(mut shape: Shape, last: usize, sizes: Sizes, words: usize) -> Shape {
+    let square = shape.classes == shape.hidden;
+    for turn in last.. {
+        let too_large = match sizes {
+            Sizes::Small => shape.parameters() > 700,
+            Sizes::Full => {
+                let tables = shape.vocab * shape.embed;
+                shape.parameters() > 150_000 || (shape.parameters() - tables) * words > WORK
+            }
+        };
+        if !too_large || turn == last + 40 {
+            break;
+        }
+        match turn % 4 {
+            0 => shape.embed = shape.embed.div_ceil(2),
+            1 => shape.window = (shape.window / 2) | 1,
+            2 => shape.hidden = shape.hidden.div_ceil(2),
+            _ => shape.classes = shape.classes.div_ceil(2),
+        }
+        if square {
+            shape.classes = shape.hidden;
+        }
+    }
+    shape
 }
 
 /// How a tensor is filled, most often as the tutorial does it.
@@ -430,12 +436,13 @@ pub fn problems(sizes: Sizes, networks: Vec<(Cell, Feedback)>) -> impl Strategy<
         5 => all.clone().prop_map(|fills| (fills, false)),
         1 => all.prop_map(|fills| (fills, true)),
     ];
-    (raw(sizes), fills, any::<u64>().no_shrink()).prop_flat_map(move |(raw, (fills, huge), seed)| {
-        shapes(sizes, networks.clone(), raw.words()).prop_map(move |shape| {
+    (raw(sizes), shapes(sizes, networks), fills, any::<u64>().no_shrink()).prop_map(
+        move |(raw, (shape, last), (fills, huge), seed)| {
+            let shape = fitting(shape, last, sizes, raw.words());
             let problem = Problem { shape, fills, seed, batch: raw.batch(&shape) };
             if huge { problem.fill(Name::B, Fill::Huge) } else { problem }
-        })
-    })
+        },
+    )
 }
 
 /// Layers of these cells with packs of sequences.

@@ -20,6 +20,7 @@ use elman::{
     Activation, Adam, Batch, Cell, Error, Float, LayerParams, Layout, Network, Params, Recurrence, Update,
 };
 use elman_reference::Reference;
+use num_traits::zero;
 
 use crate::rounded::{Kinks, Rounded};
 use crate::strategies::Drawn;
@@ -133,43 +134,38 @@ fn loss_and_gradient<T: Float>(
 /// The loss before a step of gradient descent, and the parameters after it.
 ///
 /// A learner that takes one sentence in one pass may subtract the terms of its gradient from a parameter one by one,
-/// and equal terms round alike: half a last place of the parameter for each word. The norm of a row whose squares vanish
-/// may be anything.
+/// and equal terms round alike: half a last place of the parameter for each word. A changed row that may be 0, or whose
+/// squares may vanish, may have any entries up to 1.
 pub(crate) fn step<T: Float>(params: &Params<f64>, batch: Batch<'_>, rate: f64) -> Result<Gradient, Error> {
     let shape = params.shape();
     let start = rounded::<T, _>(params);
     let words = if batch.len() == 1 { batch.words().len() as f64 } else { 1.0 };
+    let exact_rate = Rounded::exact(rate);
     let numbers = judge(shape.cell, || {
         let mut grad = Params::zeros(shape)?;
         let loss = loss_and_gradient(&start, batch, None, &mut grad)?;
-        let mut learner = Network::learner(&Reference::new(), start.clone())?;
-        if rate != 0.0 {
-            for (p, g) in params.as_slice().iter().zip(grad.as_mut_slice()) {
-                let place = T::EPSILON / 2.0 * (p.abs() + (rate * g.value()).abs());
-                if g.value() != 0.0 {
-                    *g = g.off_by((words + 2.0) * place / rate.abs());
-                }
+        for (p, g) in params.as_slice().iter().zip(grad.as_mut_slice()) {
+            if rate != 0.0 && !g.is_exact_zero() {
+                let place = T::EPSILON / 2.0 * (p.abs() + rate.abs() * (g.value().abs() + g.allowed()));
+                *g = g.off_by((words + 2.0) * place / rate.abs());
             }
         }
-        learner.apply(&grad, batch, &mut Update::sgd(Rounded::exact(rate)))?;
-        let after = learner.params();
-        Ok([&[loss], after.as_slice()].concat())
+        let rows = start.emb().into_iter().zip(grad.emb()).map(|(p, g)| *p - exact_rate * *g);
+        let rows: Vec<_> = rows.collect();
+        let squares = rows.chunks(shape.embed).map(|row| row.iter().fold(zero(), |sum, v| sum + *v * *v));
+        let mut numbers: Vec<_> = squares.chain([loss]).collect();
+        let mut learner = Network::learner(&Reference::new(), start.clone())?;
+        learner.apply(&grad, batch, &mut Update::sgd(exact_rate))?;
+        numbers.extend_from_slice(learner.params().as_slice());
+        Ok(numbers)
     })?;
+    let (squares, numbers) = numbers.split(shape.vocab + 1);
     let (loss, after) = numbers.split(1);
     let mut after = after.params(shape)?;
-    let (_, grad) = gradient::<f64>(params, batch, None)?;
-    for ((row, grad), mut allowed) in params
-        .emb()
-        .rows()
-        .into_iter()
-        .zip(grad.expected.emb().rows())
-        .zip(after.allowed.emb_mut().rows_mut())
-    {
-        let updated = &row - &(&grad * rate);
-        if updated.iter().any(|v| *v != 0.0)
-            && updated.dot(&updated) < T::MIN_POSITIVE.max(1e-290) / T::EPSILON
-        {
-            allowed.fill(2.0);
+    let squares = squares.expected.into_iter().zip(squares.allowed);
+    for ((value, allowed), mut row) in squares.zip(after.allowed.emb_mut().rows_mut()) {
+        if allowed > 0.0 && value <= 2.0 * allowed {
+            row.fill(2.0);
         }
     }
     Ok((loss.number(), after))

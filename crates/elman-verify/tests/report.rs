@@ -41,7 +41,7 @@ fn a_failure_names_its_place_and_shrinks() {
     assert!(failure.message.contains(", expected ") && failure.message.contains(", allowed "));
     assert!(failure.message.contains(", seed 7"), "{}", failure.message);
     let (problem, message) = failure.smallest.as_ref().unwrap();
-    for smallest in ["vocab: 1", "embed: 1"] {
+    for smallest in ["vocab: 1", "embed: 1", "window: 1", "hidden: 2", "classes: 1", "words: [0]"] {
         assert!(problem.contains(smallest), "{problem}");
     }
     assert!(message.contains("wh[0,1]"), "{message}");

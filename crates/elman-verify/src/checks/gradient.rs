@@ -19,15 +19,15 @@ use crate::{Options, Report, duals, equations, tolerance};
 ///
 /// The random cases are small, so that the loss can be differentiated by each parameter in turn; a fixed one
 /// is of medium size. At the tutorial's full shape the gradient is projected on random directions,
-/// `<gradient, v> = d loss(p + r v) / dr`, each tensor alone and all at once. Where a ReLU has its kink within the steps
+/// `<gradient, v> = d loss(p + r v) / dr`, each tensor alone by dual numbers, all at once by differences too. Where a ReLU has its kink within the steps
 /// of a difference, the dual numbers decide alone.
 pub fn check_gradient<T: Float>(network: &dyn Network<T>, options: &Options) -> Report {
     let mut part = Part::new::<T>("gradient", network.name(), options);
     // Small and quick ones first.
     part.problems(Sizes::Small, |problem, trial| every_entry(network, problem, trial));
-    let medium = Shape { vocab: 12, embed: 6, hidden: 17, window: 5, classes: 9, ..TUTORIAL };
-    part.tutorial("medium", medium, (&[7, 1], 1), |problem, trial| every_entry(network, problem, trial));
-    part.tutorial("tutorial", TUTORIAL, (&[9], 2), |problem, trial| directions(network, problem, trial));
+    let medium = Shape { vocab: 9, embed: 3, hidden: 17, window: 3, classes: 7, ..TUTORIAL };
+    part.tutorial("medium", medium, (&[4, 1], 1), |problem, trial| every_entry(network, problem, trial));
+    part.tutorial("tutorial", TUTORIAL, (&[4], 2), |problem, trial| directions(network, problem, trial));
     part.report
 }
 
@@ -99,7 +99,7 @@ fn directions<T: Float>(
     let (_, judged) = tolerance::gradient::<T>(&exact, batch, None)?;
     let mut rng = ChaCha8Rng::seed_from_u64(problem.seed);
     let names = grad.tensors().map(|(name, _)| Some(name));
-    for name in names.chain([None; 2]) {
+    for name in names.chain([None]) {
         let mut direction: Params<f64> =
             exact.map(|_| (rng.next_u64() >> 11) as f64 / (1u64 << 52) as f64 - 1.0);
         for (tensor, mut entries) in direction.tensors_mut() {
@@ -120,6 +120,9 @@ fn directions<T: Float>(
         let bound = bound.sqrt() + 32.0 * f64::EPSILON * size;
         let by_duals = duals::along(&exact, batch, &direction)?;
         trial.compare_number(Against::Directions, label, found, by_duals, bound);
+        if name.is_some() {
+            continue;
+        }
         let difference = derivative(|step| {
             let mut moved = exact.clone();
             for (moved, direction) in moved.as_mut_slice().iter_mut().zip(direction.as_slice()) {

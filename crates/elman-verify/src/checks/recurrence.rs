@@ -1,12 +1,14 @@
 //! The recurrence alone.
 
 use elman::ndarray::{Array2, ArrayView2, Axis, concatenate};
-use elman::{Cell, Error, Float, LayerParams, LayerShape, Recurrence, RecurrenceGradient, Sequences};
+use elman::{
+    Cell, Error, Float, LayerParams, LayerShape, Layout, Name, Recurrence, RecurrenceGradient, Sequences,
+};
 
 use super::gradient::differences;
 use crate::equations::{self, rows};
 use crate::report::Against;
-use crate::rounded::floor;
+use crate::rounded::smallest;
 use crate::runner::{Part, Trial};
 use crate::strategies::{Drawn, Fill, Sequenced, Sizes, subnormal};
 use crate::tolerance::Judged;
@@ -36,6 +38,13 @@ pub fn check_recurrence<T: Float>(name: &str, recurrence: &dyn Recurrence<T>, op
     part.each_cell("zero", |cell, trial| {
         let sequenced = sequenced(*cell, 3, 4, vec![3, 1], (false, true));
         agrees(recurrence, &Sequenced { fills: [Fill::Zero; 5], ..sequenced }, trial)
+    });
+    // The e^a of such a gate overflows.
+    part.each_cell("saturated", |cell, trial| {
+        let mut problem = sequenced(*cell, 3, 4, vec![3, 1], (false, true));
+        let bh = problem.shape.table().position(|tensor| tensor.name == Name::Bh);
+        bh.into_iter().for_each(|bh| problem.fills[bh] = Fill::Huge);
+        agrees(recurrence, &problem, trial)
     });
     part.each_cell("seventy", |cell, trial| {
         let lengths = (0..70).map(|i| 1 + i % 8).collect();
@@ -276,15 +285,22 @@ fn history<T: Float>(
         let states = recurrence.forward(drawn.layer.layer(), &xs)?;
         trial.same_bits(&format!("call {call} of forward"), "h", states.h.view(), h.view());
     }
+    let states = |drawn: &Drawn<T>| Ok(recurrence.forward(drawn.layer.layer(), &drawn.xs()?)?.h);
+    let calls = |drawn: &Drawn<T>| {
+        let calls = (0..50).map(|_| Ok((states(drawn)?, gradient_of(recurrence, drawn)?)));
+        calls.collect::<Result<Vec<_>, Error>>()
+    };
+    let of_other = (states(&other)?, of_other);
+    let expected = (h, expected);
     let found = std::thread::scope(|scope| {
-        let run =
-            |drawn| scope.spawn(move || (0..50).map(|_| gradient_of(recurrence, drawn)).collect::<Vec<_>>());
-        let threads = [run(&drawn), run(&other), run(&drawn), run(&other)];
-        threads.map(|thread| thread.join())
+        let run = |drawn| scope.spawn(move || calls(drawn));
+        [run(&drawn), run(&other), run(&drawn), run(&other)].map(|thread| thread.join())
     });
+    let why = "four threads at once";
     for (found, expected) in found.into_iter().zip([&expected, &of_other].repeat(2)) {
-        for found in found.unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
-            trial.same_gradient("four threads at once", &found?, expected);
+        for (h, gradient) in found.unwrap_or_else(|panic| std::panic::resume_unwind(panic))? {
+            trial.same_bits(why, "h", h.view(), expected.0.view());
+            trial.same_gradient(why, &gradient, &expected.1);
         }
     }
     Ok(())
@@ -314,7 +330,7 @@ fn subnormals<T: Float>(recurrence: &dyn Recurrence<T>, trial: &mut Trial<'_>) -
             let filled = |value: f64| Array2::from_elem(found.raw_dim(), value);
             let judged = Judged {
                 expected: filled(expected),
-                allowed: filled(64.0 * T::EPSILON * expected + floor::<T>()),
+                allowed: filled(64.0 * T::EPSILON * expected + smallest::<T>()),
             };
             trial.judge(name, found, &judged);
         }

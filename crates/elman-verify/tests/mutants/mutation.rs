@@ -2,29 +2,45 @@
 
 use elman::Name;
 
-/// How an implementation is broken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mutation {
-    /// Not at all.
-    Sound,
-    /// One tensor, of any shape that has it.
-    Tensor(Name, Fault),
-    /// The sequence: time, and the value that is fed back.
-    Sequence(Step),
-    /// The arithmetic of a cell's unit: the number of a fault in `units.rs`.
-    Unit(usize),
-    /// A step of Adam.
-    Adam(AdamFault),
-    /// Problems beyond a size.
-    Beyond(Size, usize),
-    /// Objects that live at once share what is theirs.
-    MixedUp(Object),
-    /// Every nth call is wrong in a last bit.
-    EveryCall(usize),
-    /// The calls of one object after the nth are wrong in a last bit.
-    AfterCalls(usize),
-    NinthBackward,
-    InTwoThreads,
+/// The families, and the mutations that are in none of them.
+macro_rules! mutations {
+    ($($single:ident,)*) => {
+        /// How an implementation is broken.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Mutation {
+            /// Not at all.
+            Sound,
+            /// One tensor, of any shape that has it.
+            Tensor(Name, Fault),
+            /// The sequence: time, and the value that is fed back.
+            Sequence(Step),
+            /// The arithmetic of a cell's unit: the number of a fault in `units.rs`.
+            Unit(usize),
+            /// A step of Adam.
+            Adam(AdamFault),
+            /// Problems beyond a size.
+            Beyond(Size, usize),
+            /// Objects that live at once share what is theirs.
+            MixedUp(Object),
+            /// Every nth call is wrong in a last bit, counted over all objects.
+            EveryCall(Object, usize),
+            /// The calls of one object after the nth are wrong in a last bit.
+            AfterCalls(Object, usize),
+            /// A call while another thread is in one is wrong in a last bit.
+            InThreads(Object),
+            /// The learner stands still after so many steps.
+            FrozenAfter(usize),
+            MomentumAfter(usize),
+            /// Learning rates are at most this.
+            RateClipped(usize),
+            $($single,)*
+        }
+
+        const SINGLES: &[Mutation] = &[$(Mutation::$single),*];
+    };
+}
+
+mutations! {
     // Sums and precision.
     TailDropped,
     StatesInHalfPrecision,
@@ -32,6 +48,9 @@ pub(crate) enum Mutation {
     SubnormalWeightsFlushed,
     SubnormalInputsFlushed,
     SubnormalGradientsFlushed,
+    ScoresFlushed,
+    StatesFlushed,
+    GradientFlushed,
     // Windows.
     WindowLate,
     WindowReversed,
@@ -72,9 +91,6 @@ pub(crate) enum Mutation {
     StepUnlikeApply,
     LearnerKeepsFirstWeights,
     LossAfterStep,
-    FrozenAfter(usize),
-    MomentumAfter(usize),
-    RateClipped,
     NothingNormalised,
     EveryRowNormalised,
     PaddingNotNormalised,
@@ -225,6 +241,8 @@ pub(crate) enum Object {
     Learner,
     Tagger,
     Trace,
+    /// The forward pass of a recurrence, which has no object but the recurrence itself.
+    Forward,
 }
 
 /// Every mutation: the families first.
@@ -274,107 +292,25 @@ pub(crate) fn all() -> Vec<Mutation> {
         (Size::Multiple, 256),
     ];
     let adam = AdamFault::ALL.map(Adam);
-    let objects = [Object::Learner, Object::Tagger, Object::Trace].map(MixedUp);
-    let calls = [EveryCall(200), EveryCall(500), AfterCalls(8), AfterCalls(100), AfterCalls(500)];
+    let objects = [Object::Learner, Object::Tagger, Object::Trace];
+    let calls = objects.into_iter().chain([Object::Forward]).flat_map(|object| {
+        let every = [200, 500].map(|n| EveryCall(object, n));
+        let after = [8, 100, 180].map(|n| AfterCalls(object, n));
+        every.into_iter().chain(after).chain([InThreads(object)])
+    });
+    let learners = [FrozenAfter(5), FrozenAfter(20), MomentumAfter(3), RateClipped(1), RateClipped(50)];
     let units = (0..super::units::FAULTS).map(Unit);
     tensors
         .chain(steps.map(Sequence))
         .chain(units)
         .chain(sizes.map(|(size, limit)| Beyond(size, limit)))
-        .chain(objects)
         .chain(adam)
+        .chain(objects.map(MixedUp))
         .chain(calls)
-        .chain(OTHERS)
+        .chain(learners)
+        .chain(SINGLES.iter().copied())
         .collect()
 }
-
-const OTHERS: [Mutation; 85] = [
-    NinthBackward,
-    InTwoThreads,
-    TailDropped,
-    StatesInHalfPrecision,
-    GradientInHalfPrecision,
-    SubnormalWeightsFlushed,
-    SubnormalInputsFlushed,
-    SubnormalGradientsFlushed,
-    WindowLate,
-    WindowReversed,
-    WordsReversed,
-    PaddingIsFirstRow,
-    PaddingReadAsZero,
-    CentreWordOnly,
-    PaddingGradientSkipped,
-    RepeatedWordOverwritten,
-    BMissing,
-    SoftmaxWithoutMaximum,
-    SoftmaxTailDropped,
-    SoftmaxRough,
-    LargeScoresClipped,
-    MeanForgotten,
-    LossOfUnderflow,
-    LossOfLogBase2,
-    TargetMissing,
-    LastStepOnly,
-    WGradientOfPreviousState,
-    JordanTakenForElman,
-    JordanScoresFedBack,
-    JordanSoftmaxForgotten,
-    JordanSoftmaxDiagonal,
-    JordanMeanForgotten,
-    FirstSentenceOnly,
-    LastSentenceDropped,
-    SameSentenceOnce,
-    ShareIgnored,
-    TreeForgotten,
-    TreeUnbalanced,
-    GradNotCleared,
-    StepUphill,
-    StepUnlikeApply,
-    LearnerKeepsFirstWeights,
-    LossAfterStep,
-    FrozenAfter(5),
-    FrozenAfter(20),
-    MomentumAfter(3),
-    RateClipped,
-    NothingNormalised,
-    EveryRowNormalised,
-    PaddingNotNormalised,
-    PaddingAlwaysNormalised,
-    FirstSentenceNormalised,
-    NormOfAbsolutes,
-    NormNotRooted,
-    ZeroRowDivided,
-    StepChangesBeforeRefusal,
-    LastOfTies,
-    LabelOffByOne,
-    LastLabelNeverGiven,
-    LabelAllReversed,
-    LabelsClearedOnRefusal,
-    ScoresBeforeSoftmax,
-    ForkForgets,
-    PrepareForgets,
-    SequencesBleed,
-    InitialIgnored,
-    LastIsFirst,
-    EqualLengths,
-    DlastIgnored,
-    DlastOfFirst,
-    CarryLeftForNextSequence,
-    InputGradientOfFirst,
-    H0GradientOfFirst,
-    H0GradientInAnyCase,
-    TraceAccumulates,
-    SequencesUnchecked,
-    LabelsUnchecked,
-    PaddingAcceptedAsWord,
-    OnlyFirstSentenceChecked,
-    EmptyBatchAccepted,
-    GradReplaced,
-    ClearedBeforeChecks,
-    ApplyUnchecked,
-    RateUnchecked,
-    PlacesUnchecked,
-];
 
 /// The order in which sums are taken.
 #[derive(Clone, Copy, Debug)]

@@ -3,14 +3,14 @@
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
-use elman::ndarray::{Array2, ArrayView1, ArrayView2};
+use elman::ndarray::{Array2, ArrayView1, ArrayView2, ArrayViewMutD};
 use elman::{
     Adam, Batch, Error, Feedback, Float, Layer, LayerParams, Layout, Learner, Network, Params, Recurrence,
     RecurrenceGradient, Sentence, Sequences, Shape, States, Tagger, Trace, Update, check_backward,
     check_places,
 };
 
-use super::mutation::{AdamFault, Mutation, Mutation::*, Object, Order, Size, Step};
+use super::mutation::{AdamFault, Fault, Mutation, Mutation::*, Object, Order, Size, Step};
 
 /// A sound implementation, or a broken one.
 #[derive(Clone)]
@@ -90,6 +90,34 @@ fn fused<T: Float>(a: T, b: T, c: T) -> T {
     real(if T::NAME == "f32" { a * b + c } else { a.mul_add(b, c) })
 }
 
+fn flush<'a, T: Float>(numbers: impl Iterator<Item = &'a mut T>) {
+    numbers.filter(|v| v.to_f64().abs() < T::MIN_POSITIVE).for_each(|v| *v = T::zero());
+}
+
+/// The first number that is not 0.
+fn wrong_in_a_last_bit<'a, T: Float>(mut numbers: impl Iterator<Item = &'a mut T>) {
+    if let Some(v) = numbers.find(|v| **v != T::zero()) {
+        *v += *v * real(T::EPSILON);
+    }
+}
+
+impl Fault {
+    /// The faults that need nothing but the tensor.
+    fn spoil<T: Float>(self, mut tensor: ArrayViewMutD<'_, T>) {
+        match self {
+            Fault::Dropped => tensor.fill(T::zero()),
+            Fault::Doubled => tensor.mapv_inplace(|v| v + v),
+            Fault::Negated => tensor.mapv_inplace(|v| -v),
+            Fault::LargestEntry => {
+                let largest = tensor.iter_mut().max_by(|a, b| a.to_f64().abs().total_cmp(&b.to_f64().abs()));
+                *largest.unwrap() *= real(1.001);
+            }
+            Fault::LastEntry => *tensor.iter_mut().last().unwrap() = T::zero(),
+            _ => {}
+        }
+    }
+}
+
 impl Order {
     /// `start + sum of a·b`.
     fn sum<T: Float>(self, pairs: &[(T, T)], start: T) -> T {
@@ -150,10 +178,27 @@ impl Subject {
         Subject { mutation, order, shared: Arc::default() }
     }
 
-    /// The same with a memory of its own, unless objects are mixed up.
+    /// The same with a memory of its own, unless such objects share it.
     fn object(&self, kind: Object) -> Self {
-        let mixed = matches!(self.mutation, MixedUp(found) if found == kind);
-        if mixed { self.clone() } else { Subject::new(self.mutation, self.order) }
+        match self.mutation {
+            MixedUp(of) | EveryCall(of, _) | InThreads(of) if of == kind => self.clone(),
+            _ => Subject::new(self.mutation, self.order),
+        }
+    }
+
+    /// Runs one call on an object, and says whether it is one that goes wrong.
+    fn call<R>(&self, kind: Object, work: impl FnOnce() -> R) -> (R, bool) {
+        let alone = self.shared.inside.fetch_add(1, SeqCst) == 0;
+        let result = work();
+        let alone = self.shared.inside.fetch_sub(1, SeqCst) == 1 && alone;
+        let call = || self.shared.calls.fetch_add(1, SeqCst) + 1;
+        let wrong = match self.mutation {
+            EveryCall(of, n) => of == kind && call().is_multiple_of(n),
+            AfterCalls(of, n) => of == kind && call() > n,
+            InThreads(of) => of == kind && !alone,
+            _ => false,
+        };
+        (result, wrong)
     }
 
     fn is(&self, mutation: Mutation) -> bool {
@@ -540,7 +585,6 @@ impl Subject {
             return Ok(T::zero());
         }
         self.check(batch, &shape)?;
-        let alone = self.shared.inside.fetch_add(1, SeqCst) == 0;
         if !self.is(GradNotCleared) {
             grad.as_mut_slice().fill(T::zero());
         }
@@ -550,7 +594,8 @@ impl Subject {
             _ => batch,
         };
         let used = if self.is(ShareIgnored) { T::one() / real(batch.len() as f64) } else { share };
-        let loss = used * self.sum_of_batch(p, batch, used, grad);
+        let (sum, wrong) = self.call(Object::Learner, || self.sum_of_batch(p, batch, used, grad));
+        let loss = used * sum;
         if self.too_large(&[(Size::Sentences, batch.len()), (Size::Hidden, shape.hidden)]) {
             grad.b_mut()[0] += used * real(0.01);
         }
@@ -558,22 +603,13 @@ impl Subject {
         if self.is(GradientInHalfPrecision) {
             grad.as_mut_slice().iter_mut().for_each(|v| *v = bfloat(*v));
         }
-        let alone = self.shared.inside.fetch_sub(1, SeqCst) == 1 && alone;
-        if self.strikes() || self.is(InTwoThreads) && !alone {
-            let entry = grad.as_mut_slice().iter_mut().rev().find(|v| **v != T::zero());
-            entry.into_iter().for_each(|v| *v = *v + *v * real(T::EPSILON));
+        if self.is(GradientFlushed) {
+            flush(grad.as_mut_slice().iter_mut());
+        }
+        if wrong {
+            wrong_in_a_last_bit(grad.as_mut_slice().iter_mut().rev());
         }
         Ok(loss)
-    }
-
-    /// Whether this call is one that goes wrong.
-    fn strikes(&self) -> bool {
-        let call = self.shared.calls.fetch_add(1, SeqCst) + 1;
-        match self.mutation {
-            EveryCall(n) => call.is_multiple_of(n),
-            AfterCalls(n) => call > n,
-            _ => false,
-        }
     }
 
     /// The faults of one tensor of a gradient.
@@ -582,7 +618,7 @@ impl Subject {
             Tensor(name, fault) => (name, fault),
             _ => return,
         };
-        let last = if fault == super::mutation::Fault::LastSentence && batch.len() > 1 {
+        let last = if fault == Fault::LastSentence && batch.len() > 1 {
             let mut last = Params::zeros(p.shape()).unwrap();
             self.add_sentence(p, batch.sentence(batch.len() - 1), share, &mut last);
             Some(last)
@@ -590,16 +626,7 @@ impl Subject {
             None
         };
         let Some(mut tensor) = grad.tensor_mut(name) else { return };
-        use super::mutation::Fault;
         match fault {
-            Fault::Dropped => tensor.fill(T::zero()),
-            Fault::Doubled => tensor.mapv_inplace(|v| v + v),
-            Fault::Negated => tensor.mapv_inplace(|v| -v),
-            Fault::LargestEntry => {
-                let largest = tensor.iter_mut().max_by(|a, b| a.to_f64().abs().total_cmp(&b.to_f64().abs()));
-                *largest.unwrap() *= real(1.001);
-            }
-            Fault::LastEntry => *tensor.iter_mut().last().unwrap() = T::zero(),
             Fault::LastSentence => {
                 if let Some(last) = last {
                     tensor.assign(&last.tensor(name).unwrap());
@@ -612,7 +639,7 @@ impl Subject {
                 }
                 *numbers = tensor.iter().map(|v| v.to_f64()).collect();
             }
-            Fault::NotUpdated => {}
+            _ => fault.spoil(tensor),
         }
     }
 
@@ -636,11 +663,7 @@ impl<T: Float> Network<T> for Subject {
     }
 
     fn learner(&self, params: Params<T>) -> Result<Box<dyn Learner<T>>, Error> {
-        // One call in some hundreds, or two threads at once, are counted over all objects.
-        let subject = match self.mutation {
-            EveryCall(_) | InTwoThreads => self.clone(),
-            _ => self.object(Object::Learner),
-        };
+        let subject = self.object(Object::Learner);
         if self.is(MixedUp(Object::Learner)) {
             *self.shared.numbers.lock().unwrap() = params.as_slice().iter().map(|v| v.to_f64()).collect();
         }
@@ -654,10 +677,7 @@ impl<T: Float> Network<T> for Subject {
     }
 
     fn tagger(&self, params: &Params<T>) -> Result<Box<dyn Tagger<T>>, Error> {
-        let subject = match self.mutation {
-            EveryCall(_) | InTwoThreads => self.clone(),
-            _ => self.object(Object::Tagger),
-        };
+        let subject = self.object(Object::Tagger);
         if self.is(MixedUp(Object::Tagger)) {
             *self.shared.numbers.lock().unwrap() = params.as_slice().iter().map(|v| v.to_f64()).collect();
         }
@@ -825,15 +845,14 @@ impl<T: Float> Learner<T> for SubjectLearner<T> {
         match self.subject.mutation {
             StepUphill => rate = -rate,
             FrozenAfter(steps) if self.steps > steps => rate = T::zero(),
-            RateClipped if rate > T::one() => rate = T::one(),
+            RateClipped(most) if rate.to_f64() > most as f64 => rate = real(most as f64),
             _ => {}
         }
         let momentum = matches!(self.subject.mutation, MomentumAfter(steps) if self.steps > steps);
         for ((name, mut tensor), ((_, grad), (_, mut moved))) in
             self.params.tensors_mut().zip(grad.tensors().zip(self.moved.tensors_mut()))
         {
-            if matches!(self.subject.mutation, Tensor(found, super::mutation::Fault::NotUpdated) if found == name)
-            {
+            if matches!(self.subject.mutation, Tensor(found, Fault::NotUpdated) if found == name) {
                 continue;
             }
             for ((p, grad), moved) in tensor.iter_mut().zip(grad).zip(&mut moved) {
@@ -888,11 +907,15 @@ impl<T: Float> Tagger<T> for SubjectTagger<T> {
         } else {
             elman::check_words(words, &shape)?;
         }
-        let run = self.subject.forward(&mixed(&self.subject, Object::Tagger, &self.params), words);
+        let params = mixed(&self.subject, Object::Tagger, &self.params);
+        let (run, wrong) = self.subject.call(Object::Tagger, || self.subject.forward(&params, words));
         let rows = if self.subject.is(ScoresBeforeSoftmax) { run.z } else { run.s };
         self.s = Array2::from_shape_fn((words.len(), shape.classes), |(t, k)| rows[t][k]);
-        if self.subject.strikes() {
-            self.s[[0, 0]] = self.s[[0, 0]] + self.s[[0, 0]] * real(T::EPSILON);
+        if self.subject.is(ScoresFlushed) {
+            flush(self.s.iter_mut());
+        }
+        if wrong {
+            wrong_in_a_last_bit(self.s.iter_mut());
         }
         Ok(self.s.view())
     }
@@ -984,7 +1007,7 @@ impl<T: Float> Recurrence<T> for Subject {
             xs.check(&layer)?;
         }
         let hidden = layer.shape().hidden;
-        let runs = self.runs(&layer, xs);
+        let (runs, wrong) = self.call(Object::Forward, || self.runs(&layer, xs));
         let last: Vec<Vec<T>> = runs.iter().map(|run| run.fed[run.h.len()].clone()).collect();
         let states = last[0].len();
         let last = matrix(last, states);
@@ -994,6 +1017,12 @@ impl<T: Float> Recurrence<T> for Subject {
         let sizes = [(Size::Sequences, xs.lengths().len()), (Size::Rows, steps), (Size::Hidden, hidden)];
         if self.is(EqualLengths) && equal || self.too_large(&sizes) {
             h[[steps - 1, 0]] += real(0.01);
+        }
+        if self.is(StatesFlushed) {
+            flush(h.iter_mut());
+        }
+        if wrong {
+            wrong_in_a_last_bit(h.iter_mut());
         }
         if self.is(LastIsFirst) {
             let first = runs.iter().map(|run| run.fed[1].clone()).collect();
@@ -1048,7 +1077,7 @@ impl<T: Float> Trace<T> for SubjectTrace<'_, T> {
         let (mut by_xs, mut by_initial) = (Vec::new(), Vec::new());
         let mut left_over = None;
         let small = |v: T| v.to_f64().abs() < T::MIN_POSITIVE && is(SubnormalGradientsFlushed);
-        let mut runs = self.subject.runs(layer, self.xs);
+        let (mut runs, wrong) = self.subject.call(Object::Trace, || self.subject.runs(layer, self.xs));
         if is(MixedUp(Object::Trace)) {
             let numbers = self.subject.shared.numbers.lock().unwrap();
             if numbers.len() == self.xs.rows().len() {
@@ -1084,23 +1113,17 @@ impl<T: Float> Trace<T> for SubjectTrace<'_, T> {
             }
         }
         let mut by_xs = matrix(by_xs, shape.input);
-        let call = self.subject.shared.calls.load(SeqCst);
-        if self.subject.strikes() || is(NinthBackward) && call >= 8 {
-            by_xs[[0, 0]] += real(0.001);
+        if wrong {
+            wrong_in_a_last_bit(by_xs.iter_mut());
         }
         if is(InputGradientOfFirst) && self.xs.lengths().len() > 1 {
             let last = by_xs.nrows() - 1;
             by_xs.row_mut(last).fill(T::zero());
         }
         if let Tensor(name, fault) = self.subject.mutation
-            && let Some(mut tensor) = grad.tensor_mut(name)
+            && let Some(tensor) = grad.tensor_mut(name)
         {
-            use super::mutation::Fault;
-            match fault {
-                Fault::Dropped => tensor.fill(T::zero()),
-                Fault::Doubled => tensor.mapv_inplace(|v| v + v),
-                _ => {}
-            }
+            fault.spoil(tensor);
         }
         let by_initial = matrix(by_initial, layer.initial().len());
         *gradient = RecurrenceGradient { xs: by_xs, initial: by_initial, layer: grad };
