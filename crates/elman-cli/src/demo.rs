@@ -4,8 +4,7 @@ use std::time::Instant;
 
 use anstyle::{AnsiColor, Style};
 use elman_tagger::{
-    ConllWriter, Error, FileKind, Measure, Pipeline, TaggedSentence, TrainConfig, Trainer, travel,
-    write_output,
+    ConllWriter, Error, FileKind, Measure, Pipeline, TaggedSentence, Trainer, travel, write_output,
 };
 
 use crate::kernels::KernelArgs;
@@ -15,7 +14,7 @@ use crate::train::{epoch, header, row};
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Decides the requests, the first parameters and the order of training
-    #[arg(long, value_name = "N", default_value_t = 42, value_parser = clap::value_parser!(u64).range(..i64::MAX as u64))]
+    #[arg(long, value_name = "N", default_value_t = travel::DEMO_SEED, value_parser = clap::value_parser!(u64).range(..i64::MAX as u64))]
     seed: u64,
     /// Also writes the requests to this folder, as train.conll and dev.conll
     #[arg(long, value_name = "DIR")]
@@ -23,9 +22,6 @@ pub(crate) struct Args {
     #[command(flatten)]
     kernel: KernelArgs,
 }
-
-const TRAINING: usize = 600;
-const DEVELOPMENT: usize = 150;
 
 /// Requests that no rule of the grammar makes as a whole; some of their words it does not have.
 const REQUESTS: [&str; 3] = [
@@ -37,30 +33,23 @@ const REQUESTS: [&str; 3] = [
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let start = Instant::now();
     let network = args.kernel.network()?;
-    // Small enough for the reference kernel; the rate is higher than the tutorial's because there are few words.
-    let config = TrainConfig {
-        hidden: 64,
-        embed: 40,
-        learning_rate: 0.2,
-        epochs: 20,
-        seed: args.seed,
-        ..TrainConfig::default()
-    };
-    let (train, dev) = (travel::corpus(args.seed, TRAINING), travel::corpus(args.seed + 1, DEVELOPMENT));
+    let (config, train, dev) = travel::demo(args.seed);
     if let Some(folder) = &args.corpora {
         write(&folder.join("train.conll"), &train)?;
         write(&folder.join("dev.conll"), &dev)?;
     }
     let mut trainer = Trainer::new(network.as_ref(), config, &train, &dev)?;
     print(&format!(
-        "{TRAINING} travel requests to learn from, {DEVELOPMENT} others to check with, made by a grammar; \
+        "{} travel requests to learn from, {} others to check with, made by a grammar; \
          {} words, {} tags.\n\n{}",
+        train.len(),
+        dev.len(),
         trainer.vocabulary().size(),
         trainer.labels().size(),
         header(Measure::F1)
     ))?;
     while !trainer.is_finished() {
-        let row = row(epoch(&mut trainer, TRAINING)?, Measure::F1);
+        let row = row(epoch(&mut trainer, train.len())?, Measure::F1);
         print(&row)?;
     }
     let model = trainer.into_model();

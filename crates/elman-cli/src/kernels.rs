@@ -35,8 +35,9 @@ pub(crate) struct KernelArgs {
     /// The implementation of the network
     #[arg(long, value_enum, default_value_t)]
     kernel: Kernel,
-    /// Pins the instruction set of the fast kernel (portable, avx2, avx512 or neon) instead of taking the
-    /// best that the CPU has; the results have the same bits on all but portable
+    /// Pins the instruction set of the fast kernel (portable, avx2, avx512, neon, or the slow exact for the bits of the
+    /// last three without them) instead of taking the best that the CPU has; the results have the same bits on all but
+    /// portable
     #[arg(long, value_name = "NAME")]
     isa: Option<String>,
     /// Number of threads (of the reference: 1), at most one for each processor; the results have the same bits with any
@@ -69,7 +70,7 @@ impl KernelArgs {
     }
 
     /// The forms of the implementation that promise the same bits, on this CPU: instruction sets (unless one
-    /// is pinned) with 1, 2, 3 and 8 threads each. None of the reference, which has one form.
+    /// is pinned) with 1, 2, 3 and 8 threads each, `exact` with one. None of the reference, which has one form.
     ///
     /// # Errors
     /// As [`KernelArgs::implementation`].
@@ -78,15 +79,34 @@ impl KernelArgs {
         if self.kernel == Kernel::Fast {
             let sets = match &self.isa {
                 Some(name) => vec![name.parse::<Isa>()?],
-                None => Isa::available().into_iter().filter(|isa| isa.is_fused()).collect(),
+                None => Isa::promised(),
             };
             for isa in sets {
-                for threads in [1, 2, 3, 8] {
+                // One thread of the slow one is enough to compare with.
+                let threads = if isa == Isa::Exact { &[1][..] } else { &[1, 2, 3, 8] };
+                for threads in threads.iter().copied() {
                     forms.push(Box::new(Fast::with(isa)?.threads(threads)?));
                 }
             }
         }
         Ok(forms)
+    }
+
+    /// The instruction sets whose bits the standard fixes: those of this CPU, or the one that is pinned.
+    ///
+    /// # Errors
+    /// [`elman::Error::Unsupported`] if it is not one of them.
+    pub(crate) fn promised(&self) -> Result<Vec<Isa>, Error> {
+        let what = "computation for --same-bits";
+        refuse(
+            what,
+            "the kernel fast",
+            (self.kernel == Kernel::Reference).then_some("the kernel reference"),
+        )?;
+        let Some(name) = &self.isa else { return Ok(Isa::promised()) };
+        let isa = Fast::with(name.parse()?)?.isa();
+        refuse(what, "an instruction set under the promise", (!isa.is_fused()).then_some(isa))?;
+        Ok(vec![isa])
     }
 
     fn reference(&self) -> Result<Reference, Error> {

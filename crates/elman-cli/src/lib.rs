@@ -78,8 +78,8 @@ enum Command {
     Tag(tag::Args),
     /// Prints the SHA-256 of a model's weights, so that two machines compare their results in one line
     ///
-    /// The hashed bytes are the entries of the tensors emb, wx, wh, w, bh, bhn (of a GRU alone), b and h0 in this order,
-    /// each tensor row by row, each entry a little-endian IEEE 754 number of 32 bits, and nothing else.
+    /// The hashed bytes are the entries of the tensors emb, wx, wh, w, bh, bhn (of a GRU), b, h0 and c0 (of an LSTM) in
+    /// this order, each tensor row by row, each entry a little-endian IEEE 754 number of 32 bits, and nothing else.
     #[command(after_help = EXIT_CODES)]
     Hash(hash::Args),
     /// Shows what is in a model: shapes, norms, labels, words

@@ -1,13 +1,15 @@
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use elman::{Network, Recurrence};
+use elman_digest::Digest;
 use elman_tagger::{Error, FileKind, write_output};
 use elman_verify::{
     Options, Report, check, check_goldens, check_recurrence, check_same_bits, check_same_bits_recurrence,
     html,
 };
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
-use serde_json::json;
+use serde_json::{Map, json};
 
 use crate::kernels::{Implementation, KernelArgs};
 use crate::output::{check_file, print};
@@ -29,12 +31,18 @@ pub(crate) struct Args {
     /// Also writes an HTML page: how near the errors come to what is allowed
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Compares instead the digests of this machine's results, bit for bit, with those of the standard of bits
+    #[arg(long, conflicts_with_all = ["cases", "seed", "case", "report"])]
+    same_bits: bool,
     #[command(flatten)]
     kernel: KernelArgs,
 }
 
 /// Whether everything passed.
 pub(crate) fn run(args: &Args) -> Result<bool, Error> {
+    if args.same_bits {
+        return same_bits(args);
+    }
     let kernel = args.kernel.implementation()?;
     args.report.as_ref().map_or(Ok(()), |file| check_file(file, FileKind::HTML))?;
     let forms = args.kernel.forms_with_the_same_bits()?;
@@ -72,6 +80,42 @@ pub(crate) fn run(args: &Args) -> Result<bool, Error> {
     } else {
         reports.iter().map(|report| format!("{report}\n")).collect()
     })?;
+    Ok(passed)
+}
+
+/// A row for each work, a column for each instruction set and one for the standard.
+fn same_bits(args: &Args) -> Result<bool, Error> {
+    let isas = args.kernel.promised()?;
+    let found = isas.iter().map(|isa| elman_digest::digests(*isa)).collect::<Result<Vec<_>, _>>()?;
+    let differences: Vec<_> = found.iter().map(|digests| elman_digest::differences(digests)).collect();
+    let differing: BTreeSet<&String> = differences.iter().flatten().map(|(work, ..)| work).collect();
+    let passed = differing.is_empty();
+    if args.json {
+        let of = |digests: &[Digest]| -> Map<_, _> {
+            digests.iter().map(|digest| (digest.work.clone(), digest.hash.clone().into())).collect()
+        };
+        let digests: Map<_, _> =
+            isas.iter().zip(&found).map(|(isa, found)| (isa.to_string(), of(found).into())).collect();
+        print(&format!(
+            "{}\n",
+            json!({ "passed": passed, "bits": elman::BITS, "digests": digests, "different": differing })
+        ))?;
+        return Ok(passed);
+    }
+    let standard = format!("version {}", elman::BITS);
+    let mut text = format!("{:26}", "work");
+    isas.iter().for_each(|isa| text += &format!("  {:16}", isa.name()));
+    text += &format!("  {standard}\n");
+    for (i, Digest { work, .. }) in found[0].iter().enumerate() {
+        text += &format!("{work:26}");
+        found.iter().for_each(|digests| text += &format!("  {:16}", digests[i].hash));
+        text += if differing.contains(work) { "  DIFFERENT\n" } else { "  same\n" };
+    }
+    // Also the works that only the standard has.
+    for (work, found, expected) in differences.iter().flatten() {
+        text += &format!("{work}: found {found}, expected {expected}\n");
+    }
+    print(&text)?;
     Ok(passed)
 }
 

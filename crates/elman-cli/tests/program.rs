@@ -338,7 +338,7 @@ fn wrong_usage_ends_with_2() {
             &["demo", "--kernel", "reference", "--isa", "avx2"],
             "instruction set of the kernel reference: expected none, found avx2",
         ),
-        (&["demo", "--isa", "sse9"], "expected portable, avx2, avx512, neon, found sse9"),
+        (&["demo", "--isa", "sse9"], "expected exact, portable, avx2, avx512, neon, found sse9"),
     ] {
         failure(&run(folder, arguments), 2, &[part]);
     }

@@ -304,6 +304,16 @@ fn verify_judges_the_kernels() {
     assert!(table.starts_with("reference (f32): passed; 1 cases, "), "{table}");
     assert!(table.contains("reference (f64): passed; 1 cases, ") && table.contains("\nstep "), "{table}");
     failure(&run(folder(), &["verify", "--case", "learner/none"]), 2, &["case: expected", "learner/none"]);
+    let same = success(&run(folder(), &["verify", "--same-bits"]));
+    assert!(same.lines().count() > 40 && same.lines().skip(1).all(|line| line.ends_with("  same")), "{same}");
+    let json: Value = serde_json::from_str(&success(&run(
+        folder(),
+        &["verify", "--same-bits", "--isa", "exact", "--json"],
+    )))
+    .unwrap();
+    assert!(json["passed"] == true && json["digests"]["exact"]["f32 elman steps"].is_string(), "{json}");
+    failure(&run(folder(), &["verify", "--same-bits", "--isa", "portable"]), 2, &["promise", "portable"]);
+    failure(&run(folder(), &["verify", "--same-bits", "--kernel", "reference"]), 2, &["reference"]);
     failure(&run(folder(), &["verify", "--isa", "nonsense"]), 2, &["nonsense", "portable"]);
     failure(&run(folder(), &["verify", "--kernel", "reference", "--isa", "portable"]), 2, &["reference"]);
 }

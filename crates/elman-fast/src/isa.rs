@@ -10,8 +10,12 @@ use fearless_simd::{Level, Simd};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Isa {
-    /// What every CPU of the target has (SSE2 on x86-64). It has no fused multiply-add, so its results are
-    /// as correct as the others' but not the same bits.
+    /// What every CPU of the target has, with a multiply-add that is computed so that it rounds once: the bits of the
+    /// fused ones, for CPUs without them and for WebAssembly. It is many times slower than [`Isa::Portable`], and
+    /// nobody gets it without asking, unless the target has no vector instructions at all.
+    Exact,
+    /// What every CPU of the target has (SSE2 on x86-64, simd128 in WebAssembly). It has no fused multiply-add, so its
+    /// results are as correct as the others' but not the same bits.
     Portable,
     /// AVX2 and FMA (x86-64-v3).
     Avx2,
@@ -23,21 +27,30 @@ pub enum Isa {
 
 impl Isa {
     /// All instruction sets, whether this CPU has them or not.
-    pub const ALL: [Isa; 4] = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Neon];
+    pub const ALL: [Isa; 5] = [Isa::Exact, Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Neon];
 
-    /// The instruction sets that this CPU has, the fastest last.
+    /// The instruction sets that this CPU has, the fastest last; [`Isa::Exact`] only where there is no other.
     pub fn available() -> Vec<Isa> {
-        Isa::ALL.into_iter().filter(|isa| isa.level().is_some()).collect()
+        let all: Vec<Isa> =
+            Isa::ALL.into_iter().filter(|isa| *isa != Isa::Exact && isa.level().is_some()).collect();
+        if all.is_empty() { vec![Isa::Exact] } else { all }
+    }
+
+    /// Those that give the same bits here: [`Isa::Exact`], then the ones of this CPU that fuse.
+    pub fn promised() -> Vec<Isa> {
+        let fused = Isa::available().into_iter().filter(|isa| isa.is_fused() && *isa != Isa::Exact);
+        std::iter::once(Isa::Exact).chain(fused).collect()
     }
 
     /// The fastest instruction set of this CPU.
     pub fn best() -> Isa {
-        Isa::available().last().copied().unwrap_or(Isa::Portable)
+        Isa::available().last().copied().unwrap_or(Isa::Exact)
     }
 
     /// Its name, as `--isa` takes it.
     pub fn name(self) -> &'static str {
         match self {
+            Isa::Exact => "exact",
             Isa::Portable => "portable",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
@@ -45,24 +58,27 @@ impl Isa {
         }
     }
 
-    /// Whether multiply-add is fused: only then do two instruction sets give the same bits.
+    /// Whether multiply-add rounds once: only then do two instruction sets give the same bits.
     pub fn is_fused(self) -> bool {
         self != Isa::Portable
     }
 
     fn level(self) -> Option<Level> {
+        if self == Isa::Exact {
+            return Some(Level::fallback());
+        }
         let best = Level::new();
         #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
         return match self {
             Isa::Portable => best.as_sse2().map(Level::Sse2),
             Isa::Avx2 => best.as_avx2().map(Level::Avx2),
             Isa::Avx512 => best.as_avx512().map(Level::Avx512),
-            Isa::Neon => None,
+            Isa::Exact | Isa::Neon => None,
         };
         #[cfg(target_arch = "aarch64")]
         return (self == Isa::Neon && best.as_neon().is_some()).then_some(best);
         #[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
-        return (self == Isa::Portable).then_some(best);
+        return (self == Isa::Portable && !best.is_fallback()).then_some(best);
     }
 
     /// The proof that this CPU has the instruction set.
@@ -136,15 +152,21 @@ impl Cpu {
                 #[inline(always)]
                 || task.run(simd),
             ),
+            Level::Fallback(simd) => simd.vectorize(
+                #[inline(always)]
+                || task.run(simd),
+            ),
             #[cfg(target_arch = "aarch64")]
             Level::Neon(simd) => simd.vectorize(
                 #[inline(always)]
                 || task.run(simd),
             ),
-            #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-            _ => unreachable!("Isa::level makes none but the three above"),
-            #[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]
-            level => fearless_simd::dispatch!(level, simd => task.run(simd)),
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Level::WasmSimd128(simd) => simd.vectorize(
+                #[inline(always)]
+                || task.run(simd),
+            ),
+            _ => unreachable!("Isa::level makes none but those above"),
         }
     }
 }
@@ -159,9 +181,9 @@ mod tests {
             assert_eq!(isa.to_string().parse::<Isa>().unwrap(), isa);
         }
         let fused = Isa::ALL.into_iter().filter(|isa| isa.is_fused());
-        assert_eq!(names(&fused.collect::<Vec<_>>()), "avx2, avx512, neon");
+        assert_eq!(names(&fused.collect::<Vec<_>>()), "exact, avx2, avx512, neon");
         let message = "sse9".parse::<Isa>().unwrap_err().to_string();
-        assert_eq!(message, "instruction set: expected portable, avx2, avx512, neon, found sse9");
+        assert_eq!(message, "instruction set: expected exact, portable, avx2, avx512, neon, found sse9");
     }
 
     #[test]
@@ -169,9 +191,10 @@ mod tests {
         let available = Isa::available();
         assert!(!available.is_empty());
         for isa in Isa::ALL {
-            assert_eq!(isa.detect().is_ok(), available.contains(&isa), "{isa}");
+            assert_eq!(isa.detect().is_ok(), available.contains(&isa) || isa == Isa::Exact, "{isa}");
         }
         assert_eq!(available.last(), Some(&Isa::best()));
+        assert!(Isa::promised().iter().all(|isa| isa.is_fused() && isa.detect().is_ok()));
         // A machine that is said to have an instruction set must really have it: a test that is skipped
         // because detection broke would otherwise pass.
         if let Ok(required) = std::env::var("ELMAN_REQUIRE_ISA") {

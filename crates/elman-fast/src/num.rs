@@ -1,7 +1,9 @@
 //! The two number types of the kernels and their vectors.
 
 use elman::Float;
-use fearless_simd::{Simd, SimdFloat, SimdFloatElement, f32x16, f64x8, prelude::*};
+use std::any::TypeId;
+
+use fearless_simd::{Fallback, Level, Simd, SimdFloat, SimdFloatElement, f32x16, f64x8, prelude::*};
 
 use crate::kept::{Free, Kept};
 
@@ -12,6 +14,12 @@ use crate::kept::{Free, Kept};
 pub trait Num: Float + private::Vectors {}
 impl Num for f32 {}
 impl Num for f64 {}
+
+/// Whether the vectors are those of [`Isa::Exact`](crate::Isa::Exact): its token is that of no vector instructions.
+#[inline(always)]
+pub(crate) fn is_exact<S: Simd>() -> bool {
+    TypeId::of::<S>() == TypeId::of::<Fallback>()
+}
 
 mod private {
     use super::*;
@@ -24,6 +32,9 @@ mod private {
         fn free(kept: &Kept) -> &Free<Self>;
         /// A vector.
         type V<S: Simd>: SimdFloat<S, Element = Self>;
+
+        /// `a·b + c` for each lane: rounded once, but for [`Isa::Portable`](crate::Isa::Portable), which rounds twice.
+        fn fma<S: Simd>(simd: S, a: Self::V<S>, b: Self::V<S>, c: Self::V<S>) -> Self::V<S>;
 
         /// e to the power of each lane, infinity above the largest, 0 below the smallest, NaN for NaN. The largest
         /// error that was measured is 0.98 units in the last place, in f32 and in f64; tests/kernels/functions.rs asserts 1.
@@ -72,16 +83,18 @@ macro_rules! impl_vectors {
         lowest: $lowest:expr, highest: $highest:expr, polynomial: $polynomial:expr
     }) => {
         const _: () = {
+            use private::Vectors as _;
+
             /// Adding 1.5·2^mantissa rounds to an integer and leaves it in the low bits.
             const MAGIC: $t = 1.5 * (1u64 << $mantissa) as $t;
 
             /// `x = n·ln 2 + r`, |r| <= ln 2 / 2: n, n + MAGIC, r.
             #[inline(always)]
             fn reduce<S: Simd>(simd: S, x: $v<S>) -> ($v<S>, $v<S>, $v<S>) {
-                let shifted = x.mul_add($v::splat(simd, $log2_e), $v::splat(simd, MAGIC));
+                let shifted = $t::fma(simd, x, $v::splat(simd, $log2_e), $v::splat(simd, MAGIC));
                 let n = shifted - $v::splat(simd, MAGIC);
-                let r = n.mul_add($v::splat(simd, -$ln2_high), x);
-                let r = n.mul_add($v::splat(simd, -$ln2_low), r);
+                let r = $t::fma(simd, n, $v::splat(simd, -$ln2_high), x);
+                let r = $t::fma(simd, n, $v::splat(simd, -$ln2_low), r);
                 (n, shifted, r)
             }
 
@@ -92,10 +105,10 @@ macro_rules! impl_vectors {
                 let mut p = $v::splat(simd, coefficients[0]);
                 let mut i = 1;
                 while i < coefficients.len() {
-                    p = p.mul_add(r, $v::splat(simd, coefficients[i]));
+                    p = $t::fma(simd, p, r, $v::splat(simd, coefficients[i]));
                     i += 1;
                 }
-                (r * r).mul_add(p, r)
+                $t::fma(simd, r * r, p, r)
             }
 
             /// `2^n` from n + MAGIC, for an n whose power is a normal number.
@@ -103,6 +116,83 @@ macro_rules! impl_vectors {
             fn power_of_2<S: Simd>(simd: S, magic_n: $v<S>) -> $v<S> {
                 let bits_of_one = <$v<S> as SimdFloat<S>>::Bits::splat(simd, (1.0 as $t).to_bits());
                 $v::from_bits((magic_n.to_bits() << $mantissa) + bits_of_one)
+            }
+
+            /// `a·b + c` rounded once, by instructions that every CPU of the target has. Inlined everywhere, it would
+            /// take minutes to compile.
+            #[inline(never)]
+            fn exact(a: &[$t], b: &[$t], c: &[$t]) -> [$t; $lanes] {
+                #[inline(always)]
+                fn on<S: Simd>(simd: S, [a, b, c]: [&[$t]; 3]) -> [$t; $lanes] {
+                    let [a, b, c] = [a, b, c].map(|x| $v::from_slice(simd, x));
+                    a.mul_add_precise(b, c).to_array()
+                }
+                #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+                if let Some(simd) = Level::baseline().as_sse2() {
+                    return on(simd, [a, b, c]);
+                }
+        fearless_simd::dispatch!(Level::baseline(), simd => on(simd, [a, b, c]))
+            }
+
+            #[inline(always)]
+            fn exp<S: Simd>(simd: S, x: $v<S>) -> $v<S> {
+                let clamped = x.max($v::splat(simd, $lowest)).min($v::splat(simd, $highest));
+                let (n, _, r) = reduce(simd, clamped);
+                // exp(r) = 1 + (r + r²·p), the last addition exact but for its rounding.
+                let p = expm1_of_reduced(simd, r) + $v::splat(simd, 1.0);
+                // 2^n in two factors, each a normal number, so that the result may be subnormal or infinite.
+                let magic = $v::splat(simd, MAGIC);
+                let half = $t::fma(simd, n, $v::splat(simd, 0.5), magic);
+                let n1 = half - magic;
+                let other = (n - n1) + magic;
+                let result = p * power_of_2(simd, half) * power_of_2(simd, other);
+                x.simd_eq(x).select(result, x)
+            }
+
+            #[inline(always)]
+            fn sigmoid<S: Simd>(simd: S, x: $v<S>) -> $v<S> {
+                // With z = exp(-|x|): 1/(1+z) for x >= 0, z/(1+z) below, where 1/(1+exp(-x)) would overflow.
+                let one = $v::splat(simd, 1.0);
+                let z = exp(simd, -x.abs());
+                let negative = x.simd_lt($v::splat(simd, 0.0));
+                let (numerator, denominator) = (negative.select(z, one), one + z);
+                let q = numerator / denominator;
+                // What the rounding of 1 + z and of the quotient left (2.3 units in the last place without).
+                let left = z - (denominator - one);
+                let residual = $t::fma(simd, q, -denominator, numerator);
+                let reciprocal = negative.select(one - q, q);
+                $t::fma(simd, $t::fma(simd, q, -left, residual), reciprocal, q)
+            }
+
+            #[inline(always)]
+            fn tanh<S: Simd>(simd: S, x: $v<S>) -> $v<S> {
+                // With e = exp(2|x|) - 1: e / (e + 2), which loses no digits where x is small. From 22 on it is 1.
+                let two = $v::splat(simd, 2.0);
+                let y = (x.abs() * two).min($v::splat(simd, 44.0));
+                let (_, magic_n, r) = reduce(simd, y);
+                // exp(y) - 1 = 2^n·(exp(r) - 1) + (2^n - 1).
+                let power = power_of_2(simd, magic_n);
+                let e = $t::fma(simd, power, expm1_of_reduced(simd, r), power - $v::splat(simd, 1.0));
+                let positive = e / (e + two);
+                let result = x.simd_lt($v::splat(simd, 0.0)).select(-positive, positive);
+                x.simd_eq(x).select(result, x)
+            }
+
+            const EXP: u8 = 0;
+            const SIGMOID: u8 = 1;
+            const TANH: u8 = 2;
+
+            /// One of the functions for [`Isa::Exact`](crate::Isa::Exact), compiled once.
+            #[inline(never)]
+            fn apart(function: u8, x: &[$t]) -> [$t; $lanes] {
+                let simd = Fallback::new();
+                let x = $v::from_slice(simd, x);
+                let result = match function {
+                    EXP => exp(simd, x),
+                    SIGMOID => sigmoid(simd, x),
+                    _ => tanh(simd, x),
+                };
+                result.to_array()
             }
 
             impl private::Vectors for $t {
@@ -114,47 +204,38 @@ macro_rules! impl_vectors {
                 }
 
                 #[inline(always)]
+                fn fma<S: Simd>(simd: S, a: $v<S>, b: $v<S>, c: $v<S>) -> $v<S> {
+                    if is_exact::<S>() {
+                        return $v::from_slice(simd, &exact(a.as_slice(), b.as_slice(), c.as_slice()));
+                    }
+                    a.mul_add(b, c)
+                }
+
+                #[inline(always)]
                 fn exp_each<S: Simd>(simd: S, x: $v<S>) -> $v<S> {
-                    let clamped = x.max($v::splat(simd, $lowest)).min($v::splat(simd, $highest));
-                    let (n, _, r) = reduce(simd, clamped);
-                    // exp(r) = 1 + (r + r²·p), the last addition exact but for its rounding.
-                    let p = expm1_of_reduced(simd, r) + $v::splat(simd, 1.0);
-                    // 2^n in two factors, each a normal number, so that the result may be subnormal or infinite.
-                    let magic = $v::splat(simd, MAGIC);
-                    let half = n.mul_add($v::splat(simd, 0.5), magic);
-                    let n1 = half - magic;
-                    let other = (n - n1) + magic;
-                    let result = p * power_of_2(simd, half) * power_of_2(simd, other);
-                    x.simd_eq(x).select(result, x)
+                    if is_exact::<S>() {
+                        $v::from_slice(simd, &apart(EXP, x.as_slice()))
+                    } else {
+                        exp(simd, x)
+                    }
                 }
 
                 #[inline(always)]
                 fn sigmoid_each<S: Simd>(simd: S, x: $v<S>) -> $v<S> {
-                    // With z = exp(-|x|): 1/(1+z) for x >= 0, z/(1+z) below, where 1/(1+exp(-x)) would overflow.
-                    let one = $v::splat(simd, 1.0);
-                    let z = Self::exp_each(simd, -x.abs());
-                    let negative = x.simd_lt($v::splat(simd, 0.0));
-                    let (numerator, denominator) = (negative.select(z, one), one + z);
-                    let q = numerator / denominator;
-                    // What the rounding of 1 + z and of the quotient left (2.3 units in the last place without).
-                    let left = z - (denominator - one);
-                    let residual = q.mul_add(-denominator, numerator);
-                    let reciprocal = negative.select(one - q, q);
-                    q.mul_add(-left, residual).mul_add(reciprocal, q)
+                    if is_exact::<S>() {
+                        $v::from_slice(simd, &apart(SIGMOID, x.as_slice()))
+                    } else {
+                        sigmoid(simd, x)
+                    }
                 }
 
                 #[inline(always)]
                 fn tanh_each<S: Simd>(simd: S, x: $v<S>) -> $v<S> {
-                    // With e = exp(2|x|) - 1: e / (e + 2), which loses no digits where x is small. From 22 on it is 1.
-                    let two = $v::splat(simd, 2.0);
-                    let y = (x.abs() * two).min($v::splat(simd, 44.0));
-                    let (_, magic_n, r) = reduce(simd, y);
-                    // exp(y) - 1 = 2^n·(exp(r) - 1) + (2^n - 1).
-                    let power = power_of_2(simd, magic_n);
-                    let e = power.mul_add(expm1_of_reduced(simd, r), power - $v::splat(simd, 1.0));
-                    let positive = e / (e + two);
-                    let result = x.simd_lt($v::splat(simd, 0.0)).select(-positive, positive);
-                    x.simd_eq(x).select(result, x)
+                    if is_exact::<S>() {
+                        $v::from_slice(simd, &apart(TANH, x.as_slice()))
+                    } else {
+                        tanh(simd, x)
+                    }
                 }
 
                 #[inline(always)]

@@ -2,7 +2,7 @@
 
 use elman::Error;
 use elman::ndarray::ArrayView2;
-use fearless_simd::Simd;
+use fearless_simd::{Simd, prelude::*};
 
 use crate::isa::{Cpu, Isa, Task};
 use crate::kernel;
@@ -86,6 +86,60 @@ impl<T: Num> Task for Run<'_, T> {
             Kernel::Tanh => kernel::apply(simd, Tanh, c.data_mut()),
             Kernel::Exp => kernel::exp(simd, c.data_mut()),
             Kernel::Gemm => kernel::gemm(a.view().cols_from(0, depth), b.view(), c.view_mut()),
+        }
+    }
+}
+
+/// A function of each entry: [`Kernel::Exp`], [`Kernel::Sigmoid`] or [`Kernel::Tanh`]. The number of entries must be a
+/// multiple of 16.
+///
+/// # Errors
+/// [`Error::Unsupported`] if this CPU does not have the instruction set.
+pub fn apply<T: Num>(isa: Isa, function: Kernel, x: &mut [T]) -> Result<(), Error> {
+    isa.detect()?.run(Apply(function, x));
+    Ok(())
+}
+
+struct Apply<'a, T>(Kernel, &'a mut [T]);
+
+impl<T: Num> Task for Apply<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        match self.0 {
+            Kernel::Exp => kernel::exp(simd, self.1),
+            Kernel::Sigmoid => kernel::apply(simd, Sigmoid, self.1),
+            Kernel::Tanh => kernel::apply(simd, Tanh, self.1),
+            other => panic!("{other:?} is no function of an entry"),
+        }
+    }
+}
+
+/// `c = a·b + c`, entry by entry, of three slices of one length that is a multiple of 16.
+///
+/// # Errors
+/// [`Error::Unsupported`] if this CPU does not have the instruction set.
+pub fn fma<T: Num>(isa: Isa, a: &[T], b: &[T], c: &mut [T]) -> Result<(), Error> {
+    isa.detect()?.run(Fma(a, b, c));
+    Ok(())
+}
+
+struct Fma<'a, T>(&'a [T], &'a [T], &'a mut [T]);
+
+impl<T: Num> Task for Fma<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Fma(a, b, c) = self;
+        assert!(a.len() == c.len() && b.len() == c.len() && c.len().is_multiple_of(T::LANES));
+        let of = |x: &[T]| T::V::<S>::from_slice(simd, x);
+        for ((a, b), c) in
+            a.chunks_exact(T::LANES).zip(b.chunks_exact(T::LANES)).zip(c.chunks_exact_mut(T::LANES))
+        {
+            let sum = T::fma(simd, of(a), of(b), of(c));
+            sum.store_slice(c);
         }
     }
 }

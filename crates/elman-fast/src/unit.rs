@@ -95,7 +95,7 @@ impl Function for Tanh {
 
     #[inline(always)]
     fn slope<S: Simd, T: Num>(self, simd: S, h: T::V<S>, dh: T::V<S>) -> T::V<S> {
-        dh * h.mul_add(-h, T::V::<S>::splat(simd, T::one()))
+        dh * T::fma(simd, h, -h, T::V::<S>::splat(simd, T::one()))
     }
 }
 
@@ -165,8 +165,8 @@ impl Unit<4, 1> for Gru {
         [before]: [T::V<S>; 1],
     ) -> ([T::V<S>; 4], [T::V<S>; 1]) {
         let (r, z) = (T::sigmoid_each(simd, r), T::sigmoid_each(simd, z));
-        let n = T::tanh_each(simd, r.mul_add(nh, nx));
-        ([n, r, z, nh], [z.mul_add(before - n, n)])
+        let n = T::tanh_each(simd, T::fma(simd, r, nh, nx));
+        ([n, r, z, nh], [T::fma(simd, z, before - n, n)])
     }
 
     #[inline(always)]
@@ -203,7 +203,7 @@ impl Unit<4, 2> for Lstm {
             |gate| T::sigmoid_each(simd, gate),
         );
         let g = T::tanh_each(simd, g);
-        let c = f.mul_add(before, i * g);
+        let c = T::fma(simd, f, before, i * g);
         ([i, f, g, o], [o * T::tanh_each(simd, c), c])
     }
 

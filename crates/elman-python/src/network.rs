@@ -73,7 +73,7 @@ pub(crate) fn init<'py>(
 ///
 /// cell is "elman", with the activation "sigmoid" (the default), "tanh" or "relu"; or "gru" or "lstm".
 ///
-/// isa pins the instruction set (portable, avx2, avx512, neon); by default the best that the CPU has. The results
+/// isa pins the instruction set (exact, portable, avx2, avx512, neon); by default the best that the CPU has. The results
 /// have the same bits with any number of threads.
 #[pyclass(module = "elman", frozen)]
 pub(crate) struct Network {

@@ -106,6 +106,9 @@ impl ConfigFile {
     }
 }
 
+/// Reads a file whose size a limit or a shape bounds.
+type Reader<'a, Size> = &'a dyn Fn(&Path, Size) -> Result<Vec<u8>, Error>;
+
 fn sum(content: &[u8]) -> String {
     hex(&Sha256::digest(content))
 }
@@ -290,16 +293,43 @@ impl Model {
         folder::read(path.as_ref(), CONFIG, Self::load_from)
     }
 
+    /// A model of the files of its folder, by name and content, where there is no file system: in a browser, say. Files of
+    /// other names are passed over.
+    ///
+    /// # Errors
+    /// [`Error::Input`] names the file that is missing, or what is not as [`Model`] describes.
+    pub fn from_files(files: &[(String, Vec<u8>)]) -> Result<Self, Error> {
+        let read = |path: &Path, limit| {
+            let file = files.iter().find(|(name, _)| path == Path::new(name));
+            match file {
+                None => Err(input(path, None, "no such file", "the files of a model folder")),
+                Some((_, content)) if content.len() as u64 > limit => {
+                    Err(input(path, None, format!("{} bytes", content.len()), format!("at most {limit}")))
+                }
+                Some((_, content)) => Ok(content.clone()),
+            }
+        };
+        Self::parse(Path::new(""), &read, &|path, _| read(path, MAX_WEIGHTS))
+    }
+
     fn load_from(folder: &Path) -> Result<Self, Error> {
-        let config = read_config(&folder.join(CONFIG))?;
+        Self::parse(folder, &read_file, &read_weights_file)
+    }
+
+    /// The model of a folder whose files two functions read: texts of a limited size, and the weights.
+    fn parse(folder: &Path, read: Reader<'_, u64>, read_weights: Reader<'_, Shape>) -> Result<Self, Error> {
+        let path = folder.join(CONFIG);
+        let config = parse_config(&path, read(&path, MAX_CONFIG)?)?;
         let (vocab_path, labels_path) = (folder.join(VOCAB), folder.join(LABELS));
-        let (words, vocab) = read_names(&vocab_path, config.vocab, VOCAB_COUNT)?;
+        let vocab = read(&vocab_path, MAX_NAMES)?;
+        let words = parse_names(&vocab_path, &vocab, config.vocab, VOCAB_COUNT)?;
         if words.first().is_none_or(|first| first != UNKNOWN) {
             return Err(input(&vocab_path, Some(1), "another word", format!("{UNKNOWN}, the first word")));
         }
-        let (tags, labels) = read_names(&labels_path, config.classes, "classes")?;
+        let labels = read(&labels_path, MAX_NAMES)?;
+        let tags = parse_names(&labels_path, &labels, config.classes, "classes")?;
         let (path, shape) = (folder.join(WEIGHTS), config.training.shape(config.vocab, config.classes));
-        let weights = read_weights_file(&path, shape)?;
+        let weights = read_weights(&path, shape)?;
         let params = parse_weights(&path, shape, &weights)?;
         // Last: what else is wrong with a file says more.
         for (path, content) in [(&vocab_path, &vocab), (&labels_path, &labels), (&path, &weights)] {
@@ -319,8 +349,7 @@ impl Model {
     }
 }
 
-fn read_config(path: &Path) -> Result<ConfigFile, Error> {
-    let bytes = read_file(path, MAX_CONFIG)?;
+fn parse_config(path: &Path, bytes: Vec<u8>) -> Result<ConfigFile, Error> {
     let text = String::from_utf8(bytes)
         .map_err(|error| input(path, None, error.utf8_error().to_string(), "UTF-8 text"))?;
     let config: ConfigFile = toml::from_str(&text).map_err(|error| {
@@ -360,10 +389,9 @@ pub(crate) fn at(path: &Path, error: Error) -> Error {
     }
 }
 
-/// The words or tags of a file, one a line, as many as `config.toml` says; and its content.
-fn read_names(path: &Path, count: usize, what: &str) -> Result<(IndexSet<String>, Vec<u8>), Error> {
-    let bytes = read_file(path, MAX_NAMES)?;
-    let mut lines = Lines::new(&bytes[..], path);
+/// The words or tags of a file, one a line, as many as `config.toml` says.
+fn parse_names(path: &Path, bytes: &[u8], count: usize, what: &str) -> Result<IndexSet<String>, Error> {
+    let mut lines = Lines::new(bytes, path);
     let mut names = IndexSet::new();
     while let Some(line) = lines.next_line()? {
         let fault = name_fault(line, if what == VOCAB_COUNT { MAX_NAME } else { MAX_TOKEN });
@@ -382,7 +410,7 @@ fn read_names(path: &Path, count: usize, what: &str) -> Result<(IndexSet<String>
         let problem = format!("{} lines", names.len());
         return Err(input(path, None, problem, format!("{count}, {what} in {CONFIG}")));
     }
-    Ok((names, bytes))
+    Ok(names)
 }
 
 /// The bytes of a safetensors file that has the size it must have.

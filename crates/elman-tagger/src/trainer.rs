@@ -424,7 +424,8 @@ impl<'a> Trainer<'a> {
     pub fn run_epoch(&mut self, progress: &mut dyn FnMut(Progress)) -> Result<&EpochRecord, Error> {
         let epoch = self.history.len() + 1;
         let learning_rate = self.rate.rate;
-        let start = Instant::now();
+        // A browser without an operating system has no clock.
+        let start = (!cfg!(target_arch = "wasm32")).then(Instant::now);
         let all = self.train.batch();
         let order = order(self.config.seed, epoch, all.len());
         self.between_epochs = false;
@@ -455,7 +456,7 @@ impl<'a> Trainer<'a> {
             }
             progress(Progress { epoch, sentences: done, of: order.len(), words, loss: sum / done as f64 });
         }
-        let seconds = start.elapsed().as_secs_f64();
+        let seconds = start.map_or(0.0, |start| start.elapsed().as_secs_f64());
 
         let params = self.learner.params();
         // The last updates of an epoch may have broken what no loss has seen yet.

@@ -7,8 +7,19 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::TaggedSentence;
 use crate::random::below;
+use crate::{TaggedSentence, TrainConfig};
+
+/// The seed of `elman demo`, unless it is told another one.
+pub const DEMO_SEED: u64 = 42;
+
+/// The training of `elman demo`: how, on which sentences, and the development corpus.
+pub fn demo(seed: u64) -> (TrainConfig, Vec<TaggedSentence>, Vec<TaggedSentence>) {
+    // Small enough for the reference kernel; the rate is higher than the tutorial's because there are few words.
+    let config =
+        TrainConfig { hidden: 64, embed: 40, learning_rate: 0.2, epochs: 20, seed, ..TrainConfig::default() };
+    (config, corpus(seed, 600), corpus(seed.wrapping_add(1), 150))
+}
 
 /// The grammar: each rule's alternatives, all equally likely. `<rule>` stands for one of that rule's
 /// alternatives; `<slot=rule>` does too, and the words it becomes are one chunk of that slot.

@@ -212,7 +212,7 @@ fn tile<S: Simd, T: Num, const R: usize, const J: usize, const P: usize>(
                     for i in 0..J {
                         let weights: T::V<S> = load(simd, rows[i].add(o * blocks.w * w_row + j));
                         for r in 0..R {
-                            sums[r][i] = x[r].mul_add(weights, sums[r][i]);
+                            sums[r][i] = T::fma(simd, x[r], weights, sums[r][i]);
                         }
                     }
                     j += T::LANES;

@@ -80,7 +80,7 @@ pub(crate) fn add_scaled<S: Simd, T: Num>(simd: S, factor: T, x: &[T], y: &mut [
         x,
         y,
         #[inline(always)]
-        |x, y| x.mul_add(factor, y),
+        |x, y| T::fma(simd, x, factor, y),
     );
 }
 
@@ -142,14 +142,15 @@ pub(crate) fn through_softmax<S: Simd, T: Num>(simd: S, s: &[T], ds: &[T], dy: &
     assert_eq!((s.len(), ds.len()), (dy.len(), dy.len()));
     let mut sum = T::V::<S>::splat(simd, T::zero());
     for (s, ds) in s.chunks_exact(T::LANES).zip(ds.chunks_exact(T::LANES)) {
-        sum = T::V::<S>::from_slice(simd, s).mul_add(T::V::<S>::from_slice(simd, ds), sum);
+        sum = T::fma(simd, T::V::<S>::from_slice(simd, s), T::V::<S>::from_slice(simd, ds), sum);
     }
     let mean = T::V::<S>::splat(simd, T::fold::<S>(sum));
     for ((s, ds), dy) in
         s.chunks_exact(T::LANES).zip(ds.chunks_exact(T::LANES)).zip(dy.chunks_exact_mut(T::LANES))
     {
         let from_mean = T::V::<S>::from_slice(simd, ds) - mean;
-        T::V::<S>::from_slice(simd, s).mul_add(from_mean, T::V::<S>::from_slice(simd, dy)).store_slice(dy);
+        let sum = T::V::<S>::from_slice(simd, dy);
+        T::fma(simd, T::V::<S>::from_slice(simd, s), from_mean, sum).store_slice(dy);
     }
 }
 
@@ -159,7 +160,7 @@ pub(crate) fn normalise<S: Simd, T: Num>(simd: S, row: &mut [T]) {
     let mut sum = T::V::<S>::splat(simd, T::zero());
     for x in row.chunks_exact(T::LANES) {
         let x = T::V::<S>::from_slice(simd, x);
-        sum = x.mul_add(x, sum);
+        sum = T::fma(simd, x, x, sum);
     }
     let norm = T::fold::<S>(sum).sqrt();
     if norm != T::zero() {

@@ -177,7 +177,7 @@ fn tile<S: Simd, T: Num, const R: usize, const V: usize, const ONTO: u8>(
             for r in 0..R {
                 let x = T::V::<S>::splat(simd, *a.add(r * a_row + k * a_col));
                 for v in 0..V {
-                    sums[r][v] = x.mul_add(weights[v], sums[r][v]);
+                    sums[r][v] = T::fma(simd, x, weights[v], sums[r][v]);
                 }
             }
         }
@@ -185,7 +185,7 @@ fn tile<S: Simd, T: Num, const R: usize, const V: usize, const ONTO: u8>(
             for v in 0..V {
                 let c = c.add(r * c_row + v * T::LANES);
                 let result = if ONTO == ADD_SCALED {
-                    sums[r][v].mul_add(T::V::<S>::splat(simd, factor), load(simd, c))
+                    T::fma(simd, sums[r][v], T::V::<S>::splat(simd, factor), load(simd, c))
                 } else {
                     sums[r][v]
                 };

@@ -153,7 +153,7 @@ fn rows_of<S: Simd, T: Num, const R: usize>(simd: S, fed_back: &[T], wh: View<'_
         let mut sum = T::V::<S>::from_slice(simd, z);
         for r in 0..R {
             let weights = T::V::<S>::from_slice(simd, &rows[r][v * T::LANES..][..T::LANES]);
-            sum = h[r].mul_add(weights, sum);
+            sum = T::fma(simd, h[r], weights, sum);
         }
         sum.store_slice(z);
     }
@@ -182,7 +182,7 @@ unsafe fn pass_of<S: Simd, T: Num, const V: usize>(
             let fed_back = T::V::<S>::splat(simd, *fed_back);
             for v in 0..V {
                 let weights: T::V<S> = load(simd, wh.add(k * row + v * T::LANES));
-                sums[v] = fed_back.mul_add(weights, sums[v]);
+                sums[v] = T::fma(simd, fed_back, weights, sums[v]);
             }
         }
         for v in 0..V {
