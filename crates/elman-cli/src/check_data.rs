@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use elman_tagger::{CorpusCheck, Error, Labels, Model, Normalization, Scheme, Vocabulary, check_sentences};
 use serde_json::json;
@@ -9,8 +9,9 @@ use crate::train::SchemeName;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A CoNLL column file: first column word, last column tag; `-` for the standard input
-    file: PathBuf,
+    /// CoNLL column files: first column word, last column tag; each is checked by itself; `-` for the standard input
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
     /// Also list the words and tags that a training on this corpus would not know
     #[arg(long, value_name = "FILE")]
     train: Vec<PathBuf>,
@@ -46,25 +47,37 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         ([], None) => None,
     };
     let known = known.as_ref().map(|(vocabulary, labels)| (vocabulary, labels));
-    let mut reader = args.layout.open(&args.file)?;
+    let mut odd = None;
+    for (number, file) in args.files.iter().enumerate() {
+        let check = check(args, file, known)?;
+        let name = file.display();
+        let text = match (args.json, args.files.len()) {
+            (true, 1) => format!("{}\n", json!(check)),
+            (true, _) => format!("{}\n", json!({ "file": name.to_string(), "check": check })),
+            (false, 1) => to_text(&check),
+            (false, _) => format!("{}{name}\n{}", if number > 0 { "\n" } else { "" }, to_text(&check)),
+        };
+        print(&text)?;
+        if let Some(first) = check.suspicions.first() {
+            odd.get_or_insert_with(|| Error::Input {
+                path: file.clone(),
+                line: Some(first.line),
+                problem: format!("{} and {} more", first.problem, check.suspicions.len() - 1),
+                expected: "nothing that looks like a mistake".to_string(),
+            });
+        }
+    }
+    odd.filter(|_| args.strict).map_or(Ok(()), Err)
+}
+
+fn check(args: &Args, file: &Path, known: Option<(&Vocabulary, &Labels)>) -> Result<CorpusCheck, Error> {
+    let mut reader = args.layout.open(file)?;
     let mut sentences = Vec::new();
     while let Some(sentence) = reader.next() {
         sentences.push((reader.first_line(), sentence?));
     }
     let check = check_sentences(&sentences, args.scheme.map(Into::into), known);
-    if check.sentences == 0 {
-        return Err(input::no_sentence(&args.file));
-    }
-    print(&if args.json { format!("{}\n", json!(check)) } else { to_text(&check) })?;
-    match check.suspicions.first() {
-        Some(first) if args.strict => Err(Error::Input {
-            path: args.file.clone(),
-            line: Some(first.line),
-            problem: format!("{} and {} more", first.problem, check.suspicions.len() - 1),
-            expected: "nothing that looks like a mistake".to_string(),
-        }),
-        _ => Ok(()),
-    }
+    if check.sentences == 0 { Err(input::no_sentence(file)) } else { Ok(check) }
 }
 
 fn to_text(check: &CorpusCheck) -> String {

@@ -20,9 +20,9 @@ pub(crate) struct Args {
     /// it the file has both: the last two columns are the right tag and the predicted one, as for conlleval
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
-    /// The file; the standard input if it is not given or `-`
+    /// The files, which count as one corpus; the standard input if none is given, or for `-`
     #[arg(default_value = "-", hide_default_value = true)]
-    file: PathBuf,
+    files: Vec<PathBuf>,
     /// Print one JSON object instead of the report
     #[arg(long, conflicts_with_all = ["latex", "counts"])]
     json: bool,
@@ -86,22 +86,23 @@ impl ConllevalArgs {
         if let Some(raw) = self.raw_tags() {
             reader = reader.raw(raw);
         }
-        let file = input::open(&args.file)?;
+        let mut files = Vec::new();
+        for path in &args.files {
+            files.push((input::open(path)?, path));
+        }
         if args.scheme.is_none() && (as_script || self.raw) {
-            return Ok((reader.read(file, &args.file)?, None));
+            return Ok((reader.read_all(files)?, None));
         }
         let scheme = args.scheme.map(Into::into);
-        reader.read_as(file, &args.file, scheme).map(|(evaluation, tagging)| (evaluation, Some(tagging)))
+        let (evaluation, tagging) = reader.read_as(files, scheme)?;
+        Ok((evaluation, Some(tagging)))
     }
 
     /// Counts the model's tags.
     fn model(&self, args: &Args, model: &Path) -> Result<(Evaluation, Option<Tagging>), Error> {
         let network = args.kernel.network()?;
         args.report.as_ref().map_or(Ok(()), |file| check_file(file, FileKind::HTML))?;
-        let mut reader = args.layout.open(&args.file)?.peekable();
-        if reader.peek().is_none() {
-            return Err(input::no_sentence(&args.file));
-        }
+        let mut reader = args.layout.open_all(&args.files)?.peekable();
         let model = Model::load(model)?;
         let mut pipeline = Pipeline::new(&model, network.as_ref())?;
         if let Some(scheme) = args.scheme {
@@ -110,7 +111,7 @@ impl ConllevalArgs {
         if let Some(file) = &args.report {
             // The page shows sentences, so they are all kept.
             let sentences: Vec<TaggedSentence> = reader.collect::<Result<_, _>>()?;
-            let (title, corpus) = ("elman evaluate", args.file.display().to_string());
+            let (title, corpus) = ("elman evaluate", input::names(&args.files));
             let page = Page { title, model: &model, history: &[], corpus: &corpus, sentences: &sentences };
             write_output(file, FileKind::HTML, page.html(&mut pipeline)?.as_bytes())?;
             let tagging = pipeline.tagging_of(&sentences);
@@ -211,12 +212,12 @@ pub(crate) fn run(args: &Args, as_script: bool) -> Result<(), Error> {
     match tagging.filter(|tagging| args.scheme.is_none() && *tagging != Tagging::new(Scheme::Iob2)) {
         Some(tagging) if tagging.scheme() == Scheme::Plain => note(&format!(
             "{}: the tags form no phrases; each word is counted as one (--scheme says how tags mark phrases)",
-            args.file.display()
+            input::names(&args.files)
         )),
         Some(tagging) if !tagging.is_conllevals() => {
             note(&format!(
                 "{}: the tags follow {tagging}, and phrases are counted by it",
-                args.file.display()
+                input::names(&args.files)
             ));
         }
         _ => {}

@@ -12,7 +12,7 @@ use elman_tagger::{
 /// What stands for the standard input.
 const STANDARD_INPUT: &str = "-";
 
-/// Opens a file, or the standard input if it is named `-`. What gzip compressed is decompressed.
+/// Opens a file, or the standard input if it is named `-`. A file compressed by gzip is decompressed.
 pub(crate) fn open(path: &Path) -> Result<Box<dyn Read>, Error> {
     let reader: Box<dyn Read> = if path == Path::new(STANDARD_INPUT) {
         Box::new(io::stdin().lock())
@@ -37,15 +37,20 @@ pub(crate) struct LayoutArgs {
     /// line has one, else blank]
     #[arg(long, value_name = "WHAT", value_parser = Separator::from_str)]
     separator: Option<Separator>,
-    /// The column of the words; 1 is the first one, -1 the last one [default: 1]
+    /// The column of the words; 1 is the first one, -1 the last one; of JSON lines, the field [default: 1; tokens or
+    /// words]
     #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = Column::from_str)]
     word_column: Option<Column>,
-    /// The column of the tags; 10:name is name=... in column 10 [default: -1]
+    /// The column of the tags; 10:name is name=... in column 10; of JSON lines, the field [default: -1; tags, labels,
+    /// ner_tags or slots]
     #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = Column::from_str)]
     tag_column: Option<Column>,
     /// Passes over lines that begin so before the first word of a sentence [without MARK: #]
     #[arg(long, value_name = "MARK", num_args = 0..=1, default_missing_value = "#", require_equals = true)]
     comments: Option<String>,
+    /// The names of the tags that JSON lines give as numbers: the one of 0, of 1, and so on
+    #[arg(long, value_name = "TAG,..", value_delimiter = ',')]
+    tag_names: Option<Vec<String>>,
 }
 
 impl LayoutArgs {
@@ -55,18 +60,20 @@ impl LayoutArgs {
             word: self.word_column.clone(),
             tag: self.tag_column.clone(),
             comments: self.comments.clone(),
+            tag_names: self.tag_names.clone(),
             conllu: false,
         }
     }
 
     /// Refuses these options where no columns are read by them.
     pub(crate) fn refuse(&self, found: &str) -> Result<(), Error> {
-        let LayoutArgs { separator, word_column, tag_column, comments } = self;
+        let LayoutArgs { separator, word_column, tag_column, comments, tag_names } = self;
         let given = [
             ("--separator", separator.is_some()),
             ("--word-column", word_column.is_some()),
             ("--tag-column", tag_column.is_some()),
             ("--comments", comments.is_some()),
+            ("--tag-names", tag_names.is_some()),
         ];
         match given.into_iter().find(|(_, is_given)| *is_given) {
             None => Ok(()),
@@ -83,6 +90,22 @@ impl LayoutArgs {
             sentences.append(&mut read_corpus(file, &self.layout())?);
         }
         Ok(sentences)
+    }
+
+    /// The sentences of several files or of the standard input, one at a time.
+    pub(crate) fn open_all(
+        &self,
+        files: &[PathBuf],
+    ) -> Result<impl Iterator<Item = Result<TaggedSentence, Error>>, Error> {
+        let mut readers = Vec::new();
+        for file in files {
+            let mut reader = self.open(file)?.peekable();
+            if reader.peek().is_none() {
+                return Err(no_sentence(file));
+            }
+            readers.push(reader);
+        }
+        Ok(readers.into_iter().flatten())
     }
 
     /// The sentences of a file or of the standard input, one at a time.

@@ -39,7 +39,8 @@ Exit codes:
    2  wrong usage: an option that is not known, or that the chosen kernel does not have
   65  bad input: a file was read, and its content is wrong; the message names the file and, in text, the line
   74  a file or folder is not there, or could not be read or written
- 130  a training was interrupted (SIGINT, SIGTERM, SIGHUP); the best model of its finished epochs is saved";
+ 130  a training or a search was interrupted (SIGINT, SIGTERM, SIGHUP); the best model of the finished epochs, or the
+      finished trials, are saved";
 
 /// The Elman network of the Theano slot-filling tutorial: trains, evaluates and tags.
 #[derive(Parser)]
@@ -154,7 +155,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
 /// Reads a command line (without the program's name) and does nothing; of `train`, how it would train. For tests.
 ///
 /// # Errors
-/// What clap has to say, which may be help or the version.
+/// Clap's answer, which may be help or the version.
 #[doc(hidden)]
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<TrainConfig>, clap::Error> {
     let program = std::iter::once(OsString::from("elman"));

@@ -3,14 +3,15 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
 use clap::ValueEnum;
 use elman_tagger::{
     Claim, EpochRecord, Error, Evaluation, FileKind, Lines, Measure, Model, Normalization, Optimizer,
-    Pipeline, TaggedSentence, TrainConfig, Trainer, fingerprint, limits, write_output,
+    Pipeline, Scheme, TaggedSentence, TrainConfig, Trainer, fingerprint, limits, write_output,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -19,7 +20,9 @@ use serde::{Deserialize, Serialize};
 use crate::input::LayoutArgs;
 use crate::kernels::KernelArgs;
 use crate::output::{Rows, first_of, note};
-use crate::train::{NetworkName, RecipeName, from_1_to, share};
+use crate::train::{
+    ActivationName, CellName, NetworkName, RecipeName, SchemeName, cell_of, from_1_to, interrupts, share,
+};
 
 const TRIALS: &str = "trials.jsonl";
 const SETTINGS: &str = "search.toml";
@@ -72,6 +75,15 @@ struct FixedArgs {
     /// What the next word sees of a word: the hidden state (Elman) or the probabilities of its labels (Jordan)
     #[arg(long, value_enum, default_value_t)]
     network: NetworkName,
+    /// The arithmetic of a hidden unit [default: the recipe's]
+    #[arg(long, value_enum)]
+    cell: Option<CellName>,
+    /// The nonlinearity of the cell elman
+    #[arg(long, value_enum, default_value_t)]
+    activation: ActivationName,
+    /// How the tags mark phrases, by which they are scored [default: recognised in the training corpus]
+    #[arg(long, value_enum)]
+    scheme: Option<SchemeName>,
     /// What all trials have in common beside these options (`elman recipes` lists them)
     #[arg(long, value_enum, default_value_t)]
     recipe: RecipeName,
@@ -132,28 +144,32 @@ fn windows(text: &str) -> Result<RangeInclusive<usize>, String> {
 
 impl Args {
     /// What all trials have in common.
-    fn base(&self) -> TrainConfig {
+    fn base(&self) -> Result<TrainConfig, Error> {
         let named = self.fixed.recipe.config();
-        TrainConfig {
+        let cell = cell_of(self.fixed.cell, self.fixed.activation, self.fixed.recipe)?;
+        let base = TrainConfig {
             feedback: self.fixed.network.into(),
+            cell,
+            scheme: self.fixed.scheme.map(Into::into),
             batch: self.fixed.batch.unwrap_or(named.batch),
             epochs: self.epochs.unwrap_or(named.epochs),
             normalization: Normalization { lowercase: self.fixed.lowercase, digits: self.fixed.digits },
             ..named
-        }
+        };
+        base.shape(1, 1).check()?;
+        Ok(base)
     }
 
     /// How a trial is trained.
-    fn config(&self, trial: usize) -> TrainConfig {
-        self.space.draw(self.seed, trial, self.base())
+    fn config(&self, base: &TrainConfig, trial: usize) -> TrainConfig {
+        self.space.draw(self.seed, trial, base.clone())
     }
 
-    fn settings(&self, train: &[TaggedSentence], dev: &[TaggedSentence]) -> Settings {
+    fn settings(&self, base: &TrainConfig, train: &[TaggedSentence], dev: &[TaggedSentence]) -> Settings {
         let name = |value: Option<clap::builder::PossibleValue>| {
             value.map_or_else(String::new, |value| value.get_name().to_owned())
         };
-        let base = self.base();
-        let lr = self.space.rates(&base);
+        let lr = self.space.rates(base);
         Settings {
             format: FORMAT,
             corpora: fingerprint(train, dev),
@@ -166,6 +182,8 @@ impl Args {
             dropout: self.space.dropout.clone(),
             network: name(self.fixed.network.to_possible_value()),
             recipe: name(self.fixed.recipe.to_possible_value()),
+            cell: base.cell.to_string(),
+            scheme: base.scheme,
             batch: base.batch,
             lowercase: self.fixed.lowercase,
             digits: self.fixed.digits,
@@ -189,6 +207,8 @@ struct Settings {
     dropout: Vec<f64>,
     network: String,
     recipe: String,
+    cell: String,
+    scheme: Option<Scheme>,
     batch: usize,
     lowercase: bool,
     digits: bool,
@@ -368,6 +388,7 @@ fn best_of(trials: &[Trial]) -> Option<&Trial> {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
+    let base = args.base()?;
     let train = args.layout.read(&args.train)?;
     let dev = args.layout.read(&args.dev)?;
     let test = (!args.test.is_empty()).then(|| args.layout.read(&args.test)).transpose()?;
@@ -377,12 +398,15 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     if let Some(parent) = args.out.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         fs::create_dir_all(parent).map_err(io("create"))?;
     }
+    // From here on a signal ends the search, and no longer the program: what it has found stays.
+    let stop = interrupts()?;
+    let work = Work { args, base: &base, train: &train, dev: &dev, stop: &stop };
     let _claim = Claim::new(&args.out, "search", &[TRIALS, SETTINGS, "best/"])?;
     let path = args.out.join(TRIALS);
     let trials = read_trials(&path)?;
-    args.settings(&train, &dev).keep(&args.out.join(SETTINGS), !trials.is_empty())?;
+    args.settings(&base, &train, &dev).keep(&args.out.join(SETTINGS), !trials.is_empty())?;
     for trial in &trials {
-        if !trial.tried(&args.config(trial.trial)) {
+        if !trial.tried(&args.config(&base, trial.trial)) {
             return Err(Error::Input {
                 path,
                 line: None,
@@ -399,7 +423,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
             best.display(),
             trial.trial
         ));
-        if let (_, Some((model, history))) = attempt(args, trial.trial, &train, &dev)? {
+        if let (_, Some((model, history))) = attempt(&work, trial.trial)? {
             model.save(&best, &history)?;
         }
     }
@@ -414,7 +438,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         for _ in 0..jobs.min(args.trials) {
             scope.spawn(|| {
                 while let Some(trial) = take(&state, args.trials) {
-                    let result = attempt(args, trial, &train, &dev)
+                    let result = attempt(&work, trial)
                         .and_then(|(trial, model)| keep(&state, trial, model, &path, &best));
                     if let Err(error) = result {
                         locked(&state).failed.push(error);
@@ -424,6 +448,18 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         }
     });
     let mut state = state.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if let Some(place) = state.failed.iter().position(|error| matches!(error, Error::Interrupted { .. })) {
+        // Said once, whatever the number of jobs.
+        let interrupted = state.failed.swap_remove(place);
+        state.failed.retain(|error| !matches!(error, Error::Interrupted { .. }));
+        note(&format!(
+            "{}: {} of {} trials are done; the same command goes on with the others",
+            args.out.display(),
+            state.trials.len(),
+            args.trials
+        ));
+        return first_of(std::iter::once(interrupted).chain(state.failed));
+    }
     if !state.failed.is_empty() {
         return first_of(state.failed);
     }
@@ -466,16 +502,22 @@ fn take(state: &Mutex<State>, trials: usize) -> Option<usize> {
     })
 }
 
+/// The settings and corpora of all trials.
+struct Work<'a> {
+    args: &'a Args,
+    base: &'a TrainConfig,
+    train: &'a [TaggedSentence],
+    dev: &'a [TaggedSentence],
+    /// Ends the trials.
+    stop: &'a Arc<AtomicBool>,
+}
+
 /// Trains once. A training that diverges is a trial with an F1 of 0 and no model.
-fn attempt(
-    args: &Args,
-    trial: usize,
-    train: &[TaggedSentence],
-    dev: &[TaggedSentence],
-) -> Result<(Trial, Option<Trained>), Error> {
+fn attempt(work: &Work<'_>, trial: usize) -> Result<(Trial, Option<Trained>), Error> {
+    let Work { args, base, train, dev, stop } = *work;
     let start = Instant::now();
     let network = args.kernel.network()?;
-    let config = args.config(trial);
+    let config = args.config(base, trial);
     let mut record = Trial {
         trial,
         learning_rate: config.learning_rate,
@@ -491,6 +533,7 @@ fn attempt(
         seconds: 0.0,
     };
     let mut trainer = Trainer::new(network.as_ref(), config, train, dev)?;
+    trainer.stop_when(stop.clone());
     record.measure = trainer.measure();
     while !trainer.is_finished() {
         match trainer.run_epoch(&mut |_| {}) {

@@ -1,10 +1,10 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Read, StdoutLock, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use elman_tagger::{
-    ConllWriter, Error, Lines, MAX_WORDS, Model, Phrase, Pipeline, Scheme, Scored, SentenceReader, Tagging,
-    ValidTags,
+    ConllWriter, Error, Lines, MAX_WORDS, Model, Phrase, Pipeline, RowLine, Scheme, Scored, SentenceReader,
+    Tagging, Unlabelled, ValidTags, json_object,
 };
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -18,9 +18,9 @@ pub(crate) struct Args {
     /// The model folder
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// What to tag; the standard input if it is not given or `-`
+    /// What to tag, one file after the other; the standard input if none is given, or for `-`
     #[arg(default_value = "-", hide_default_value = true)]
-    file: PathBuf,
+    files: Vec<PathBuf>,
     /// How the input is laid out
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -51,7 +51,7 @@ enum Format {
     /// One sentence a line, words parted by spaces
     #[default]
     Lines,
-    /// A CoNLL column file, of which the column of the words is used; all columns are passed on
+    /// A CoNLL column file, of which the column of the words is used; all columns and lines are passed on
     Conll,
     /// One JSON object a line with `words` or `tokens`, a list, or `text`, words parted by white space; all that is
     /// in it is passed on as it is
@@ -77,8 +77,8 @@ struct Request {
 
 enum Form {
     Plain,
-    /// All columns of each word.
-    Columns(Vec<Vec<String>>),
+    /// The lines of a column file.
+    Columns(Vec<RowLine>),
     Json(Object),
     /// A line of JSON without an object.
     Blank,
@@ -103,8 +103,8 @@ enum Source {
 impl Source {
     fn next(&mut self) -> Result<Option<Request>, Error> {
         match self {
-            Source::Sentences(reader) => Ok(reader.next_rows()?.map(|(words, columns)| {
-                let form = if columns.is_empty() { Form::Plain } else { Form::Columns(columns) };
+            Source::Sentences(reader) => Ok(reader.next_rows()?.map(|Unlabelled { words, lines }| {
+                let form = if lines.is_empty() { Form::Plain } else { Form::Columns(lines) };
                 Request { words, form }
             })),
             Source::Json(lines) => {
@@ -139,12 +139,9 @@ fn parse(line: &str) -> Result<Request, String> {
     if line.trim().is_empty() {
         return Ok(Request { words: Vec::new(), form: Form::Blank });
     }
-    let object: BTreeMap<String, &RawValue> = serde_json::from_str(line).map_err(|error| {
-        // The line that it names is always the first.
-        let text = error.to_string();
-        format!("no JSON object: {}", text.split(" at line ").next().unwrap_or(&text))
-    })?;
-    let value = |raw: &RawValue| serde_json::from_str::<Value>(raw.get()).map_err(|error| error.to_string());
+    let object = json_object(line)?;
+    let value =
+        |raw: &RawValue| serde_json::from_str::<Value>(raw.get()).map_err(|_| format!("the value {raw}"));
     let mut characters = None;
     let words: Vec<String> = match (object.get("words").or_else(|| object.get("tokens")), object.get("text"))
     {
@@ -207,21 +204,51 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         args.layout.refuse("another --format than conll")?;
     }
     let network = args.kernel.network()?;
-    let input = input::open(&args.file)?;
     let model = Model::load(&args.model)?;
-    let mut source = match args.format {
-        Format::Lines => Source::Sentences(SentenceReader::lines(input, &args.file)),
-        Format::Conll => {
-            let layout = args.layout.layout().of_file(&args.file);
-            Source::Sentences(SentenceReader::conll_with(input, &args.file, layout))
-        }
-        Format::Json => Source::Json(Lines::new(input, &args.file)),
-    };
     let mut pipeline = Pipeline::new(&model, network.as_ref())?;
     let valid = args.valid_iob.then(|| ValidTags::new(model.labels(), model.tagging()));
     let mut writer = Writer::new(args, model.tagging());
+    let mut count = Count::default();
+    for file in &args.files {
+        tag(args, file, &mut pipeline, valid.as_ref(), &mut writer, &mut count)?;
+    }
+    if count.failed == 0 {
+        return Ok(());
+    }
+    Err(Error::Input {
+        path: input::names(&args.files).into(),
+        line: None,
+        problem: format!("{} of {} sentences could not be tagged", count.failed, count.all),
+        expected: "none; the output has an error in the place of each".to_owned(),
+    })
+}
+
+/// Sentences that were answered, and those among them with an error.
+#[derive(Default)]
+struct Count {
+    all: usize,
+    failed: usize,
+}
+
+/// Tags a file.
+fn tag(
+    args: &Args,
+    file: &Path,
+    pipeline: &mut Pipeline,
+    valid: Option<&ValidTags>,
+    writer: &mut Writer,
+    count: &mut Count,
+) -> Result<(), Error> {
+    let input = input::open(file)?;
+    let mut source = match args.format {
+        Format::Lines => Source::Sentences(SentenceReader::lines(input, file)),
+        Format::Conll => {
+            let layout = args.layout.layout().of_file(file);
+            Source::Sentences(SentenceReader::conll_with(input, file, layout))
+        }
+        Format::Json => Source::Json(Lines::new(input, file)),
+    };
     let mut requests = Vec::with_capacity(TOGETHER);
-    let (mut all, mut failed) = (0, 0);
     loop {
         requests.clear();
         let end = loop {
@@ -240,14 +267,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
                 break None;
             }
         };
-        // What came before an error is still answered.
+        // Sentences before an error are still answered.
         let words: Vec<&[String]> = requests.iter().map(|request| request.words.as_slice()).collect();
         let mut write = |request: &Request, tags: Vec<&str>, best: Option<Vec<Vec<Scored<'_>>>>| {
-            all += 1;
-            failed += usize::from(matches!(request.form, Form::Failed(_)));
+            count.all += usize::from(!(request.words.is_empty() && matches!(request.form, Form::Columns(_))));
+            count.failed += usize::from(matches!(request.form, Form::Failed(_)));
             match writer.write(Answer { words: &request.words, tags, best }, &request.form) {
                 Err(error @ Error::Input { .. }) if args.keep_going => {
-                    failed += 1;
+                    count.failed += 1;
                     writer.write_error(&error)
                 }
                 result => result,
@@ -259,8 +286,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
             }
         } else {
             for request in &requests {
-                let words = &request.words;
-                let (tags, best) = pipeline.scored(words, args.best().unwrap_or(0), valid.as_ref())?;
+                let (tags, best) = pipeline.scored(&request.words, args.best().unwrap_or(0), valid)?;
                 write(request, tags, args.best().map(|_| best))?;
             }
         }
@@ -268,17 +294,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         if end.is_some() || !source.is_ready() {
             writer.flush()?;
         }
-        match end {
-            Some(Ok(())) if failed > 0 => {
-                return Err(Error::Input {
-                    path: args.file.clone(),
-                    line: None,
-                    problem: format!("{failed} of {all} sentences could not be tagged"),
-                    expected: "none; the output has an error in the place of each".to_owned(),
-                });
-            }
-            Some(result) => return result,
-            None => {}
+        if let Some(result) = end {
+            return result;
         }
     }
 }
@@ -292,7 +309,7 @@ impl Args {
 
 /// The standard output in one of its layouts. Not line-buffered: it would be written to once a word.
 enum Writer {
-    Conll { writer: ConllWriter<BufWriter<StdoutLock<'static>>>, nbest: bool },
+    Conll { writer: ConllWriter<BufWriter<StdoutLock<'static>>>, nbest: bool, own: usize },
     Json { out: BufWriter<StdoutLock<'static>>, scores: bool, nbest: bool, tagging: Tagging },
 }
 
@@ -304,7 +321,8 @@ impl Writer {
         if json {
             Writer::Json { out, scores: args.scores, nbest, tagging }
         } else {
-            Writer::Conll { writer: ConllWriter::new(out, STANDARD_OUTPUT), nbest }
+            let own = args.nbest.map_or(1 + usize::from(args.scores), |nbest| 2 * nbest);
+            Writer::Conll { writer: ConllWriter::new(out, STANDARD_OUTPUT), nbest, own }
         }
     }
 
@@ -314,7 +332,7 @@ impl Writer {
         }
         let Answer { words, tags, best } = answer;
         match self {
-            Writer::Conll { writer, nbest } => {
+            Writer::Conll { writer, nbest, own } => {
                 let columns = |(word, tag): (usize, &&str)| -> Vec<String> {
                     let pairs = |s: &Scored<'_>| [s.tag.to_owned(), format!("{:.6}", s.score)];
                     match &best {
@@ -325,14 +343,13 @@ impl Writer {
                 };
                 let rows: Vec<Vec<String>> = tags.iter().enumerate().map(columns).collect();
                 match form {
-                    Form::Columns(given) => {
-                        let joined = given.iter().zip(rows).map(|(given, own)| [&given[..], &own].concat());
-                        writer.write_rows(&joined.collect::<Vec<_>>())
-                    }
+                    Form::Columns(given) => writer.write_lines(&with_columns(given, &rows, *own)),
                     _ => writer.write_columns(words, &rows),
                 }
             }
             Writer::Json { out, .. } if matches!(form, Form::Blank) => written(writeln!(out)),
+            // Lines after the last sentence.
+            Writer::Json { .. } if words.is_empty() && matches!(form, Form::Columns(_)) => Ok(()),
             Writer::Json { out, scores, nbest, tagging } => {
                 let object = if let Form::Json(object) = form { Some(object) } else { None };
                 let mut fields: Vec<(&str, Value)> = Vec::new();
@@ -379,6 +396,29 @@ impl Writer {
             Writer::Json { out, .. } => written(out.flush()),
         }
     }
+}
+
+/// The lines of a column file, each word with its new columns. The line of a document has as many, so that conlleval
+/// reads it, too: the tag O, and `_` for what else there is. A sentence ends with a blank line, also at the end of the
+/// file.
+fn with_columns(lines: &[RowLine], rows: &[Vec<String>], own: usize) -> Vec<Vec<String>> {
+    let mut rows = rows.iter();
+    let mut all: Vec<Vec<String>> = Vec::with_capacity(lines.len() + 1);
+    for line in lines {
+        all.push(match line {
+            RowLine::Word(given) => [&given[..], rows.next().map_or(&[][..], Vec::as_slice)].concat(),
+            RowLine::Document(given) => {
+                let filler = ["O"].into_iter().chain(std::iter::repeat("_"));
+                given.iter().cloned().chain(filler.take(own).map(str::to_owned)).collect()
+            }
+            RowLine::Other(text) if text.trim().is_empty() => Vec::new(),
+            RowLine::Other(text) => text.split('\t').map(str::to_owned).collect(),
+        });
+    }
+    if matches!(lines.last(), Some(RowLine::Word(_))) {
+        all.push(Vec::new());
+    }
+    all
 }
 
 /// The phrases as JSON: their types, the first word and the one after the last, and the same in characters of the
@@ -450,6 +490,8 @@ mod tests {
             (r#"{"words": ["to", 7]}"#, "the word 7"),
             (r#"{"text": null}"#, "the text null"),
             (r#"{"text": "a"} x"#, "no JSON object: trailing characters"),
+            (r#"{"text": "a", "text": "b"}"#, "no JSON object: the field text again"),
+            (r#"{"words": ["\ud800"]}"#, r#"the value ["\ud800"]"#),
         ] {
             assert_eq!(words(line).unwrap_err(), problem, "{line}");
         }

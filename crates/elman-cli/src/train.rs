@@ -204,7 +204,7 @@ impl From<NetworkName> for Feedback {
 
 /// The cells by name.
 #[derive(Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-enum CellName {
+pub(crate) enum CellName {
     /// One gate: h[t] = f(x[t]·wx + h[t-1]·wh + bh)
     #[default]
     Elman,
@@ -216,7 +216,7 @@ enum CellName {
 
 /// The activations by name.
 #[derive(Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-enum ActivationName {
+pub(crate) enum ActivationName {
     /// 1 / (1 + e^-a), the tutorial's
     #[default]
     Sigmoid,
@@ -226,28 +226,31 @@ enum ActivationName {
     Relu,
 }
 
-impl RecipeArgs {
-    fn cell(&self) -> Result<Cell, Error> {
-        let activation = match self.activation {
-            ActivationName::Sigmoid => Activation::Sigmoid,
-            ActivationName::Tanh => Activation::Tanh,
-            ActivationName::Relu => Activation::Relu,
-        };
-        let cell = match self.cell {
-            None if activation == Activation::Sigmoid => return Ok(self.recipe.config().cell),
-            None | Some(CellName::Elman) => return Ok(Cell::Elman(activation)),
-            Some(CellName::Gru) => Cell::Gru,
-            Some(CellName::Lstm) => Cell::Lstm,
-        };
-        if activation != Activation::Sigmoid {
-            return Err(Error::unsupported(
-                format!("option --activation with --cell {cell}"),
-                "none",
-                activation,
-            ));
-        }
-        Ok(cell)
+/// The cell of the options, or that of a recipe.
+///
+/// # Errors
+/// A combination of options that does not exist.
+pub(crate) fn cell_of(
+    cell: Option<CellName>,
+    activation: ActivationName,
+    recipe: RecipeName,
+) -> Result<Cell, Error> {
+    let activation = match activation {
+        ActivationName::Sigmoid => Activation::Sigmoid,
+        ActivationName::Tanh => Activation::Tanh,
+        ActivationName::Relu => Activation::Relu,
+    };
+    let cell = match cell {
+        None if activation == Activation::Sigmoid => return Ok(recipe.config().cell),
+        None | Some(CellName::Elman) => return Ok(Cell::Elman(activation)),
+        Some(CellName::Gru) => Cell::Gru,
+        Some(CellName::Lstm) => Cell::Lstm,
+    };
+    if activation != Activation::Sigmoid {
+        let option = format!("option --activation with --cell {cell}");
+        return Err(Error::unsupported(option, "none", activation));
     }
+    Ok(cell)
 }
 
 #[derive(Clone, Copy, Default, clap::ValueEnum)]
@@ -289,6 +292,15 @@ pub(crate) enum SchemeName {
     Bilou,
     /// IOBES with M for I
     Bmes,
+    /// BMES with W for S
+    #[value(alias = "bmew")]
+    Bmewo,
+    /// I inside phrases, E only between two of one type
+    Ioe1,
+    /// E at the last word of each phrase, I at the others
+    Ioe2,
+    /// (x* at the first word of a phrase, *) at its last one, * elsewhere
+    Brackets,
     /// I at every word of a phrase
     Io,
     /// No phrases: parts of speech, for example
@@ -303,6 +315,10 @@ impl From<SchemeName> for Scheme {
             SchemeName::Iobes => Scheme::Iobes,
             SchemeName::Bilou => Scheme::Bilou,
             SchemeName::Bmes => Scheme::Bmes,
+            SchemeName::Bmewo => Scheme::Bmewo,
+            SchemeName::Ioe1 => Scheme::Ioe1,
+            SchemeName::Ioe2 => Scheme::Ioe2,
+            SchemeName::Brackets => Scheme::Brackets,
             SchemeName::Io => Scheme::Io,
             SchemeName::Plain => Scheme::Plain,
         }
@@ -432,7 +448,7 @@ impl RecipeArgs {
         };
         Ok(TrainConfig {
             feedback: self.network.into(),
-            cell: self.cell()?,
+            cell: cell_of(self.cell, self.activation, self.recipe)?,
             recipe: self.schedule.map_or(named.recipe, Into::into),
             optimizer,
             clip: self.clip.or(named.clip),
@@ -611,7 +627,7 @@ fn checkpoint_of(model: &Path) -> PathBuf {
 }
 
 /// What becomes true when the program is asked to end (SIGINT, SIGTERM, SIGHUP); the second time it ends at once.
-fn interrupts() -> Result<Arc<AtomicBool>, Error> {
+pub(crate) fn interrupts() -> Result<Arc<AtomicBool>, Error> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in SIGNALS.iter().copied().filter(|signal| !is_ignored(*signal)) {
         // In this order: the first signal finds the flag unset.

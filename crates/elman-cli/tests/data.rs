@@ -98,8 +98,8 @@ fn evaluate_recognises_schemes_and_conlleval_is_the_script() {
 #[test]
 fn a_corpus_in_its_own_scheme_has_no_mistakes() {
     let folder = tempfile::tempdir().unwrap();
-    // No two requests of one type touch, so that IOB1 is IO here.
-    for scheme in Scheme::ALL.into_iter().filter(|scheme| *scheme != Scheme::Iob1) {
+    // No two requests of one type touch, so that IOB1 and IOE1 are IO here.
+    for scheme in Scheme::ALL.into_iter().filter(|scheme| !matches!(scheme, Scheme::Iob1 | Scheme::Ioe1)) {
         let path = folder.path().join("c.conll");
         match scheme {
             Scheme::Iob2 => write_corpus(&path, 1, 100),
@@ -189,6 +189,129 @@ fn tag_keeps_the_other_columns_for_conlleval() {
     let rows: Vec<Vec<&str>> = rows.lines().map(|line| line.split('\t').collect()).collect();
     assert_eq!((&rows[0][..4], &rows[1][..4]), (&["1", "to", "", "O"][..], &["2", "oslo", "x y", "B"][..]));
     assert_eq!((rows[0].len(), rows[2].join("").as_str()), (5, ""));
+}
+
+/// Comments, starts of documents, and blank lines stay where they are.
+#[test]
+fn tag_writes_every_line_of_a_column_file() {
+    let file =
+        "# a comment\tof two columns\n\n-DOCSTART- O\n\n\nto O\noslo B-x\n\n\n# another\nto O\n\n\n# end\n";
+    let output = tag(&["--format", "conll", "--comments"], file);
+    let tagged = success(&output);
+    let (lines, given): (Vec<&str>, Vec<&str>) = (tagged.lines().collect(), file.lines().collect());
+    assert_eq!(lines.len(), given.len(), "{tagged}");
+    for (line, given) in lines.iter().zip(&given) {
+        match given.split(' ').next().unwrap() {
+            "#" | "" => assert_eq!(line, given),
+            "-DOCSTART-" => assert_eq!(*line, "-DOCSTART-\tO\tO"),
+            _ => assert!(line.starts_with(&format!("{}\t", given.replace(' ', "\t"))), "{line:?}"),
+        }
+    }
+    // As many columns for conlleval, whatever is asked for; a sentence at the end of the file ends with a blank line.
+    let document = "-DOCSTART- -X- O\nto TO O\n-DOCSTART- -X- O\noslo NN B-x";
+    for (more, columns) in [(&[][..], 4), (&["--scores"], 5), (&["--nbest", "2"], 7)] {
+        let tagged = success(&tag(&[&["--format", "conll"], more].concat(), document));
+        let counts: Vec<usize> = tagged.lines().map(|line| line.split('\t').count()).collect();
+        assert_eq!(counts, [columns, columns, columns, columns, 1], "{tagged}");
+    }
+    let tagged = tag(&["--format", "conll"], document);
+    success(&with_input(elman(trained(), &["conlleval", "-d", "\t"]), &tagged.stdout));
+    // In CoNLL-U rows that are no words have no tag, and JSON has the sentences alone.
+    fs::write(trained().join("c.conllu"), "# text = du b\n1-2\tdu\t_\n1\tde\t_\n2\tle\t_\n\n").unwrap();
+    let tagged = success(&run(trained(), &["tag", "--model", "model", "--format", "conll", "c.conllu"]));
+    let lines: Vec<&str> = tagged.lines().collect();
+    assert_eq!((lines[0], lines[1], lines.len()), ("# text = du b", "1-2\tdu\t_", 5));
+    assert!(lines[2].starts_with("1\tde\t_\t") && lines[3].starts_with("2\tle\t_\t"), "{tagged}");
+    let json = success(&tag(&["--format", "conll", "--output", "json", "--comments"], file));
+    assert_eq!(json.lines().count(), 2, "{json}");
+}
+
+#[test]
+fn several_files_are_tagged_and_checked_in_turn_and_evaluated_together() {
+    let folder = trained();
+    let write = |name: &str, text: &str| fs::write(folder.join(name), text).unwrap();
+    write("one.conll", "to O\noslo B-x\n\n");
+    write("two.conll", "from O\nrome I-y\n\n");
+    write("both.conll", "to O\noslo B-x\n\nfrom O\nrome I-y\n\n");
+    let of = |arguments: &[&str]| success(&run(folder, arguments));
+    let model = ["--model", "model"];
+    let files = ["one.conll", "two.conll"];
+    for command in [&["tag", "--format", "conll"][..], &["evaluate"]] {
+        let together = of(&[command, &model, &files].concat());
+        assert_eq!(together, of(&[command, &model, &["both.conll"]].concat()), "{command:?}");
+    }
+    let check = of(&[&["check-data"][..], &files].concat());
+    assert!(check.starts_with("one.conll\n1 sentences") && check.contains("\n\ntwo.conll\n1 "), "{check}");
+    let json = of(&[&["check-data", "--json"][..], &files].concat());
+    let second: Value = serde_json::from_str(json.lines().nth(1).unwrap()).unwrap();
+    assert_eq!((&second["file"], &second["check"]["words"]), (&"two.conll".into(), &2.into()));
+    let strict = run(folder, &["check-data", "--strict", "--scheme", "iob2", "one.conll", "two.conll"]);
+    failure(&strict, 65, &["two.conll:2: I-y after O: no B-y before it"]);
+    failure(&run(folder, &["check-data"]), 2, &["<FILES>"]);
+    // Right and predicted tags in several files, as of the parts of a cross-validation.
+    write("a.out", "to O O\noslo B-x B-x\n\n");
+    write("b.out", "oslo B-x O\n\n");
+    for command in ["evaluate", "conlleval"] {
+        let report = of(&[command, "a.out", "b.out"]);
+        assert!(report.starts_with("processed 3 tokens with 2 phrases; found: 1 phrases; correct: 1.\n"));
+    }
+    write("empty.conll", "\n");
+    let empty = run(folder, &["evaluate", "--model", "model", "one.conll", "empty.conll"]);
+    failure(&empty, 65, &["empty.conll:1: there is no sentence"]);
+}
+
+#[test]
+fn words_and_tags_without_a_model_are_not_evaluated_as_two_tags() {
+    let without = run(trained(), &["evaluate", "-d", "\t", "train.conll"]);
+    failure(
+        &without,
+        65,
+        &["train.conll: two columns, words and tags, expected the right tag", "--model DIR"],
+    );
+    assert!(without.stdout.is_empty());
+    success(&run(trained(), &["conlleval", "-d", "\t", "train.conll"]));
+}
+
+#[test]
+fn json_lines_name_their_tags_by_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let line =
+        "{\"tokens\": [\"to\", \"new\", \"york\"], \"pos_tags\": [1, 0, 0], \"ner_tags\": [0, 1, 2]}\n";
+    fs::write(folder.join("c.jsonl"), line).unwrap();
+    let convert = |more: &[&str]| run(folder, &[&["convert", "c.jsonl"], more].concat());
+    failure(&convert(&[]), 65, &["c.jsonl:1: 0 in ner_tags, expected strings (--tag-names "]);
+    let named = success(&convert(&["--tag-names", "O,B-city,I-city"]));
+    assert_eq!(named, "to\tO\nnew\tB-city\nyork\tI-city\n\n");
+    let parts = success(&convert(&["--tag-column", "pos_tags", "--tag-names", "NNP,TO"]));
+    assert_eq!(parts, "to\tTO\nnew\tNNP\nyork\tNNP\n\n");
+    failure(&convert(&["--tag-names", "O"]), 65, &["c.jsonl:1: 1 in ner_tags, expected a number below 1"]);
+}
+
+#[test]
+fn a_training_warns_of_many_tags_and_of_the_learning_rate_of_a_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    // Two words, each with another tag in every sentence.
+    let many: String = (0..150).map(|n| format!("to T{n}\noslo X{n}\n\n")).collect();
+    fs::write(folder.join("many"), many).unwrap();
+    write_corpus(&folder.join("train.conll"), 1, 30);
+    let train = |corpus: &str, more: &[&str]| {
+        let fixed = ["train", "--train", corpus, "--dev", corpus, "--model", "m", "--epochs", "1"];
+        let small = ["--hidden", "4", "--embed", "4", "--window", "1"];
+        let output = run(folder, &[&fixed[..], &small, more].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stderr)
+    };
+    let note = train("many", &["--word-column", "1"]);
+    assert!(
+        note.contains("many: 300 different tags on 2 different words; is the last column the tag?"),
+        "{note}"
+    );
+    let note = train("train.conll", &["--batch", "16"]);
+    assert!(note.starts_with("--batch 16: an update takes the mean of 16 sentences"), "{note}");
+    assert_eq!(train("train.conll", &["--batch", "16", "--lr", "0.5"]), "");
+    assert_eq!(train("train.conll", &[]), "");
 }
 
 #[test]
@@ -302,6 +425,11 @@ fn convert_writes_other_schemes_and_reads_other_forms() {
     let of = |arguments: &[&str]| success(&convert(arguments));
     assert_eq!(of(&["iobes", "--to-scheme", "iob2"]), "new\tB-city\nyork\tI-city\noslo\tB-city\n\n");
     assert_eq!(of(&["iobes", "--to-scheme", "iob1"]), "new\tI-city\nyork\tI-city\noslo\tB-city\n\n");
+    assert_eq!(of(&["iobes", "--to-scheme", "ioe2"]), "new\tI-city\nyork\tE-city\noslo\tE-city\n\n");
+    let brackets = of(&["iobes", "--to-scheme", "brackets"]);
+    assert_eq!(brackets, "new\t(city*\nyork\t*)\noslo\t(city*)\n\n");
+    fs::write(folder.join("brackets"), brackets).unwrap();
+    assert_eq!(of(&["brackets", "--to-scheme", "iobes"]), of(&["iobes"]));
     assert_eq!(of(&["iobes"]), "new\tB-city\nyork\tE-city\noslo\tS-city\n\n");
     let json = of(&["iobes", "--to", "json"]);
     assert_eq!(

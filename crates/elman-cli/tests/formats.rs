@@ -127,6 +127,23 @@ fn a_jordan_network_goes_to_npy_and_back_and_nowhere_else() {
 }
 
 #[test]
+fn a_torch_file_with_an_entry_that_is_not_finite_is_refused() {
+    let (folder, _) = folder();
+    let folder = folder.path();
+    done(folder, &["export", "--model", "model", "--to", "torch", "file.safetensors"]);
+    let whole = fs::read(folder.join("file.safetensors")).unwrap();
+    for value in [f32::NAN, f32::INFINITY] {
+        let mut broken = whole.clone();
+        let last = broken.len() - 4;
+        broken[last..].copy_from_slice(&value.to_le_bytes());
+        fs::write(folder.join("file.safetensors"), broken).unwrap();
+        let import = ["import", "--from", "torch", "file.safetensors", "--model", "back"];
+        refused(folder, &import, 65, &format!("] is {value}, expected a finite number"));
+        assert!(!folder.join("back").exists());
+    }
+}
+
+#[test]
 fn torch_goes_there_and_back() {
     let (folder, model) = folder();
     let folder = folder.path();

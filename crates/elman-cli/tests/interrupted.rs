@@ -5,10 +5,14 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use assert_cmd::cargo::cargo_bin;
 use elman_tagger::{Checkpoint, ConllWriter, Model, travel};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
 use tempfile::TempDir;
 
 const FILES: [&str; 4] = ["config.toml", "labels.txt", "vocab.txt", "weights.safetensors"];
@@ -64,6 +68,14 @@ fn code_and_message(output: &Output) -> (Option<i32>, String) {
 
 fn model(folder: &Path) -> Vec<Vec<u8>> {
     FILES.map(|name| fs::read(folder.join("model").join(name)).unwrap()).to_vec()
+}
+
+/// A child ignores the signals that its parent ignores, and this test may run under `nohup` or in a script's `&`. A
+/// signal that has a handler here is at its default in a child.
+fn heed_signals() {
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        flag::register_conditional_default(signal, Arc::new(AtomicBool::new(true))).unwrap();
+    }
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -147,6 +159,7 @@ fn killed_and_resumed_it_ends_in_the_same_bits() {
 
 #[test]
 fn an_interrupt_saves_the_best_model_and_ends_with_130() {
+    heed_signals();
     for signal in ["INT", "TERM", "HUP"] {
         // So many epochs that it cannot end before the signal comes.
         let folder = corpora(40);
@@ -174,7 +187,74 @@ fn an_interrupt_saves_the_best_model_and_ends_with_130() {
 }
 
 #[test]
+fn an_interrupted_search_keeps_its_trials_and_goes_on() {
+    heed_signals();
+    let folder = corpora(40);
+    let folder = folder.path();
+    let search = |trials: usize| {
+        let mut command = Command::new(cargo_bin!("elman"));
+        let options =
+            "search --train train --dev dev --out s --hidden 16 --embed 8 --window 3..3 --epochs 4 --jobs 1";
+        command.current_dir(folder).args(options.split(' ')).args(["--trials", &trials.to_string()]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    let trials = || fs::read_to_string(folder.join("s/trials.jsonl")).unwrap().lines().count();
+    let mut done = 0;
+    for signal in ["INT", "TERM", "HUP"] {
+        let mut child = search(900_000).spawn().unwrap();
+        // The head, the trials of the search before, and a new one.
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        for _ in 0..done + 2 {
+            lines.next().unwrap().unwrap();
+        }
+        let sent = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        lines.for_each(|line| drop(line.unwrap()));
+        let (code, message) = code_and_message(&child.wait_with_output().unwrap());
+        assert_eq!(code, Some(130), "{message}");
+        let before = std::mem::replace(&mut done, trials());
+        assert!(done > before, "{done} {before}");
+        let note = format!("s: {done} of 900000 trials are done; the same command goes on with the others\n");
+        assert!(
+            message.contains(&note) && message.contains("training was interrupted in epoch "),
+            "{message}"
+        );
+        Model::load(folder.join("s/best")).unwrap();
+        assert_eq!(names(&folder.join("s")), ["best", "search.toml", "trials.jsonl"]);
+    }
+    let output = search(done + 1).output().unwrap();
+    assert_eq!(code_and_message(&output), (Some(0), String::new()));
+    assert_eq!(trials(), done + 1);
+}
+
+/// The lock that a killed process leaves, and a folder that holds nothing else.
+#[test]
+fn a_folder_that_a_killed_training_left_empty_is_no_model_and_is_trained_into() {
+    let folder = corpora(12);
+    let folder = folder.path();
+    let mut child = train(folder, 50_000, "--recipe standard").spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    lines.next().unwrap().unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(names(&folder.join("model")), [".elman-lock"]);
+    let tag = Command::new(cargo_bin!("elman"))
+        .current_dir(folder)
+        .args(["tag", "--model", "model", "dev"])
+        .output()
+        .unwrap();
+    let (code, message) = code_and_message(&tag);
+    assert_eq!(code, Some(74), "{message}");
+    assert!(message.contains("the folder has no config.toml, so it is no model"), "{message}");
+    assert!(train(folder, 1, "").status().unwrap().success());
+    assert_eq!(names(&folder.join("model")).len(), 5);
+    Model::load(folder.join("model")).unwrap();
+}
+
+#[test]
 fn an_interrupt_before_the_first_epoch_is_done_leaves_the_old_model() {
+    heed_signals();
     let folder = corpora(3_000);
     let folder = folder.path();
     assert!(train(folder, 1, "--hidden 1 --embed 1 --batch 1000").status().unwrap().success());

@@ -126,6 +126,33 @@ fn a_checkpoint_that_cannot_be_written_does_not_end_the_training() {
     assert_eq!(epochs(&folder.join("model")), 60);
 }
 
+/// The model of the epochs before is saved, and the exit code says that the training failed.
+#[test]
+fn a_training_that_diverges_after_an_epoch_saves_the_best_model() {
+    let folder = corpora();
+    let folder = folder.path();
+    let more = ["--activation", "relu", "--window", "1", "--kernel", "reference"];
+    // At some rate between those that learn and those that diverge at once, the third epoch or so diverges.
+    let later = (1..40).find_map(|step| {
+        let lr = format!("{}", 0.5 * 1.15_f64.powi(step));
+        let output = elman(folder, &["train", "--train", "train", "--dev", "dev", "--model", "model"])
+            .args(["--hidden", "16", "--embed", "8", "--epochs", "40", "--recipe", "standard", "--lr", &lr])
+            .args(more)
+            .output()
+            .unwrap();
+        let diverged = output.status.code() == Some(1);
+        (diverged && folder.join("model/config.toml").exists()).then_some(output).or_else(|| {
+            let _ = fs::remove_dir_all(folder.join("model"));
+            None
+        })
+    });
+    let output = later.expect("no rate at which a later epoch diverges");
+    failure(&output, 1, &["training diverged at sentence "]);
+    let printed = text(&output.stdout);
+    assert!(printed.contains("best epoch ") && printed.contains("; model in model\n"), "{printed}");
+    assert!(epochs(&folder.join("model")) >= 1);
+}
+
 /// `nohup` and a script's `&` start a program with a signal ignored; it stays so.
 #[test]
 fn a_signal_that_is_ignored_from_the_start_does_not_end_the_training() {
@@ -320,7 +347,7 @@ fn a_search_keeps_to_its_corpora_and_settings_and_to_its_own_folder() {
         65,
         &["s/search.toml: lowercase is true, expected false, as is asked for; name another folder"],
     );
-    // What was removed is made again: the trials of the earlier search, and the model of the best one.
+    // Removed files are made again: the trials of the earlier search, and the model of the best one.
     let model = fs::read(folder.join("s/best/weights.safetensors")).unwrap();
     fs::remove_dir_all(folder.join("s/best")).unwrap();
     let output = search(&same);
@@ -354,6 +381,15 @@ fn a_search_keeps_to_its_corpora_and_settings_and_to_its_own_folder() {
     failure(&output, 1, &["trials: expected one that does not diverge, found none"]);
     assert!(text(&output.stdout).contains("the best first; no model: every training diverged"));
     assert!(!folder.join("d/best").exists());
+    success(&search(&["--out", "g", "--cell", "gru", "--scheme", "iob2"]));
+    let config = fs::read_to_string(folder.join("g/best/config.toml")).unwrap();
+    assert!(config.contains("cell = \"gru\"") && config.contains("scheme = \"iob2\""), "{config}");
+    failure(&search(&["--out", "g"]), 65, &["g/search.toml: cell is \"gru\", expected \"elman\""]);
+    failure(
+        &search(&["--out", "n", "--cell", "gru", "--activation", "relu"]),
+        2,
+        &["--activation with --cell gru"],
+    );
     success(&search(&["--out", "j", "--network", "jordan", "--digits"]));
     assert!(fs::read_to_string(folder.join("j/best/config.toml")).unwrap().contains("network = \"jordan\""));
 }

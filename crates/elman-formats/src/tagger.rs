@@ -29,7 +29,7 @@ pub struct Names {
     pub words: Vec<String>,
     /// The tags, by id.
     pub tags: Vec<String>,
-    /// What is done to a word before it is looked up.
+    /// The changes of a word before it is looked up.
     pub normalization: Normalization,
 }
 
@@ -102,7 +102,7 @@ pub struct Import {
     pub labels: Option<PathBuf>,
     /// The word that stands for all words that the network does not know.
     pub unknown: String,
-    /// What is done to a word before it is looked up, besides what the metadata says.
+    /// The changes of a word before it is looked up, besides those in the metadata.
     pub normalization: Normalization,
     /// What stands before the names of options in messages: `--` on a command line.
     pub dashes: &'static str,
@@ -138,6 +138,7 @@ impl Import {
         let words = self.lines(&self.words, folder.join(WORDS_FILE), "words")?;
         let labels = self.lines(&self.labels, folder.join(LABELS_FILE), "labels")?;
         self.assemble(params, words, labels, Normalization::default(), "imported from npy")
+            .map_err(|error| in_file(folder, error))
     }
 
     /// Reads a file of `nn.RNN` or `nn.GRU`; see [`torch::from_bytes_named`].
@@ -165,7 +166,7 @@ impl Import {
         };
         let words = of(&self.words, stored.words)?;
         let labels = of(&self.labels, stored.tags)?;
-        self.assemble(params, words, labels, stored.normalization, "imported from torch")
+        self.assemble(params, words, labels, stored.normalization, "imported from torch").map_err(in_file)
     }
 
     /// The lines of the file that an option names, or of the one in the folder.

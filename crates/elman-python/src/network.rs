@@ -21,7 +21,7 @@ pub(crate) struct Computation {
 
 impl Computation {
     pub(crate) fn new(isa: Option<String>, threads: usize) -> PyResult<Self> {
-        // What cannot be had is refused here.
+        // An unsupported choice is refused here.
         convert::fast(isa.as_deref(), threads)?;
         Ok(Computation { isa, threads })
     }

@@ -43,7 +43,7 @@ pub struct TagCount {
     pub line: u64,
 }
 
-/// What a corpus has that a tagger trained on another one would not know.
+/// Words and tags of a corpus that a tagger trained on another one would not know.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Unseen {
     /// Words of the text that would read as unknown.

@@ -367,8 +367,10 @@ fn check_history(
             }
         }
         let order = best.map_or(Ordering::Greater, |best| measure.compare_epochs(record, best));
-        // Of equals, the loss on the development corpus decided, which is not in the file.
-        let gained = if order == Ordering::Equal { record.best } else { order == Ordering::Greater };
+        // Of equals with an F1 of 0, the loss on the development corpus decided, which is not in the file.
+        let by_loss = measure == Measure::Accuracy || record.dev_f1 == 0.0;
+        let gained =
+            if order == Ordering::Equal { by_loss && record.best } else { order == Ordering::Greater };
         if record.best != gained {
             return refuse("best", record.best.to_string(), gained.to_string());
         }

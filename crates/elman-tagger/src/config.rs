@@ -9,11 +9,13 @@ use crate::{Error, Features, Normalization, Scheme};
 
 /// How the learning rate changes.
 ///
-/// [`Recipe::Tutorial`] and [`Recipe::Standard`] follow the F1 on the development corpus. They keep the model of the best development F1 (a copy of its parameters), as all recipes do, halve the learning rate
-/// when ten epochs have brought no better F1, and end when it falls below 1e-5. Of two epochs with the same F1
-/// the better one has more words tagged right or, if these are as many too, the smaller loss on the development
-/// corpus. Before the first F1 above 0 no epoch counts as one without gain. Where tags form no phrases, and F1
-/// says nothing, epochs are compared by the share of words tagged right ([`Measure`](crate::Measure)).
+/// All recipes keep the model of the best development F1 (a copy of its parameters). [`Recipe::Tutorial`] and
+/// [`Recipe::Standard`] halve the learning rate when ten epochs have brought no better F1, and end when it falls below
+/// 1e-5. Of two epochs with the same F1 the one with more words tagged right is the better one; of two that tie in both,
+/// the earlier one, as in the tutorial. An F1 of 0 does not tell epochs apart: then a smaller loss on the development
+/// corpus decides between equal accuracies. Before the first F1 above 0 no epoch counts as one without gain. Where tags
+/// form no phrases, and F1 says nothing, epochs are compared by the share of words tagged right
+/// ([`Measure`](crate::Measure)), then by the loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Recipe {
@@ -143,7 +145,7 @@ pub struct TrainConfig {
     /// [`Tagging::recognise`](crate::Tagging::recognise).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheme: Option<Scheme>,
-    /// What is done to words before they are looked up.
+    /// The changes of words before they are looked up.
     pub normalization: Normalization,
 }
 

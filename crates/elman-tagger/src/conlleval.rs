@@ -1,5 +1,5 @@
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::{self, Write};
 use std::io::Read;
 use std::path::Path;
@@ -92,7 +92,7 @@ impl Evaluation {
     }
 
     /// Counts one sentence whose tags follow a scheme of [`Tagging`]: phrases are those of the scheme, where
-    /// conlleval's rules know IOB and IOE alone. Tags of IOB1, IOB2 and IO are counted as [`Evaluation::add`]
+    /// conlleval's rules know IOB and IOE alone. Tags of IOB, IOE and IO are counted as [`Evaluation::add`]
     /// counts them; of plain tags, each word but those with `O` is a phrase.
     ///
     /// A word's tag is right if it is the same; if the two columns follow different schemes, if it is the same
@@ -105,7 +105,7 @@ impl Evaluation {
         (corpus, corpus_as): (&[impl AsRef<str>], &Tagging),
         (predicted, predicted_as): (&[impl AsRef<str>], &Tagging),
     ) -> Result<(), Error> {
-        if corpus_as.is_conllevals() && predicted_as.is_conllevals() {
+        if corpus_as.is_conllevals() && predicted_as.is_conllevals() && corpus_as.spells_like(predicted_as) {
             return self.add(corpus, predicted);
         }
         let before = self.correct_tags;
@@ -379,33 +379,59 @@ impl ConllevalReader {
     /// [`Error::Input`] for a line with fewer than two columns or another number than the first one;
     /// [`Error::Io`] if reading fails.
     pub fn read(&self, reader: impl Read, path: impl AsRef<Path>) -> Result<Evaluation, Error> {
-        let mut evaluation = Evaluation::default();
-        self.each(reader, path.as_ref(), &mut |corpus, predicted, ends| {
-            if ends {
-                return evaluation.add(&corpus, &predicted);
-            }
-            evaluation.add_last(&corpus, &predicted)
-        })?;
-        Ok(evaluation)
+        self.read_all([(reader, path)])
     }
 
-    /// Counts a whole file whose tags may follow any scheme: the given one, or the one that the corpus's tags
-    /// are recognised to follow. Of IOB1, IOB2 and IO it is what [`ConllevalReader::read`] counts; see
-    /// [`Evaluation::add_as`].
+    /// The same for several files, each with its path: all count as one corpus.
     ///
     /// # Errors
     /// Those of [`ConllevalReader::read`].
-    pub fn read_as(
+    pub fn read_all<R: Read, P: AsRef<Path>>(
         &self,
-        reader: impl Read,
-        path: impl AsRef<Path>,
+        files: impl IntoIterator<Item = (R, P)>,
+    ) -> Result<Evaluation, Error> {
+        let mut evaluation = Evaluation::default();
+        for (reader, path) in files {
+            self.each(reader, path.as_ref(), &mut |corpus, predicted, ends| {
+                if ends {
+                    return evaluation.add(&corpus, &predicted);
+                }
+                evaluation.add_last(&corpus, &predicted)
+            })?;
+        }
+        Ok(evaluation)
+    }
+
+    /// Counts whole files whose tags may follow any scheme: the given one, or the one that the corpus's tags
+    /// are recognised to follow. Of IOB, IOE and IO it is what [`ConllevalReader::read`] counts; see
+    /// [`Evaluation::add_as`].
+    ///
+    /// # Errors
+    /// Those of [`ConllevalReader::read`]; [`Error::Input`] for a file of two columns that are words and tags.
+    pub fn read_as<R: Read, P: AsRef<Path>>(
+        &self,
+        files: impl IntoIterator<Item = (R, P)>,
         scheme: Option<Scheme>,
     ) -> Result<(Evaluation, Tagging), Error> {
         let mut sentences = Vec::new();
-        self.each(reader, path.as_ref(), &mut |corpus, predicted, ends| {
-            sentences.push((corpus, predicted, ends));
-            Ok(())
-        })?;
+        for (reader, path) in files {
+            let (path, before) = (path.as_ref(), sentences.len());
+            let columns = self.each(reader, path, &mut |corpus, predicted, ends| {
+                sentences.push((corpus, predicted, ends));
+                Ok(())
+            })?;
+            if columns == 2 && are_words_and_tags(&sentences[before..]) {
+                return Err(Error::Input {
+                    path: path.to_owned(),
+                    line: None,
+                    problem: "two columns, words and tags".to_owned(),
+                    expected:
+                        "the right tag and the predicted one in the last two columns (--model DIR compares \
+                               a model's tags with those of the file; elman conlleval counts any two columns)"
+                            .to_owned(),
+                });
+            }
+        }
         let tagging = Tagging::recognise(sentences.iter().map(|(corpus, _, _)| corpus.as_slice()));
         let tagging = scheme.map_or(tagging, |scheme| tagging.with_scheme(scheme));
         let mut evaluation = Evaluation::default();
@@ -419,18 +445,20 @@ impl ConllevalReader {
     }
 
     /// Calls `found` with the tags of each sentence, and whether a line ends it; the end of the file is no line.
+    /// Returns the number of columns.
     fn each(
         &self,
         reader: impl Read,
         path: &Path,
         found: &mut dyn FnMut(Vec<String>, Vec<String>, bool) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    ) -> Result<usize, Error> {
         let mut lines = Lines::new(reader, path);
         let (mut corpus, mut predicted): (Vec<String>, Vec<String>) = Default::default();
         let mut first: Option<(usize, u64)> = None;
         loop {
             let Some(line) = lines.next_line()? else {
-                return found(corpus, predicted, false);
+                found(corpus, predicted, false)?;
+                return Ok(first.map_or(0, |(columns, _)| columns));
             };
             let tabs = line.contains('\t');
             let mut columns: Vec<&str> =
@@ -505,6 +533,20 @@ fn chunk_starts(last: Tag<'_>, tag: Tag<'_>) -> bool {
     ) || (!matches!(tag.prefix, "O" | ".") && last.kind != tag.kind)
 }
 
+/// Whether the two columns of a file are words and tags, not two tags: the first ones form no phrases, are more, and
+/// hardly occur among the second ones.
+fn are_words_and_tags(sentences: &[(Vec<String>, Vec<String>, bool)]) -> bool {
+    let first = || sentences.iter().flat_map(|(first, _, _)| first);
+    let different: HashSet<&String> = first().collect();
+    let tags: HashSet<&String> = sentences.iter().flat_map(|(_, second, _)| second).collect();
+    let (all, known) = (first().count(), first().filter(|text| tags.contains(text)).count());
+    different.len() >= 3
+        && different.len() > tags.len()
+        && 10 * known < all
+        && Tagging::recognise(sentences.iter().map(|(first, _, _)| first.as_slice())).scheme()
+            == Scheme::Plain
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -572,7 +614,7 @@ mod tests {
         let mut expected = Evaluation::default();
         expected.add(&truth, &guess).unwrap();
         assert_eq!(expected.total(), Counts { phrases: 4, found: 4, correct: 2 });
-        for scheme in [Scheme::Iob1, Scheme::Iob2, Scheme::Iobes, Scheme::Bilou, Scheme::Bmes] {
+        for scheme in Scheme::ALL.into_iter().filter(|scheme| !matches!(scheme, Scheme::Io | Scheme::Plain)) {
             let (written, tagging) = (|tags| iob2.convert(tags, scheme), Tagging::new(scheme));
             let mut found = Evaluation::default();
             found.add_as((&written(&truth), &tagging), (&written(&guess), &tagging)).unwrap();
@@ -586,7 +628,7 @@ mod tests {
             let mut mixed = Evaluation::default();
             mixed.add_as((&truth, &iob2), (&written(&guess), &tagging)).unwrap();
             assert_eq!(mixed.total(), expected.total());
-            if !tagging.is_conllevals() {
+            if !tagging.spells_like(&iob2) {
                 assert_eq!(mixed.correct_tags, 6);
             }
         }
@@ -703,7 +745,7 @@ accuracy:  60.00%; 2 3 3 precision:  66.67%; recall:  66.67%; FB1:  66.67
     fn a_file_of_any_scheme_is_scored_by_it() {
         let plain = ConllevalReader::new();
         let read = |text: &str, scheme| {
-            let (evaluation, tagging) = plain.read_as(text.as_bytes(), "f", scheme).unwrap();
+            let (evaluation, tagging) = plain.read_as([(text.as_bytes(), "f")], scheme).unwrap();
             (evaluation.total(), tagging.scheme())
         };
         let counts = |phrases, found, correct| Counts { phrases, found, correct };
@@ -711,6 +753,20 @@ accuracy:  60.00%; 2 3 3 precision:  66.67%; recall:  66.67%; FB1:  66.67
         assert_eq!(read("a S-x S-x\nb S-x S-x\n", Some(Scheme::Iob2)), (counts(1, 1, 1), Scheme::Iob2));
         assert_eq!(read("a DT DT\nb NN VB\n", None), (counts(2, 2, 1), Scheme::Plain));
         assert_eq!(read("a B_x B_x\nb I_x O\n", None), (counts(1, 1, 0), Scheme::Iob2));
+        // Several files are one corpus, whose scheme is recognised in all of them.
+        let files = [("a I-x I-x\n\n", "f"), ("b B-x B-x\nc I-x O\n", "g")];
+        let all = files.map(|(text, name)| (text.as_bytes(), name));
+        let (together, tagging) = plain.read_as(all, None).unwrap();
+        assert_eq!((together.total(), tagging.scheme()), (counts(2, 2, 1), Scheme::Iob2));
+        assert_eq!(plain.read_all(all).unwrap().total(), together.total());
+        // Words and tags are no two tags; -r and the script count them all the same.
+        let words = "fly O\nto O\noslo B-x\n\nto O\nrome B-x\nnow O\n";
+        let message = plain.read_as([(words.as_bytes(), "f")], None).unwrap_err().to_string();
+        assert!(message.starts_with("f: two columns, words and tags, expected the right tag"), "{message}");
+        assert_eq!(plain.read(words.as_bytes(), "f").unwrap().tokens(), 6);
+        for tags in ["DT NN\nNN NN\nVB NN\nIN NN\n", "B-x O\nI-x O\nB-y O\nI-y O\n", "a O\nb O\n"] {
+            assert!(plain.read_as([(tags.as_bytes(), "f")], None).is_ok(), "{tags}");
+        }
         // Where conlleval's rules hold, its oddities do too.
         let odd = "a B-y B-y\nb B X\n";
         assert_eq!(read(odd, None).0, plain.read(odd.as_bytes(), "f").unwrap().total());

@@ -1,9 +1,15 @@
+use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
 use crate::Error;
-use crate::layout::{ColumnLayout, Separator, Suspect, has_extension};
+use crate::layout::{Column, ColumnLayout, Separator, Suspect, has_extension};
 use crate::limits::{MAX_CORPUS, MAX_WORDS};
 use crate::lines::{BYTE_ORDER_MARK, Lines, invisible, tag_fault, word_fault};
 
@@ -114,10 +120,11 @@ impl<R: Read> Iterator for ConllReader<R> {
 }
 
 /// Reads a corpus, one sentence at a time: columns, or JSON lines if the file is named so (`.jsonl`, `.ndjson`,
-/// `.json`, also before `.gz`). What was compressed by gzip is decompressed, whatever its name.
+/// `.json`, also before `.gz`). A file compressed by gzip is decompressed, whatever its name.
 ///
 /// A line of JSON is an object with `tokens` or `words`, a list of words, and `tags`, `labels`, `ner_tags` or
-/// `slots`, a list of as many tags. Blank lines are passed over.
+/// `slots`, a list of as many tags; a [`ColumnLayout`] may name other fields. Numbers stand for tags where the layout
+/// has their names. Blank lines are passed over.
 ///
 /// # Errors
 /// Those of [`ConllReader`].
@@ -127,7 +134,7 @@ pub struct CorpusReader {
 
 enum CorpusForm {
     Conll(Box<ConllReader<Box<dyn Read>>>),
-    Json { lines: Lines<Box<dyn Read>>, failed: bool },
+    Json { lines: Lines<Box<dyn Read>>, layout: Box<ColumnLayout>, failed: bool },
 }
 
 impl CorpusReader {
@@ -147,7 +154,8 @@ impl CorpusReader {
             source,
         })?;
         let form = if has_extension(path, &["jsonl", "ndjson", "json"]) {
-            CorpusForm::Json { lines: Lines::new(reader, path), failed: false }
+            let layout = Box::new(layout.clone());
+            CorpusForm::Json { lines: Lines::new(reader, path), layout, failed: false }
         } else {
             CorpusForm::Conll(Box::new(ConllReader::with_layout(reader, path, layout.of_file(path))))
         };
@@ -201,8 +209,8 @@ impl Iterator for CorpusReader {
         match &mut self.form {
             CorpusForm::Conll(reader) => reader.next(),
             CorpusForm::Json { failed: true, .. } => None,
-            CorpusForm::Json { lines, failed } => {
-                let sentence = next_json(lines).transpose()?;
+            CorpusForm::Json { lines, layout, failed } => {
+                let sentence = next_json(lines, layout).transpose()?;
                 *failed = sentence.is_err();
                 Some(sentence)
             }
@@ -211,39 +219,51 @@ impl Iterator for CorpusReader {
 }
 
 /// The next line of JSON that is not blank.
-fn next_json<R: Read>(lines: &mut Lines<R>) -> Result<Option<TaggedSentence>, Error> {
+fn next_json<R: Read>(lines: &mut Lines<R>, layout: &ColumnLayout) -> Result<Option<TaggedSentence>, Error> {
     loop {
         let Some(line) = lines.next_line()? else { return Ok(None) };
         if line.trim().is_empty() {
             continue;
         }
-        let sentence = json_sentence(line);
+        let sentence = json_sentence(line, layout);
         return sentence.map(Some).map_err(|(problem, expected)| lines.error(problem, expected));
     }
 }
 
-fn json_sentence(line: &str) -> Result<TaggedSentence, (String, String)> {
+fn json_sentence(line: &str, layout: &ColumnLayout) -> Result<TaggedSentence, (String, String)> {
     let expected = || r#"an object with "tokens" and "tags", lists of as many strings"#.to_owned();
-    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).map_err(|error| {
-        let text = error.to_string();
-        (format!("no JSON object: {}", text.split(" at line ").next().unwrap_or(&text)), expected())
-    })?;
-    let list = |names: &[&str]| -> Result<Vec<String>, (String, String)> {
+    let object = json_object(line).map_err(|problem| (problem, expected()))?;
+    let list = |column: &Option<Column>, names: &[&str]| {
+        let given = column.as_ref().and_then(Column::field);
+        let names = given.as_ref().map_or(names, std::slice::from_ref);
         let (name, value) = names
             .iter()
-            .find_map(|name| Some((name, object.get(*name)?)))
+            .find_map(|name| Some((*name, object.get(*name)?)))
             .ok_or_else(|| (format!("no {}", names[0]), expected()))?;
-        let list = value.as_array().ok_or_else(|| (format!("{name} is no list"), expected()))?;
-        let text = |value: &serde_json::Value| match value {
-            serde_json::Value::String(text) => Ok(text.clone()),
-            other => Err((
-                format!("{other} in {name}"),
-                "strings (the names of tags, not their numbers)".to_owned(),
-            )),
-        };
-        list.iter().map(text).collect()
+        let list: Vec<Value> =
+            serde_json::from_str(value.get()).map_err(|_| (format!("{name} is no list"), expected()))?;
+        Ok::<_, (String, String)>((name.to_owned(), list))
     };
-    let (words, tags) = (list(&["tokens", "words"])?, list(&["tags", "labels", "ner_tags", "slots"])?);
+    let (name, words) = list(&layout.word, &["tokens", "words"])?;
+    let word = |value: &Value| match value {
+        Value::String(text) => Ok(text.clone()),
+        other => Err((format!("{other} in {name}"), "strings".to_owned())),
+    };
+    let words = words.iter().map(word).collect::<Result<Vec<_>, _>>()?;
+    let (name, tags) = list(&layout.tag, &["tags", "labels", "ner_tags", "slots"])?;
+    let tag = |value: &Value| match (value, &layout.tag_names) {
+        (Value::String(text), _) => Ok(text.clone()),
+        (Value::Number(number), Some(names)) => {
+            let found = number.as_u64().and_then(|number| names.get(usize::try_from(number).ok()?));
+            let expected = || format!("a number below {}, of which --tag-names has names", names.len());
+            found.cloned().ok_or_else(|| (format!("{number} in {name}"), expected()))
+        }
+        (other, _) => {
+            let expected = "strings (--tag-names O,B-PER,I-PER,... names the tags of numbers from 0 on)";
+            Err((format!("{other} in {name}"), expected.to_owned()))
+        }
+    };
+    let tags = tags.iter().map(tag).collect::<Result<Vec<_>, _>>()?;
     if words.len() > MAX_WORDS {
         return Err((format!("{} words", words.len()), format!("at most {MAX_WORDS}")));
     }
@@ -255,7 +275,45 @@ fn json_sentence(line: &str) -> Result<TaggedSentence, (String, String)> {
     })
 }
 
-/// What a reader gives, decompressed if it begins as gzip does.
+/// The fields of a JSON object, each as it is written.
+///
+/// # Errors
+/// The problem, if the text is no object or has a field twice.
+pub fn json_object(text: &str) -> Result<BTreeMap<String, &RawValue>, String> {
+    struct Fields<'a>(BTreeMap<String, &'a RawValue>);
+
+    impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_map(Fields(BTreeMap::new()))
+        }
+    }
+
+    impl<'de: 'a, 'a> Visitor<'de> for Fields<'a> {
+        type Value = Self;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a map")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self, A::Error> {
+            while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
+                if self.0.contains_key(&name) {
+                    return Err(A::Error::custom(format!("the field {name} again")));
+                }
+                self.0.insert(name, value);
+            }
+            Ok(self)
+        }
+    }
+
+    serde_json::from_str(text).map(|Fields(fields)| fields).map_err(|error| {
+        // The line that the error names is always the first.
+        let text = error.to_string();
+        format!("no JSON object: {}", text.split(" at line ").next().unwrap_or(&text))
+    })
+}
+
+/// The bytes of a reader, decompressed if they begin as gzip does.
 ///
 /// # Errors
 /// Those of reading its first bytes.
@@ -298,8 +356,26 @@ fn read_all(reader: CorpusReader, most: u64) -> Result<Vec<TaggedSentence>, Erro
     Ok(sentences)
 }
 
-/// The words of a sentence, and of a column file all columns of each word.
-pub type WordsAndColumns = (Vec<String>, Vec<Vec<String>>);
+/// A sentence that is to be tagged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unlabelled {
+    /// Its words.
+    pub words: Vec<String>,
+    /// Of a column file, all lines from the end of the sentence before to the end of this one, so that they can be
+    /// written again. Lines after the last sentence are a sentence without words.
+    pub lines: Vec<RowLine>,
+}
+
+/// A line of a column file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RowLine {
+    /// A word: all columns.
+    Word(Vec<String>),
+    /// A line that begins with `-DOCSTART-`: all columns.
+    Document(Vec<String>),
+    /// A blank line, a comment, or a row of CoNLL-U that is no word of the text.
+    Other(String),
+}
 
 /// Reads sentences that are to be tagged, one at a time.
 pub struct SentenceReader<R> {
@@ -340,14 +416,16 @@ impl<R: Read> SentenceReader<R> {
         self
     }
 
-    /// The next sentence with its columns; `None` at the end.
+    /// The next sentence with its lines; `None` at the end.
     ///
     /// # Errors
     /// Those of [`ConllReader`].
-    pub fn next_rows(&mut self) -> Result<Option<WordsAndColumns>, Error> {
+    pub fn next_rows(&mut self) -> Result<Option<Unlabelled>, Error> {
         match &mut self.form {
-            Form::Conll(rows) => Ok(rows.next_sentence(true)?.map(|row| (row.words, row.columns))),
-            Form::Lines(_) => Ok(self.next_sentence()?.map(|words| (words, Vec::new()))),
+            Form::Conll(rows) => Ok(rows
+                .next_sentence(true)?
+                .map(|RowSentence { words, lines, .. }| Unlabelled { words, lines })),
+            Form::Lines(_) => Ok(self.next_sentence()?.map(|words| Unlabelled { words, lines: Vec::new() })),
         }
     }
 
@@ -435,54 +513,56 @@ struct Rows<R> {
 struct RowSentence {
     words: Vec<String>,
     tags: Vec<String>,
-    /// All columns of each word, if they were asked for.
-    columns: Vec<Vec<String>>,
+    /// All lines, if they were asked for.
+    lines: Vec<RowLine>,
 }
 
 impl<R: Read> Rows<R> {
     fn new(reader: R, path: &Path, at_least: usize, layout: ColumnLayout) -> Self {
         let suspect = layout.word.is_none() && layout.tag.is_none();
+        let suspect = suspect.then(|| Suspect::new(at_least > 1));
         Rows {
             lines: Lines::new(reader, path),
             at_least,
             separator: Some(layout.separator.clone()).filter(|separator| *separator != Separator::Auto),
-            suspect: suspect.then(Suspect::default),
+            suspect,
             layout,
             columns: None,
             first_line: 0,
         }
     }
 
-    /// `keep`: with all columns.
+    /// `keep`: with all lines; then lines after the last sentence are one without words.
     fn next_sentence(&mut self, keep: bool) -> Result<Option<RowSentence>, Error> {
         let mut found = RowSentence::default();
         while let Some(line) = self.lines.next_line()? {
-            let mut blanks = line.split([' ', '\t']).filter(|column| !column.is_empty());
-            if blanks.next().is_none_or(|first| first == DOCUMENT_START) {
-                if found.words.is_empty() {
-                    continue;
-                }
-                break;
+            let first = line.split([' ', '\t']).find(|column| !column.is_empty());
+            let is_document = first == Some(DOCUMENT_START);
+            let own = |columns: Vec<&str>| columns.into_iter().map(str::to_owned).collect::<Vec<_>>();
+            let mark = self.layout.comments.as_deref().filter(|_| found.words.is_empty());
+            let is_comment = mark.is_some_and(|mark| line.starts_with(mark));
+            let mut columns = Vec::new();
+            // A comment does not tell what parts columns.
+            if first.is_some() && !is_document && !is_comment {
+                let separator = self.separator.get_or_insert_with(|| Separator::of(line));
+                columns = separator.split(line);
             }
-            let is_comment =
-                |line: &str| self.layout.comments.as_deref().is_some_and(|mark| line.starts_with(mark));
-            if found.words.is_empty() && is_comment(line) {
+            let is_row = !columns.is_empty();
+            if !is_row || (self.layout.conllu && columns.first().is_some_and(|id| id.contains(['-', '.']))) {
+                if keep {
+                    let separator = || self.separator.clone().unwrap_or_else(|| Separator::of(line));
+                    found.lines.push(match is_document {
+                        true => RowLine::Document(own(separator().split(line))),
+                        false => RowLine::Other(line.to_owned()),
+                    });
+                }
+                // Nothing, or nothing but separators, or the start of a document.
+                if !is_row && !found.words.is_empty() {
+                    break;
+                }
                 continue;
             }
-            let separator = self
-                .separator
-                .get_or_insert_with(|| if line.contains('\t') { Separator::Tab } else { Separator::Blank });
-            let columns = separator.split(line);
-            // Nothing but separators.
-            if columns.is_empty() {
-                if found.words.is_empty() {
-                    continue;
-                }
-                break;
-            }
-            if self.layout.conllu && columns.first().is_some_and(|id| id.contains(['-', '.'])) {
-                continue;
-            }
+            let separator = self.separator.as_ref().unwrap_or(&Separator::Blank);
             let count = columns.len();
             let word =
                 self.layout.word.as_ref().map_or(columns.first().copied(), |column| column.of(&columns));
@@ -509,8 +589,7 @@ impl<R: Read> Rows<R> {
                 self.suspect.as_mut().and_then(|suspect| suspect.row(found.words.len(), &columns));
             let tabs = *separator == Separator::Tab && self.layout.separator == Separator::Auto;
             let (word, tag) = (word.unwrap_or_default().to_owned(), tag.unwrap_or_default().to_owned());
-            let columns: Vec<String> =
-                if keep { columns.into_iter().map(str::to_owned).collect() } else { Vec::new() };
+            let columns = if keep { own(columns) } else { Vec::new() };
             // A line of too few columns is told so.
             if self.layout.tag.is_none() || fault.is_none() {
                 self.check_columns(count, &word, tabs)?;
@@ -528,10 +607,15 @@ impl<R: Read> Rows<R> {
             found.words.push(word);
             found.tags.push(tag);
             if keep {
-                found.columns.push(columns);
+                found.lines.push(RowLine::Word(columns));
             }
         }
-        Ok((!found.words.is_empty()).then_some(found))
+        if found.words.is_empty()
+            && let Some((problem, expected)) = self.suspect.as_ref().and_then(Suspect::at_the_end)
+        {
+            return Err(self.lines.error(problem, expected));
+        }
+        Ok((!found.words.is_empty() || !found.lines.is_empty()).then_some(found))
     }
 
     /// Passes over lines up to a blank one.
@@ -550,15 +634,26 @@ impl<R: Read> Rows<R> {
         let what = if self.at_least > 1 { ", a word and a tag" } else { "" };
         let found = match invisible(word).filter(|_| count == 1) {
             Some(found) => found,
-            None => format!("{count} column{}", if count == 1 { "" } else { "s" }),
+            None => {
+                let mark = if word.starts_with(BYTE_ORDER_MARK) { " after a byte order mark" } else { "" };
+                format!("{count} column{}{mark}", if count == 1 { "" } else { "s" })
+            }
         };
         match self.columns {
             Some((expected, line)) if expected != count => {
-                let hint = if tabs { ", where tabs part them (--separator blank: any blanks)" } else { "" };
+                let is_quoted = matches!(self.separator, Some(Separator::Text(_))) && word.starts_with('"');
+                let hint = match tabs {
+                    true => ", where tabs part them (--separator blank: any blanks)",
+                    false if is_quoted => " (quotes around a column are not read: write the table with tabs)",
+                    false => "",
+                };
                 Err(self.lines.error(found, format!("{expected}{what}, as in line {line}{hint}")))
             }
             None if count < self.at_least => {
-                Err(self.lines.error(found, format!("at least {}{what}", self.at_least)))
+                let comma = [',', ';', '|'].into_iter().find(|mark| word.contains(*mark));
+                let hint = comma
+                    .map_or(String::new(), |mark| format!(" (--separator '{mark}' parts columns by it)"));
+                Err(self.lines.error(found, format!("at least {}{what}{hint}", self.at_least)))
             }
             _ => {
                 self.columns.get_or_insert((count, self.lines.number()));
@@ -626,16 +721,17 @@ impl<W: Write> ConllWriter<W> {
                 return Err(refuse(row, DOCUMENT_START.into(), "a word".into()));
             }
         }
-        self.put(words, rows).map_err(|source| self.io(source))?;
+        self.put(words, rows).and_then(|()| writeln!(self.writer)).map_err(|source| self.io(source))?;
         self.line += words.len() as u64 + 1;
         Ok(())
     }
 
-    /// Writes one sentence of whole lines: the columns of each word, the word among them. A column may be empty.
+    /// Writes whole lines of columns, the word of each line among them. A column may be empty, and a line without
+    /// columns is blank: the one that ends a sentence is not added.
     ///
     /// # Errors
     /// [`Error::Input`] for a column with a tab, a line end or a null byte in it; [`Error::Io`] if writing fails.
-    pub fn write_rows(&mut self, rows: &[Vec<String>]) -> Result<(), Error> {
+    pub fn write_lines(&mut self, rows: &[Vec<String>]) -> Result<(), Error> {
         for (row, columns) in rows.iter().enumerate() {
             if let Some(column) = columns.iter().find(|column| column.contains(['\t', '\n', '\r', '\0'])) {
                 return Err(Error::Input {
@@ -646,13 +742,10 @@ impl<W: Write> ConllWriter<W> {
                 });
             }
         }
-        let (firsts, others): (Vec<&str>, Vec<&[String]>) = rows
-            .iter()
-            .filter_map(|columns| columns.split_first())
-            .map(|(first, others)| (first.as_str(), others))
-            .unzip();
+        let (firsts, others): (Vec<&str>, Vec<&[String]>) =
+            rows.iter().map(|row| row.split_first().map_or(("", &[][..]), |(a, b)| (a.as_str(), b))).unzip();
         self.put(&firsts, &others).map_err(|source| self.io(source))?;
-        self.line += rows.len() as u64 + 1;
+        self.line += rows.len() as u64;
         Ok(())
     }
 
@@ -683,7 +776,7 @@ impl<W: Write> ConllWriter<W> {
             }
             writeln!(self.writer)?;
         }
-        writeln!(self.writer)
+        Ok(())
     }
 
     /// Hands everything on to the underlying writer's destination.
@@ -745,7 +838,19 @@ mod tests {
                 "f:1: white space in the tag \"O O\", expected one tag (elman convert --from slots reads a sentence a line)",
             ),
             ("\na\n", "f:2: 1 column, expected at least 2, a word and a tag"),
+            (
+                "a,O\n",
+                "f:1: 1 column, expected at least 2, a word and a tag (--separator ',' parts columns by it)",
+            ),
+            (
+                "\nWord\tPOS\tTag\na\tDT\tO\n",
+                "f:2: the line names columns: \"Word\", \"Tag\", expected a word and a tag (tail -n +2 leaves the first line out; --word-column 1 insists)",
+            ),
             ("a O\n\nb x O\n", "f:3: 3 columns, expected 2, a word and a tag, as in line 1"),
+            (
+                "a O\n\n\u{feff}# new file\n",
+                "f:3: 3 columns after a byte order mark, expected 2, a word and a tag, as in line 1",
+            ),
         ] {
             assert_eq!(read(text).unwrap_err(), message);
         }
@@ -782,6 +887,11 @@ mod tests {
         let blank = ColumnLayout { separator: Separator::Blank, ..ColumnLayout::default() };
         assert_eq!(read_as("New\t York B-LOC\n", blank).unwrap()[0].0, "New");
         let comma = ColumnLayout { separator: ",".parse().unwrap(), ..ColumnLayout::default() };
+        let quoted = read_as("a,O\n\"b, c\",O\n", comma.clone()).unwrap_err();
+        assert!(
+            quoted.ends_with("(quotes around a column are not read: write the table with tabs)"),
+            "{quoted}"
+        );
         assert_eq!(read_as("New York, x, B-LOC\n,,\n a,,O\n", comma).unwrap().len(), 2);
     }
 
@@ -803,7 +913,11 @@ mod tests {
             read_as(file, layout("-6", "1")).unwrap_err(),
             "f:1: no word in column -6, expected a word there"
         );
-        for bad in ["0", "x", "", "1:", "9999999999"] {
+        assert_eq!(
+            read_as(file, layout("tokens", "1")).unwrap_err(),
+            "f:1: no word in column tokens, expected a word there"
+        );
+        for bad in ["0", "0:x", "_", "", "1:", "9999999999"] {
             assert!(bad.parse::<crate::Column>().is_err(), "{bad}");
         }
         let comments = ColumnLayout { comments: Some("#".into()), ..ColumnLayout::default() };
@@ -821,14 +935,37 @@ mod tests {
             message.starts_with("f:13: the first column counts the words of each sentence, expected words"),
             "{message}"
         );
+        // In a short file at its end.
+        let short = read_as("1 The x O\n2 cat x B-x\n\n1 Now x O\n", ColumnLayout::default()).unwrap_err();
+        assert!(short.starts_with("f:4: the first column counts the words of each sentence"), "{short}");
         let word = ColumnLayout { word: Some("2".parse().unwrap()), ..ColumnLayout::default() };
         assert_eq!(read_as(&index, word).unwrap().len(), 4);
         let first = ColumnLayout { word: Some("1".parse().unwrap()), ..ColumnLayout::default() };
-        assert_eq!(read_as(&index, first).unwrap().len(), 4);
+        assert_eq!(read_as(&index, first.clone()).unwrap().len(), 4);
 
         let tags = "O\tshow\nB-ACTOR\ttom\nI-ACTOR\thanks\n\n".repeat(4);
         let message = read_as(&tags, ColumnLayout::default()).unwrap_err();
         assert!(message.starts_with("f:13: the first column has tags, the last one has words"), "{message}");
+        // Parts of speech before words: in a hundred lines, and in a file of fewer.
+        let line = |number: usize| format!("{}\tw{}\n\n", ["DT", "NN", "VB"][number % 3], number * 7 % 60);
+        let pos: Vec<String> = (0..120).map(line).collect();
+        for (lines, message) in [
+            (
+                120,
+                "f:199: 3 different first columns and 60 different last ones in 100 lines, expected the word",
+            ),
+            (40, "f:80: 3 different first columns and 40 different last ones in 40 lines"),
+        ] {
+            let message_of = read_as(&pos[..lines].concat(), ColumnLayout::default()).unwrap_err();
+            assert!(message_of.starts_with(message), "{message_of}");
+        }
+        assert_eq!(read_as(&pos.concat(), first.clone()).unwrap().len(), 120);
+        let swapped = ColumnLayout {
+            word: Some("-1".parse().unwrap()),
+            tag: Some("1".parse().unwrap()),
+            ..ColumnLayout::default()
+        };
+        assert_eq!(read_as(&pos.concat(), swapped).unwrap()[0], ("w0".into(), "DT".into()));
         // Numbers as words, and words that look like tags, are no such files.
         let numbers = "1 B-x\n2 I-x\n3 I-x\n\n".repeat(9);
         assert_eq!(read_as(&numbers, ColumnLayout::default()).unwrap().len(), 9);
@@ -863,6 +1000,24 @@ mod tests {
         let name = ColumnLayout { tag: Some("3:name".parse().unwrap()), ..ColumnLayout::default() };
         std::fs::write(folder.path().join("n.conllu"), "1\ta\tname=O\n2\tb\tNo=1|name=B-x\n").unwrap();
         assert_eq!(read_corpus(folder.path().join("n.conllu"), &name).unwrap()[0].tags(), ["O", "B-x"]);
+        // Other fields, and tags as numbers.
+        let other = b"{\"text\": [\"a\", \"b\"], \"chunk\": [0, 1], \"tags\": [\"X\", \"X\"]}\n";
+        std::fs::write(folder.path().join("o.jsonl"), other).unwrap();
+        let numbers = ColumnLayout {
+            word: Some("text".parse().unwrap()),
+            tag: Some("chunk".parse().unwrap()),
+            tag_names: Some(vec!["O".into(), "B-x".into()]),
+            ..ColumnLayout::default()
+        };
+        assert_eq!(read_corpus(folder.path().join("o.jsonl"), &numbers).unwrap()[0].tags(), ["O", "B-x"]);
+        let one = ColumnLayout { tag_names: Some(vec!["O".into()]), ..numbers };
+        let error = read_corpus(folder.path().join("o.jsonl"), &one).unwrap_err().to_string();
+        assert!(
+            error.ends_with(
+                "o.jsonl:1: 1 in chunk, expected a number below 1, of which --tag-names has names"
+            ),
+            "{error}"
+        );
         for (name, content, message) in [
             (
                 "e.jsonl",
@@ -879,6 +1034,7 @@ mod tests {
                 b"{\"tokens\": [\"a\"], \"tags\": []}\n",
                 "e.jsonl:1: tags: 0, expected 1, one for each word",
             ),
+            ("e.jsonl", b"{\"tags\": [], \"tags\": []}\n", "e.jsonl:1: no JSON object: the field tags again"),
             ("e.jsonl", b"[1]\n", "e.jsonl:1: no JSON object: invalid type: sequence"),
             ("e.jsonl", b"\n\n", "e.jsonl:2: there is no sentence"),
             ("e.gz", &gzip(b"a O\n")[..12], "e.gz: cannot read: "),
@@ -920,6 +1076,29 @@ mod tests {
         assert!(!conll.is_ready());
         assert_eq!(conll.next_sentence().unwrap().unwrap(), ["rome"]);
         assert_eq!(conll.next_sentence().unwrap(), None);
+
+        // All lines come back, those between sentences with the sentence after them.
+        let text = "# c\n\n-DOCSTART- O\na\tO\nb\tO\n\n\nc\tO\n-DOCSTART-\td\n# e\n";
+        let layout = ColumnLayout { comments: Some("#".into()), ..ColumnLayout::default() };
+        let mut conll = SentenceReader::conll_with(text.as_bytes(), "f", layout);
+        let own = |columns: &[&str]| columns.iter().map(|column| column.to_string()).collect::<Vec<_>>();
+        let other = |text: &str| RowLine::Other(text.to_owned());
+        let mut lines = || conll.next_rows().unwrap().map(|found| found.lines);
+        assert_eq!(
+            lines().unwrap(),
+            [
+                other("# c"),
+                other(""),
+                RowLine::Document(own(&["-DOCSTART-", "O"])),
+                RowLine::Word(own(&["a", "O"])),
+                RowLine::Word(own(&["b", "O"])),
+                other(""),
+            ]
+        );
+        let end = RowLine::Document(own(&["-DOCSTART-", "d"]));
+        assert_eq!(lines().unwrap(), [other(""), RowLine::Word(own(&["c", "O"])), end]);
+        assert_eq!(lines().unwrap(), [other("# e")]);
+        assert_eq!(lines(), None);
 
         for (text, message) in [
             ("a\nb\tO\n", "f:2: a tab, expected one sentence a line, its words parted by spaces"),

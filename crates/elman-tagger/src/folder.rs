@@ -45,7 +45,7 @@ type Hook<'a> = &'a mut dyn FnMut() -> io::Result<()>;
 ///
 /// # Errors
 /// [`Error::Input`] if something else is at `target`; [`Error::Io`] if the system refuses, or another process keeps
-/// writing there. What was there is then as before, unless the message says that the new content is in place.
+/// writing there. The old content is then as before, unless the message says that the new content is in place.
 pub fn replace(target: &Path, files: &[(&str, Vec<u8>)]) -> Result<(), Error> {
     let names: Vec<&str> = files.iter().map(|(name, _)| *name).collect();
     save(target, "model", &names, files)
@@ -335,7 +335,7 @@ pub(crate) fn exists(target: &Path) -> bool {
         })
 }
 
-/// Reads the folder `target`, of which every replacement replaces the file `key`. What is read is of one replacement:
+/// Reads the folder `target`, of which every replacement replaces the file `key`. The content is that of one replacement:
 /// if another one took place meanwhile, it is read again.
 pub(crate) fn read<T>(
     target: &Path,
@@ -645,7 +645,7 @@ mod tests {
         written(&target, "new");
         assert_eq!((state("").ino(), state("").mode() & 0o777), (number, 0o700));
         assert_eq!((state("a.txt").mode() & 0o777, state("b.txt").mode()), (0o600, public));
-        // What a reader finds in the middle has the folder's mode, too.
+        // A content in the middle of its replacement has the folder's mode, too.
         mode("", 0o755);
         let _ = replace_with(&target, "old", &mut || {
             let next = target.join(NEXT);

@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
@@ -24,6 +25,8 @@ pub struct ColumnLayout {
     /// A line that begins so before the first word of a sentence is passed over. By default there are no comments:
     /// a tweet may begin with `#`.
     pub comments: Option<String>,
+    /// The names of the tags that JSON lines give as numbers, from 0 on.
+    pub tag_names: Option<Vec<String>>,
     /// Rows of CoNLL-U that are no words of the text are passed over: ranges (`1-2`) and empty nodes (`8.1`).
     pub conllu: bool,
 }
@@ -37,6 +40,7 @@ impl ColumnLayout {
             word: Some(Column { number: 2, key: None }),
             tag: Some(Column { number: 4, key: None }),
             comments: Some("#".to_owned()),
+            tag_names: None,
             conllu: true,
         }
     }
@@ -57,6 +61,7 @@ impl ColumnLayout {
             word: self.word.clone().or(conllu.word),
             tag: self.tag.clone().or(conllu.tag),
             comments: self.comments.clone().or(conllu.comments),
+            tag_names: self.tag_names.clone(),
             conllu: true,
         }
     }
@@ -100,6 +105,11 @@ impl FromStr for Separator {
 }
 
 impl Separator {
+    /// The separator of a file of which this is the first line.
+    pub(crate) fn of(line: &str) -> Self {
+        if line.contains('\t') { Separator::Tab } else { Separator::Blank }
+    }
+
     /// The columns of a line; none of a line without any.
     pub(crate) fn split<'l>(&self, line: &'l str) -> Vec<&'l str> {
         let blanks = [' ', '\t'];
@@ -119,9 +129,11 @@ impl Separator {
 }
 
 /// A column by its number: 1 is the first one, -1 the last one. `10:name` is the value of `name` in column 10
-/// where that is a list such as `SpaceAfter=No|name=B-PER`.
+/// where that is a list such as `SpaceAfter=No|name=B-PER`. In JSON lines, which have no columns, a name that begins
+/// with a letter is that of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
+    /// 0: the key is the name of a field.
     number: i32,
     key: Option<String>,
 }
@@ -132,10 +144,14 @@ impl FromStr for Column {
     fn from_str(text: &str) -> Result<Self, String> {
         let (number, key) =
             text.split_once(':').map_or((text, None), |(number, key)| (number, Some(key.to_owned())));
+        if text.starts_with(char::is_alphabetic) {
+            return Ok(Column { number: 0, key: Some(text.to_owned()) });
+        }
         match number.parse() {
             Ok(number) if number != 0 && key.as_deref() != Some("") => Ok(Column { number, key }),
             _ => {
-                Err("expected a column: 1 is the first, -1 the last; 10:name is name=... in column 10"
+                Err("expected a column: 1 is the first, -1 the last; 10:name is name=... in column 10; name is a \
+                     field of JSON lines"
                     .to_owned())
             }
         }
@@ -144,15 +160,23 @@ impl FromStr for Column {
 
 impl fmt::Display for Column {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(field) = self.field() {
+            return f.write_str(field);
+        }
         write!(f, "{}", self.number)?;
         self.key.as_ref().map_or(Ok(()), |key| write!(f, ":{key}"))
     }
 }
 
 impl Column {
-    /// What a line has in this column.
+    /// The name of a field.
+    pub(crate) fn field(&self) -> Option<&str> {
+        self.key.as_deref().filter(|_| self.number == 0)
+    }
+
+    /// The text of a line in this column.
     pub(crate) fn of<'l>(&self, columns: &[&'l str]) -> Option<&'l str> {
-        let place = usize::try_from(self.number.unsigned_abs()).ok()?;
+        let place = usize::try_from(self.number.unsigned_abs()).ok().filter(|place| *place > 0)?;
         let place = if self.number > 0 { place - 1 } else { columns.len().checked_sub(place)? };
         let column = *columns.get(place)?;
         match &self.key {
@@ -165,10 +189,26 @@ impl Column {
     }
 }
 
+/// Whether two columns are the names of a column of words and of one of tags, as the first line of a table has them.
+fn are_names(first: &str, last: &str) -> bool {
+    let is = |text: &str, names: &[&str]| names.iter().any(|name| text.eq_ignore_ascii_case(name));
+    is(first, &["word", "words", "token", "tokens", "text", "form"])
+        && is(
+            last,
+            &["tag", "tags", "label", "labels", "ner", "ner_tag", "ner_tags", "pos", "slot", "slots", "iob"],
+        )
+}
+
 /// Finds out after some lines that the first and last columns are not the word and the tag.
 #[derive(Default)]
 pub(crate) struct Suspect {
+    /// The last column is read as the tag.
+    tagged: bool,
+    columns: usize,
     rows: usize,
+    /// The different first and last columns of the first rows.
+    firsts: HashSet<String>,
+    lasts: HashSet<String>,
     sentences: usize,
     /// All first columns so far count the words of their sentence.
     counts: Option<bool>,
@@ -181,11 +221,54 @@ pub(crate) struct Suspect {
 impl Suspect {
     /// Rows after which the answer is given.
     const ENOUGH: usize = 10;
+    /// Rows by which tags without a scheme, such as parts of speech, are told from words: by how few they are.
+    const MANY: usize = 100;
+    /// Rows that are enough for that in a file that has no more.
+    const FEW: usize = 30;
+
+    pub(crate) fn new(tagged: bool) -> Self {
+        Suspect { tagged, ..Suspect::default() }
+    }
+
+    /// The problem of a file that ends before there were rows enough.
+    pub(crate) fn at_the_end(&self) -> Option<(String, String)> {
+        match self.rows {
+            0..Suspect::ENOUGH => self.count_first(),
+            Suspect::FEW..Suspect::MANY => self.few_first(),
+            _ => None,
+        }
+    }
+
+    /// The first column counts words.
+    fn count_first(&self) -> Option<(String, String)> {
+        (self.counts == Some(true) && self.sentences > 1 && self.columns > 2).then(|| {
+            (
+                "the first column counts the words of each sentence".to_owned(),
+                "words there (--word-column 2 takes them from the second column; 1 insists on the first)"
+                    .to_owned(),
+            )
+        })
+    }
+
+    /// The first column repeats few texts and the last one has many: tags before words.
+    fn few_first(&self) -> Option<(String, String)> {
+        let (firsts, lasts) = (self.firsts.len(), self.lasts.len());
+        (self.tagged && 2 * firsts <= self.rows && 2 * firsts <= lasts).then(|| {
+            let rows = self.rows;
+            (
+                format!("{firsts} different first columns and {lasts} different last ones in {rows} lines"),
+                "the word first and the tag last (--word-column -1 --tag-column 1 takes them the other way round; \
+                 --word-column 1 insists)"
+                    .to_owned(),
+            )
+        })
+    }
 
     /// Takes note of a row, the `place`-th of its sentence; the problem and what is expected, once it is sure.
     pub(crate) fn row(&mut self, place: usize, columns: &[&str]) -> Option<(String, String)> {
         self.rows += 1;
         self.sentences += usize::from(place == 0);
+        self.columns = columns.len();
         let (first, last) = (columns.first()?, columns.last()?);
         let number = first.parse::<usize>().ok();
         let counts = number == Some(place + 1) || number == Some(place);
@@ -199,15 +282,21 @@ impl Suspect {
         *self.tags_first.get_or_insert(true) &= is_tag(first);
         self.tags_last += usize::from(is_tag(last));
         self.named += usize::from(*first != "O");
+        if self.tagged && self.rows <= Suspect::MANY {
+            self.firsts.insert((*first).to_owned());
+            self.lasts.insert((*last).to_owned());
+        }
+        if self.rows == 1 && self.tagged && are_names(first, last) {
+            return Some((
+                format!("the line names columns: {first:?}, {last:?}"),
+                "a word and a tag (tail -n +2 leaves the first line out; --word-column 1 insists)".to_owned(),
+            ));
+        }
         if self.rows < Suspect::ENOUGH {
             return None;
         }
-        if self.counts == Some(true) && self.sentences > 1 && columns.len() > 2 {
-            return Some((
-                "the first column counts the words of each sentence".to_owned(),
-                "words there (--word-column 2 takes them from the second column; 1 insists on the first)"
-                    .to_owned(),
-            ));
+        if let Some(problem) = self.count_first() {
+            return Some(problem);
         }
         if self.tags_first == Some(true) && self.named > 0 && 2 * self.tags_last < self.rows {
             return Some((
@@ -215,6 +304,6 @@ impl Suspect {
                 "the word first and the tag last (or --word-column -1 --tag-column 1)".to_owned(),
             ));
         }
-        None
+        if self.rows == Suspect::MANY { self.few_first() } else { None }
     }
 }

@@ -30,8 +30,8 @@ pub use checkpoint::{Checkpoint, fingerprint};
 pub use config::{Optimizer, Recipe, TrainConfig};
 pub use conlleval::{ConllevalReader, Counts, Evaluation, RawTags, ReportForm};
 pub use corpus::{
-    ConllReader, ConllWriter, CorpusReader, SentenceReader, TaggedSentence, WordsAndColumns, decompressed,
-    read_conll, read_corpus,
+    ConllReader, ConllWriter, CorpusReader, RowLine, SentenceReader, TaggedSentence, Unlabelled,
+    decompressed, json_object, read_conll, read_corpus,
 };
 pub use error::Error;
 pub use folder::{Claim, replace as replace_folder};

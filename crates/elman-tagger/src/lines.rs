@@ -157,7 +157,7 @@ impl<R: Read> Lines<R> {
     }
 }
 
-/// What a file is that is no UTF-8 text, by its first bytes, and what was expected.
+/// The kind of a file that is no UTF-8 text, by its first bytes, and the expected one.
 fn no_text(start: &[u8]) -> Option<(&'static str, &'static str)> {
     match start {
         [0x1f, 0x8b, ..] => Some(("the file is compressed by gzip", "UTF-8 text: decompress it with gunzip")),
@@ -193,7 +193,7 @@ pub(crate) fn invisible(line: &str) -> Option<String> {
     characters.all(|c| c == first).then(|| format!("{name} (U+{:04X}) alone on the line", u32::from(first)))
 }
 
-/// What is wrong with a word that a column file is to hold, and what was expected. Blanks within a word are none:
+/// The fault of a word that a column file is to hold, and the expected form. Blanks within a word are none:
 /// tabs part columns.
 pub(crate) fn word_fault(word: &str) -> Option<(String, String)> {
     name_fault(word, MAX_TOKEN)
@@ -206,7 +206,7 @@ pub(crate) fn tag_fault(tag: &str) -> Option<(String, String)> {
     })
 }
 
-/// What is wrong with a word that a model is to hold, and what was expected. The words of a model are normalised,
+/// The fault of a word that a model is to hold, and the expected form. The words of a model are normalised,
 /// and so can be longer than those of a text: `longest` is then [`MAX_NAME`](crate::limits::MAX_NAME).
 pub(crate) fn name_fault(token: &str, longest: usize) -> Option<(String, String)> {
     if token.is_empty() {
@@ -304,7 +304,7 @@ mod tests {
         assert_eq!(all(&text).unwrap()[0].len(), MAX_LINE);
         text.insert(0, b'x');
         assert_eq!(all(&text).unwrap_err(), "f:1: the line is too long, expected at most 67108864 bytes");
-        // What follows is read.
+        // The lines after it are read.
         text.extend(b"b\n");
         let mut lines = Lines::new(&text[..], Path::new("f"));
         assert!(lines.next_line().is_err());

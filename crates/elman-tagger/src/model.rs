@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use elman::ndarray::{ArrayView1, ArrayView2};
-use elman::{Layout, Params, Shape};
+use elman::{Activation, Cell, Layout, Params, Shape};
 use indexmap::IndexSet;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -34,7 +34,7 @@ const WHAT: &str = "model";
 /// The layout that this version writes and reads.
 const FORMAT: u32 = 1;
 
-/// What a training came to.
+/// The result of a training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Outcome {
@@ -201,7 +201,7 @@ impl Model {
         &self.params
     }
 
-    /// What the training came to.
+    /// The result of the training.
     pub fn outcome(&self) -> &Outcome {
         &self.outcome
     }
@@ -501,16 +501,22 @@ pub(crate) fn overflow(params: &Params<f32>) -> Option<(&'static str, f64)> {
         }
         sums.into_iter().fold(0.0, f64::max)
     };
-    // A state is in [-1, 1], or the first one; so are the probabilities that a Jordan network feeds back. (With ReLU it
-    // can grow with the sentence; its scores are looked at.)
+    // A state is in [-1, 1], or the first one; so are the probabilities that a Jordan network feeds back. With ReLU it
+    // can grow with the sentence: here with a sentence of one word, and Pipeline looks at the scores of others.
     let state = largest(params.h0()).max(1.0);
     let emb = params.emb().rows().into_iter().map(largest).fold(0.0, f64::max);
     let biases = largest(params.bh()) + params.bhn().map_or(0.0, largest);
     let states = emb * column(params.wx()) + state * column(params.wh()) + biases;
-    let scores = state * column(params.w()) + largest(params.b());
+    let last = if grows(params.shape().cell) { state.max(states) } else { state };
+    let scores = last * column(params.w()) + largest(params.b());
     [("sums before the activation", states), ("scores", scores)]
         .into_iter()
         .find(|(_, largest)| *largest > f64::from(f32::MAX))
+}
+
+/// Whether the states of a cell can grow with the sentence.
+pub(crate) fn grows(cell: Cell) -> bool {
+    cell == Cell::Elman(Activation::Relu)
 }
 
 /// A name that the header of a safetensors file has twice: each reader takes another one of the two.
@@ -561,7 +567,7 @@ pub fn repeated_key(file: &[u8]) -> Option<String> {
     let (length, rest) = file.split_first_chunk()?;
     let header = rest.get(..usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
     let mut repeated = None;
-    // What else is wrong with a header is for its reader to say.
+    // Other faults of a header are named by its reader.
     let _ = Names(&mut repeated).deserialize(&mut serde_json::Deserializer::from_slice(header));
     repeated
 }
@@ -987,6 +993,16 @@ mod tests {
                 Model::from_elsewhere(broken.params, parts.0, parts.1, "test").unwrap_err().to_string();
             assert!(error.starts_with(&format!("{what}: expected at most 3.4")), "{error}");
         }
+        // With ReLU the scores grow with the states.
+        let mut relu = model.clone();
+        relu.params.emb_mut().fill(1e20);
+        relu.params.wx_mut().fill(1.0);
+        relu.params.w_mut().fill(1e18);
+        assert_eq!(overflow(&relu.params), None);
+        let shape = Shape { cell: Cell::Elman(Activation::Relu), ..relu.params.shape() };
+        let mut params = Params::<f32>::zeros(shape).unwrap();
+        params.as_mut_slice().copy_from_slice(relu.params.as_slice());
+        assert_eq!(overflow(&params).unwrap().0, "scores");
         // Large weights that cannot overflow are read.
         let mut large = model.clone();
         large.params.b_mut().fill(1e38);

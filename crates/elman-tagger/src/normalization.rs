@@ -2,7 +2,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-/// What is done to a word before it is looked up; kept in the model, so that tagging does the same.
+/// The changes of a word before it is looked up; kept in the model, so that tagging does the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Normalization {

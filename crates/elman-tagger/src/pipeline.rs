@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use elman::ndarray::ArrayView1;
+use elman::ndarray::{ArrayView1, ArrayView2};
 use elman::{Network, Sentences, Tagger};
 
 use crate::forms::{Base, Text};
+use crate::model::grows;
 use crate::{Error, Evaluation, Labels, Model, Scheme, TaggedSentence, Tagging, ValidTags, Vocabulary};
 
 /// A model made ready by an implementation of the network: from words to tags.
@@ -34,6 +35,8 @@ pub struct Pipeline {
     tagging: Tagging,
     forced: bool,
     tagger: Words,
+    /// Scores may overflow in a long sentence.
+    grows: bool,
     /// Memory for the next call.
     sentences: Sentences,
     ids: Vec<u32>,
@@ -84,6 +87,7 @@ impl Pipeline {
             } else {
                 Words::Forms(Base { params: Arc::new(model.params().clone()), tagger })
             },
+            grows: grows(model.params().shape().cell),
             sentences: Sentences::new(),
             ids: Vec::new(),
         })
@@ -97,6 +101,7 @@ impl Pipeline {
             tagging: self.tagging,
             forced: self.forced,
             tagger: self.tagger.fork(),
+            grows: self.grows,
             sentences: Sentences::new(),
             ids: Vec::new(),
         }
@@ -135,11 +140,21 @@ impl Pipeline {
         self.ids.resize(words.len(), 0);
         if !words.is_empty() {
             match &mut self.tagger {
-                Words::Known(tagger) => tagger.label(&self.vocabulary.ids(words), &mut self.ids)?,
+                Words::Known(tagger) => {
+                    let words = self.vocabulary.ids(words);
+                    if self.grows {
+                        check_finite(tagger.scores(&words)?)?;
+                    }
+                    tagger.label(&words, &mut self.ids)?;
+                }
                 Words::Forms(base) => {
                     let mut text = Text::default();
                     let words = text.ids(&self.vocabulary, words);
-                    text.tagger(base)?.label(&words, &mut self.ids)?;
+                    let mut tagger = text.tagger(base)?;
+                    if self.grows {
+                        check_finite(tagger.scores(&words)?)?;
+                    }
+                    tagger.label(&words, &mut self.ids)?;
                 }
             }
         }
@@ -163,9 +178,20 @@ impl Pipeline {
         let batch = self.sentences.batch();
         self.ids.clear();
         self.ids.resize(batch.words().len(), 0);
+        let check = |tagger: &mut dyn Tagger<f32>| {
+            let mut sentences = batch.iter().filter(|_| self.grows);
+            sentences.try_for_each(|sentence| check_finite(tagger.scores(sentence.words)?))
+        };
         match &mut self.tagger {
-            Words::Known(tagger) => tagger.label_all(batch, &mut self.ids)?,
-            Words::Forms(base) => text.tagger(base)?.label_all(batch, &mut self.ids)?,
+            Words::Known(tagger) => {
+                check(tagger.as_mut())?;
+                tagger.label_all(batch, &mut self.ids)?;
+            }
+            Words::Forms(base) => {
+                let mut tagger = text.tagger(base)?;
+                check(tagger.as_mut())?;
+                tagger.label_all(batch, &mut self.ids)?;
+            }
         }
         let mut rest = &self.ids[..];
         sentences
@@ -217,23 +243,15 @@ impl Pipeline {
                 text.tagger(base)?.scores(&words)?.to_owned()
             }
         };
-        if let Some(score) = s.iter().find(|score| !score.is_finite()) {
-            return Err(Error::shape("score of a tag", "a finite number", score));
-        }
-        let ranked = |row: ArrayView1<'_, f32>, count| {
-            let tags = self.labels.tags().zip(row);
-            let mut all: Vec<Scored<'_>> = tags.map(|(tag, score)| Scored { tag, score: *score }).collect();
-            // A stable sort keeps the order of the labels among equals.
-            all.sort_by(|a, b| b.score.total_cmp(&a.score));
-            all.truncate(count);
-            all
+        check_finite(s.view())?;
+        let ids = match valid {
+            Some(valid) => valid.best(s.view()),
+            None => s.rows().into_iter().map(|row| greatest(row, 1)[0].0).collect(),
         };
-        let tags = match valid {
-            Some(valid) => self.labels.tags_of(&valid.best(s.view()))?,
-            None => s.rows().into_iter().flat_map(|row| ranked(row, 1)).map(|best| best.tag).collect(),
-        };
-        let best = s.rows().into_iter().filter(|_| count > 0).map(|row| ranked(row, count)).collect();
-        Ok((tags, best))
+        let tags = self.labels.tags_of(&ids)?;
+        let scored = |(id, score): (u32, f32)| self.labels.tag(id).map(|tag| Scored { tag, score });
+        let ranked = |row| greatest(row, count).into_iter().filter_map(scored).collect();
+        Ok((tags, s.rows().into_iter().filter(|_| count > 0).map(ranked).collect()))
     }
 
     /// Tags a corpus and compares with its own tags; phrases are those of the tags' schemes, as
@@ -252,8 +270,35 @@ impl Pipeline {
     }
 }
 
+/// The greatest of some scores with their ids, at most `count`, the greatest first; of equals the first.
+fn greatest(row: ArrayView1<'_, f32>, count: usize) -> Vec<(u32, f32)> {
+    let all = row.iter().zip(0..).map(|(score, id)| (id, *score));
+    // A stable sort, as the insertion below, keeps the order of the ids among equals.
+    if count > row.len() / 8 && count > 1 {
+        let mut all: Vec<(u32, f32)> = all.collect();
+        all.sort_by(|a, b| b.1.total_cmp(&a.1));
+        all.truncate(count);
+        return all;
+    }
+    let mut best: Vec<(u32, f32)> = Vec::with_capacity(count + 1);
+    for (id, score) in all {
+        if best.len() < count || best.last().is_some_and(|last| score > last.1) {
+            let place = best.iter().position(|other| score > other.1).unwrap_or(best.len());
+            best.insert(place, (id, score));
+            best.truncate(count);
+        }
+    }
+    best
+}
+
+fn check_finite(s: ArrayView2<'_, f32>) -> Result<(), Error> {
+    let odd = s.iter().find(|score| !score.is_finite());
+    odd.map_or(Ok(()), |score| Err(Error::shape("score of a tag", "a finite number", score)))
+}
+
 #[cfg(test)]
 mod tests {
+    use elman::{Activation, Cell, Params};
     use elman_reference::Reference;
 
     use super::*;
@@ -288,6 +333,48 @@ mod tests {
             let upper: Vec<String> = words.iter().map(|w| w.to_uppercase()).collect();
             assert_eq!(pipeline.tag(&upper).unwrap(), *tags);
         }
+    }
+
+    /// A state that doubles with each word is finite in a short sentence alone.
+    #[test]
+    fn scores_that_overflow_in_a_long_sentence_are_refused_with_or_without_being_asked_for() {
+        let corpus = travel::corpus(1, 20);
+        let network = Reference::new();
+        let cell = Cell::Elman(Activation::Relu);
+        let config = TrainConfig { hidden: 2, embed: 2, window: 1, cell, ..TrainConfig::default() };
+        let model = Trainer::new(&network, config, &corpus, &corpus).unwrap().into_model();
+        let mut params = Params::zeros(model.params().shape()).unwrap();
+        params.wh_mut().diag_mut().fill(2.0);
+        params.h0_mut().fill(1.0);
+        params.w_mut().fill(1.0);
+        let (vocabulary, labels) = (model.vocabulary().clone(), model.labels().clone());
+        let model = Model::from_elsewhere(params, vocabulary, labels, "test").unwrap();
+        let mut pipeline = Pipeline::new(&model, &network).unwrap();
+        for (words, is_finite) in [(20, true), (300, false)] {
+            let sentence = vec!["to".to_owned(); words];
+            let results = [
+                pipeline.tag(&sentence).map(drop),
+                pipeline.tag_all(&[&sentence]).map(drop),
+                pipeline.best_tags(&sentence, 1).map(drop),
+            ];
+            for result in results {
+                let message = result.err().map(|error| error.to_string());
+                assert_eq!(message.is_none(), is_finite, "{message:?}");
+                assert!(message.is_none_or(|m| m.starts_with("score of a tag: expected a finite number")));
+            }
+        }
+    }
+
+    #[test]
+    fn the_greatest_scores_are_those_of_a_stable_sort() {
+        let scores: Vec<f32> = (0..97).map(|id| ((id * 37) % 11) as f32).collect();
+        let row = ArrayView1::from(&scores[..]);
+        let sorted = greatest(row, 97);
+        assert!(sorted.windows(2).all(|w| w[0].1 > w[1].1 || (w[0].1 == w[1].1 && w[0].0 < w[1].0)));
+        for count in [1, 2, 5, 12, 13, 97, 500] {
+            assert_eq!(greatest(row, count), sorted[..count.min(97)], "{count}");
+        }
+        assert!(greatest(row, 0).is_empty());
     }
 
     #[test]

@@ -19,6 +19,15 @@ pub enum Scheme {
     Bilou,
     /// As [`Scheme::Iobes`], with `M-x` for `I-x`: the scheme of word segmentation.
     Bmes,
+    /// As [`Scheme::Bmes`], with `W-x` for `S-x`.
+    Bmewo,
+    /// `I-x` inside a phrase; `E-x` only on the last word of a phrase that another one of its type directly follows.
+    Ioe1,
+    /// `E-x` on the last word of every phrase, `I-x` on its other words.
+    Ioe2,
+    /// `(x*` on the first word of a phrase, `*)` on its last one, `(x*)` on a phrase of one word, `*` on all other
+    /// words: the columns of CoNLL-2005 and CoNLL-2012.
+    Brackets,
     /// `I-x` on every word of a phrase: two phrases of one type that touch are one.
     Io,
     /// Tags that form no phrases, such as parts of speech.
@@ -27,8 +36,19 @@ pub enum Scheme {
 
 impl Scheme {
     /// All schemes.
-    pub const ALL: [Scheme; 7] =
-        [Scheme::Iob1, Scheme::Iob2, Scheme::Iobes, Scheme::Bilou, Scheme::Bmes, Scheme::Io, Scheme::Plain];
+    pub const ALL: [Scheme; 11] = [
+        Scheme::Iob1,
+        Scheme::Iob2,
+        Scheme::Iobes,
+        Scheme::Bilou,
+        Scheme::Bmes,
+        Scheme::Bmewo,
+        Scheme::Ioe1,
+        Scheme::Ioe2,
+        Scheme::Brackets,
+        Scheme::Io,
+        Scheme::Plain,
+    ];
 
     /// Its usual name.
     pub fn name(self) -> &'static str {
@@ -38,6 +58,10 @@ impl Scheme {
             Scheme::Iobes => "IOBES",
             Scheme::Bilou => "BILOU",
             Scheme::Bmes => "BMES",
+            Scheme::Bmewo => "BMEWO",
+            Scheme::Ioe1 => "IOE1",
+            Scheme::Ioe2 => "IOE2",
+            Scheme::Brackets => "brackets",
             Scheme::Io => "IO",
             Scheme::Plain => "plain",
         }
@@ -50,6 +74,9 @@ impl Scheme {
             Scheme::Iobes => "IOBES (B-type, I-type, E-type, S-type, O)",
             Scheme::Bilou => "BILOU (B-type, I-type, L-type, U-type, O)",
             Scheme::Bmes => "BMES (B-type, M-type, E-type, S-type, O)",
+            Scheme::Bmewo => "BMEWO (B-type, M-type, E-type, W-type, O)",
+            Scheme::Ioe1 | Scheme::Ioe2 => "IOE (I-type, E-type, O)",
+            Scheme::Brackets => "brackets ((type*, *, *), (type*))",
             Scheme::Io => "IO (I-type, O)",
             Scheme::Plain => "plain tags",
         }
@@ -61,14 +88,19 @@ impl Scheme {
             Scheme::Iobes => ['B', 'I', 'E', 'S'],
             Scheme::Bilou => ['B', 'I', 'L', 'U'],
             Scheme::Bmes => ['B', 'M', 'E', 'S'],
-            Scheme::Iob1 | Scheme::Iob2 | Scheme::Plain => ['B', 'I', 'I', 'B'],
+            Scheme::Bmewo => ['B', 'M', 'E', 'W'],
+            Scheme::Ioe1 | Scheme::Ioe2 => ['I', 'I', 'E', 'E'],
+            Scheme::Iob1 | Scheme::Iob2 | Scheme::Plain | Scheme::Brackets => ['B', 'I', 'I', 'B'],
             Scheme::Io => ['I'; 4],
         }
     }
 
     /// Whether the last word of a phrase is marked, so that a phrase that was begun must be ended.
     fn marks_ends(self) -> bool {
-        matches!(self, Scheme::Iobes | Scheme::Bilou | Scheme::Bmes)
+        matches!(
+            self,
+            Scheme::Iobes | Scheme::Bilou | Scheme::Bmes | Scheme::Bmewo | Scheme::Ioe2 | Scheme::Brackets
+        )
     }
 }
 
@@ -94,7 +126,8 @@ impl Role {
             'B' => Some(Role::Begin),
             'I' | 'M' => Some(Role::Inside),
             'E' | 'L' => Some(Role::End),
-            'S' | 'U' => Some(Role::Single),
+            // Conlleval has brackets, too, each of which is a phrase of one word.
+            'S' | 'U' | 'W' | '[' | ']' => Some(Role::Single),
             _ => None,
         }
     }
@@ -149,7 +182,7 @@ enum Fault {
     NoStart,
     /// It goes on with a phrase of another type.
     OtherType,
-    /// It begins a phrase with B where IOB1 has I.
+    /// It begins a phrase with B where IOB1 has I, or ends one with E where IOE1 has I.
     NotNeeded,
     /// The phrase before it was not ended.
     Open,
@@ -173,23 +206,40 @@ impl Tagging {
     /// A corpus in which every tag is `O` is taken for IOB2.
     pub fn recognise<'a, S: AsRef<str> + 'a>(corpus: impl Iterator<Item = &'a [S]> + Clone) -> Self {
         let tags = corpus.clone().flatten().map(AsRef::as_ref);
+        if are_brackets(tags.clone()) {
+            return Tagging::new(Scheme::Brackets);
+        }
         let Some(spelling) = spelling(tags) else { return Tagging::new(Scheme::Plain) };
         // The first of equals: an IOB2 corpus has no fault as IOB2, one without B has none as IO or as IOB1.
-        [Scheme::Iob2, Scheme::Io, Scheme::Iob1, Scheme::Iobes, Scheme::Bilou, Scheme::Bmes]
-            .into_iter()
-            .map(|scheme| Tagging { scheme, ..spelling })
-            .min_by_key(|tagging| {
-                let mut faults = 0;
-                for tags in corpus.clone() {
-                    tagging.walk(tags, false, &mut |_, _| faults += 1);
-                }
-                faults
-            })
-            .unwrap_or(spelling)
+        [
+            Scheme::Iob2,
+            Scheme::Io,
+            Scheme::Iob1,
+            Scheme::Iobes,
+            Scheme::Bilou,
+            Scheme::Bmes,
+            Scheme::Bmewo,
+            Scheme::Ioe2,
+            Scheme::Ioe1,
+        ]
+        .into_iter()
+        .map(|scheme| Tagging { scheme, ..spelling })
+        .min_by_key(|tagging| {
+            let mut faults = 0;
+            for tags in corpus.clone() {
+                tagging.walk(tags, false, &mut |_, _| faults += 1);
+            }
+            faults
+        })
+        .unwrap_or(spelling)
     }
 
-    /// The scheme of a list of different tags, which does not tell IOB1 from IOB2: both are IOB2 here.
+    /// The scheme of a list of different tags, which does not tell IOB1 from IOB2, nor IOE1 from IOE2: IOB2 and IOE2
+    /// are returned.
     pub fn of_tags<'a>(tags: impl Iterator<Item = &'a str> + Clone) -> Self {
+        if are_brackets(tags.clone()) {
+            return Tagging::new(Scheme::Brackets);
+        }
         let Some(spelling) = spelling(tags.clone()) else { return Tagging::new(Scheme::Plain) };
         let count = |letters: &[char]| {
             tags.clone()
@@ -197,11 +247,16 @@ impl Tagging {
                 .filter(|(letter, _)| letters.contains(letter))
                 .count()
         };
-        let (all, other) = (count(&['B', 'I', 'E', 'S', 'L', 'U', 'M']), count(&['E', 'S', 'L', 'U', 'M']));
+        let all = count(&['B', 'I', 'E', 'S', 'L', 'U', 'M', 'W']);
+        let other = count(&['E', 'S', 'L', 'U', 'M', 'W']);
         let scheme = if 4 * other < all || other == 0 {
             if count(&['B']) > 0 || all == 0 { Scheme::Iob2 } else { Scheme::Io }
+        } else if count(&['B', 'S', 'L', 'U', 'M', 'W']) == 0 {
+            Scheme::Ioe2
         } else if count(&['L', 'U']) > count(&['E', 'S', 'M']) {
             Scheme::Bilou
+        } else if count(&['W']) > count(&['S']) {
+            Scheme::Bmewo
         } else if count(&['M']) > count(&['I']) {
             Scheme::Bmes
         } else {
@@ -217,15 +272,15 @@ impl Tagging {
 
     /// Whether conlleval's own rules score these tags rightly, so that they are given to it as they are.
     pub fn is_conllevals(&self) -> bool {
-        matches!(self.scheme, Scheme::Iob1 | Scheme::Iob2 | Scheme::Io)
-            && (self.separator, self.suffix) == SPELLINGS[0]
-            && !self.small
+        let of_script = [Scheme::Iob1, Scheme::Iob2, Scheme::Ioe1, Scheme::Ioe2, Scheme::Io];
+        of_script.contains(&self.scheme) && (self.separator, self.suffix) == SPELLINGS[0] && !self.small
     }
 
     /// Whether tags of the two mean the same words of text, so that they can be compared as they are.
     pub(crate) fn spells_like(&self, other: &Self) -> bool {
         let family = |tagging: &Tagging| match tagging.scheme {
             Scheme::Iob1 | Scheme::Iob2 | Scheme::Io => None,
+            Scheme::Ioe1 | Scheme::Ioe2 => Some(Scheme::Ioe2),
             other => Some(other),
         };
         family(self) == family(other) && self.with_scheme(other.scheme) == *other
@@ -261,6 +316,13 @@ impl Tagging {
         match self.scheme {
             // Each word is by itself.
             Scheme::Plain => (Role::Single, tag),
+            // Alone, `*` does not tell where it stands; phrases are found in Tagging::phrases.
+            Scheme::Brackets => match bracket(tag) {
+                Some(Bracket { opens: Some(kind), closes: false }) => (Role::Begin, kind),
+                Some(Bracket { opens: Some(kind), closes: true }) => (Role::Single, kind),
+                Some(Bracket { opens: None, closes: true }) => (Role::End, ""),
+                _ => (Role::Outside, ""),
+            },
             _ => match self.letter_and_kind(tag) {
                 Some((letter, kind)) => (Role::of(letter).unwrap_or(Role::Inside), kind),
                 // Bare types, as in `PER PER O`; elsewhere a tag that is none is in no phrase.
@@ -282,12 +344,27 @@ impl Tagging {
         }
     }
 
+    /// [`Tagging::parse`] of a tag that follows another one: in brackets, `*` and `*)` go on with an open phrase.
+    fn parse_after<'t>(&self, last: (Role, &'t str), tag: &'t str) -> (Role, &'t str) {
+        if self.scheme != Scheme::Brackets {
+            return self.parse(tag);
+        }
+        let is_open = matches!(last.0, Role::Begin | Role::Inside);
+        match (bracket(tag), self.parse(tag)) {
+            (Some(Bracket { opens: None, closes }), _) if is_open => {
+                (if closes { Role::End } else { Role::Inside }, last.1)
+            }
+            (_, (Role::End, _)) => (Role::Outside, ""),
+            (_, parsed) => parsed,
+        }
+    }
+
     /// The phrases of a sentence, in their order.
     pub fn phrases<'t>(&self, tags: &'t [impl AsRef<str>]) -> Vec<Phrase<'t>> {
         let mut phrases: Vec<Phrase<'t>> = Vec::new();
         let mut last = (Role::Outside, "");
         for (place, tag) in tags.iter().enumerate() {
-            let tag = self.parse(tag.as_ref());
+            let tag = self.parse_after(last, tag.as_ref());
             if Tagging::starts(last, tag) {
                 phrases.push(Phrase { kind: tag.1, start: place, end: place + 1 });
             } else if tag.0 != Role::Outside
@@ -314,30 +391,38 @@ impl Tagging {
     /// The tags of a sentence in another scheme, in its usual spelling. A phrase of a type without a name has
     /// the letter alone; in [`Scheme::Plain`] a word has the type of its phrase.
     pub fn convert(&self, tags: &[impl AsRef<str>], to: Scheme) -> Vec<String> {
-        let mut written = vec![OUTSIDE.to_owned(); tags.len()];
+        let outside = if to == Scheme::Brackets { "*" } else { OUTSIDE };
+        let mut written = vec![outside.to_owned(); tags.len()];
         let [begin, inside, end, single] = to.letters();
-        let mut last: Option<Phrase<'_>> = None;
-        for phrase in self.phrases(tags) {
-            let Phrase { kind, start, end: after } = phrase;
+        let phrases = self.phrases(tags);
+        for (number, phrase) in phrases.iter().enumerate() {
+            let Phrase { kind, start, end: after } = *phrase;
             for (place, written) in written.iter_mut().enumerate().take(after).skip(start) {
-                let mut letter = match (place == start, place + 1 == after) {
+                let (first, final_one) = (place == start, place + 1 == after);
+                let mut letter = match (first, final_one) {
                     (true, true) => single,
                     (true, false) => begin,
                     (false, true) => end,
                     (false, false) => inside,
                 };
-                // IOB1 has B only between neighbours of one type.
-                let touches = last.as_ref().is_some_and(|last| last.end == start && last.kind == kind);
-                if to == Scheme::Iob1 && place == start && !touches {
+                // IOB1 has B, and IOE1 has E, only between neighbours of one type.
+                let touches =
+                    |one: &Phrase<'_>, other: &Phrase<'_>| one.end == other.start && one.kind == other.kind;
+                let before = number > 0 && touches(&phrases[number - 1], phrase);
+                let behind = phrases.get(number + 1).is_some_and(|next| touches(phrase, next));
+                if (to == Scheme::Iob1 && first && !before) || (to == Scheme::Ioe1 && final_one && !behind) {
                     letter = 'I';
                 }
                 *written = match (to, kind.is_empty()) {
+                    (Scheme::Brackets, _) => {
+                        let open = if first { format!("({kind}") } else { String::new() };
+                        format!("{open}*{}", if final_one { ")" } else { "" })
+                    }
                     (Scheme::Plain, false) => kind.to_owned(),
                     (_, true) => letter.to_string(),
                     _ => format!("{letter}-{kind}"),
                 };
             }
-            last = Some(phrase);
         }
         written
     }
@@ -354,6 +439,14 @@ impl Tagging {
             let text = text.as_ref();
             let parsed = if self.is_outside(text) { None } else { Some(self.letter_and_kind(text)) };
             let tag = match parsed {
+                _ if self.scheme == Scheme::Brackets => {
+                    if bracket(text).is_none() {
+                        found(place, Fault::NoTag);
+                    }
+                    let tag = self.parse_after(last, text);
+                    // A bracket that closes nothing.
+                    if tag.0 == Role::Outside { self.parse(text) } else { tag }
+                }
                 None => (Role::Outside, ""),
                 Some(Some((letter, kind))) if letters.contains(&letter) => {
                     if typed && kind.is_empty() {
@@ -372,6 +465,13 @@ impl Tagging {
                     found(place, Fault::NotNeeded);
                 }
                 Scheme::Iob1 | Scheme::Io => {}
+                Scheme::Ioe1 if last.0 == Role::End && !(goes_on && last.1 == tag.1) => {
+                    found(place - 1, Fault::NotNeeded);
+                }
+                Scheme::Ioe1 => {}
+                // Phrases have no first letter, only a last one.
+                Scheme::Ioe2 if is_open(last.0) && !(goes_on && last.1 == tag.1) => found(place, Fault::Open),
+                Scheme::Ioe2 => {}
                 _ if goes_on && !is_open(last.0) => found(place, Fault::NoStart),
                 _ if goes_on && last.1 != tag.1 => found(place, Fault::OtherType),
                 scheme if scheme.marks_ends() && !goes_on && is_open(last.0) => found(place, Fault::Open),
@@ -381,6 +481,9 @@ impl Tagging {
         }
         if self.scheme.marks_ends() && is_open(last.0) {
             found(tags.len() - 1, Fault::Open);
+        }
+        if self.scheme == Scheme::Ioe1 && last.0 == Role::End {
+            found(tags.len() - 1, Fault::NotNeeded);
         }
     }
 
@@ -401,8 +504,14 @@ impl Tagging {
                     format!("the tag {tag} is none of {}", self.scheme.forms())
                 }
                 Fault::NoType => format!("{tag} without a type"),
+                Fault::NoStart if self.scheme == Scheme::Brackets => {
+                    format!("{tag} after {before}: no bracket is open")
+                }
                 Fault::NoStart => format!("{tag} after {before}: no {begin} before it"),
                 Fault::OtherType => format!("{tag} after {before}: another type"),
+                Fault::NotNeeded if self.scheme == Scheme::Ioe1 => {
+                    format!("{tag}: IOE1 has E only between phrases of one type")
+                }
                 Fault::NotNeeded => {
                     format!("{tag} after {before}: IOB1 has B only between phrases of one type")
                 }
@@ -425,15 +534,23 @@ impl Tagging {
     /// whether the next tag may go on with its phrase, and whether another phrase or none may follow.
     pub(crate) fn chain<'t>(&self, tag: &'t str) -> Link<'t> {
         let (role, kind) = self.parse(tag);
-        let free = Link { kind, goes_on: false, can_go_on: true, can_end: true };
+        let outside = role == Role::Outside;
+        let free = Link { kind, begins: true, goes_on: false, can_go_on: true, can_end: true };
+        let only = |goes_on: bool| Link { begins: !goes_on, goes_on, can_go_on: !outside, ..free };
         match self.scheme {
-            Scheme::Plain | Scheme::Io => free,
-            Scheme::Iob1 => Link { goes_on: role == Role::Begin, can_go_on: role != Role::Outside, ..free },
-            Scheme::Iob2 => Link { goes_on: role == Role::Inside, can_go_on: role != Role::Outside, ..free },
+            // In brackets a `*` alone does not tell whether it is in a phrase.
+            Scheme::Plain | Scheme::Io | Scheme::Brackets => free,
+            Scheme::Iob1 => only(role == Role::Begin),
+            Scheme::Iob2 => only(role == Role::Inside),
+            Scheme::Ioe1 => Link { goes_on: !outside, can_end: role != Role::End, ..only(false) },
+            Scheme::Ioe2 => {
+                let open = role == Role::Inside;
+                Link { goes_on: !outside, can_go_on: open, can_end: !open, ..free }
+            }
             _ => {
                 let open = matches!(role, Role::Begin | Role::Inside);
                 let goes_on = matches!(role, Role::Inside | Role::End);
-                Link { kind, goes_on, can_go_on: open, can_end: !open }
+                Link { kind, begins: !goes_on, goes_on, can_go_on: open, can_end: !open }
             }
         }
     }
@@ -443,7 +560,9 @@ impl Tagging {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Link<'t> {
     pub(crate) kind: &'t str,
-    /// A word of a phrase of the same type must be before it.
+    /// A tag may be before it that can end, or none.
+    pub(crate) begins: bool,
+    /// A tag of the same type may be before it that can go on.
     pub(crate) goes_on: bool,
     /// A tag of the same type that goes on may follow.
     pub(crate) can_go_on: bool,
@@ -465,6 +584,33 @@ impl fmt::Display for Tagging {
             (separator, true) => write!(f, ", spelled type{separator}{letter}"),
         }
     }
+}
+
+/// A tag of [`Scheme::Brackets`].
+struct Bracket<'t> {
+    opens: Option<&'t str>,
+    closes: bool,
+}
+
+fn bracket(tag: &str) -> Option<Bracket<'_>> {
+    let (inner, closes) = tag.strip_suffix(')').map_or((tag, false), |inner| (inner, true));
+    // `(x)` is a short form of `(x*)`.
+    let (inner, star) = inner.strip_suffix('*').map_or((inner, false), |inner| (inner, true));
+    let opens = if inner.is_empty() { None } else { Some(inner.strip_prefix('(')?) };
+    let is_name = opens.is_none_or(|kind| !kind.contains(['(', ')', '*']));
+    (is_name && (star || (closes && opens.is_some()))).then_some(Bracket { opens, closes })
+}
+
+/// Whether tags are brackets: most of them, and one of them opens a phrase.
+fn are_brackets<'t>(tags: impl Iterator<Item = &'t str>) -> bool {
+    let (mut all, mut fits, mut opens) = (0, 0, false);
+    for tag in tags {
+        let bracket = bracket(tag);
+        all += 1;
+        fits += usize::from(bracket.is_some());
+        opens |= bracket.is_some_and(|bracket| bracket.opens.is_some());
+    }
+    opens && 2 * fits > all
 }
 
 /// The spelling that most tags have; none if fewer than half of them have one, or if no tag that is a bare
@@ -543,6 +689,12 @@ mod tests {
             (&["B-x L-x O U-y", "B-x I-x L-x"], "BILOU"),
             (&["B-x M-x E-x O", "S-x"], "BMES"),
             (&["B M E S S B E"], "BMES"),
+            (&["B-x M-x E-x O", "W-x O B-y E-y"], "BMEWO"),
+            (&["I-x E-x O E-y", "E-x I-x E-x"], "IOE2"),
+            (&["I-x I-x O I-y", "I-x E-x I-x O"], "IOE1"),
+            (&["(x* *) * (y*)", "* * (x*)"], "brackets"),
+            (&["(PERSON) * *", "* (DATE* * *)"], "brackets"),
+            (&["[-x I-x O ]-y", "B-x O O"], "IOB2"),
             (&["B I O O B"], "IOB2"),
             (&["I I O"], "IO"),
             (&["O O O"], "IOB2"),
@@ -573,6 +725,10 @@ mod tests {
             ("B-x I-x E-x S-x O", "IOBES"),
             ("B-x I-x L-x U-x O", "BILOU"),
             ("B M E S", "BMES"),
+            ("B-x M-x E-x W-x O", "BMEWO"),
+            ("I-x E-x O", "IOE2"),
+            ("(x* * *) (x*)", "brackets"),
+            ("( ) * DT", "plain"),
             ("DT NN O", "plain"),
             ("B-x I-x B-y I-y B-z S-x O", "IOB2"),
         ] {
@@ -603,7 +759,7 @@ mod tests {
     fn every_sentence_comes_back_from_every_scheme() {
         let all = all_iob2();
         assert!(all.len() > 100);
-        for scheme in [Scheme::Iob1, Scheme::Iob2, Scheme::Iobes, Scheme::Bilou, Scheme::Bmes] {
+        for scheme in Scheme::ALL.into_iter().filter(|scheme| !matches!(scheme, Scheme::Io | Scheme::Plain)) {
             let written: Vec<_> =
                 all.iter().map(|tags| Tagging::new(Scheme::Iob2).convert(tags, scheme)).collect();
             let tagging = Tagging::recognise(written.iter().map(Vec::as_slice));
@@ -623,6 +779,10 @@ mod tests {
         assert_eq!(convert(Scheme::Iobes), "B-x E-x S-x O S-y B-x I-x E-x");
         assert_eq!(convert(Scheme::Bilou), "B-x L-x U-x O U-y B-x I-x L-x");
         assert_eq!(convert(Scheme::Bmes), "B-x E-x S-x O S-y B-x M-x E-x");
+        assert_eq!(convert(Scheme::Bmewo), "B-x E-x W-x O W-y B-x M-x E-x");
+        assert_eq!(convert(Scheme::Ioe1), "I-x E-x I-x O I-y I-x I-x I-x");
+        assert_eq!(convert(Scheme::Ioe2), "I-x E-x E-x O E-y I-x I-x E-x");
+        assert_eq!(convert(Scheme::Brackets), "(x* *) (x*) * (y*) (x* * *)");
         assert_eq!(convert(Scheme::Io), "I-x I-x I-x O I-y I-x I-x I-x");
         assert_eq!(convert(Scheme::Plain), "x x x O y x x x");
         let bare = Tagging::recognise([["B", "I", "O", "B"]].iter().map(|tags| &tags[..]));
@@ -638,12 +798,36 @@ mod tests {
     }
 
     #[test]
+    fn broken_tags_of_ioe_and_brackets_are_named() {
+        let faults = |scheme, tags: &str| -> Vec<(usize, String)> {
+            Tagging::new(scheme).faults(&tags.split(' ').collect::<Vec<_>>(), true)
+        };
+        let one = |place, text: &str| vec![(place, text.to_owned())];
+        let not_needed = "E-x: IOE1 has E only between phrases of one type";
+        assert_eq!(faults(Scheme::Ioe1, "E-x I-x O E-x E-x I-x"), []);
+        assert_eq!(faults(Scheme::Ioe1, "I-x E-x O"), one(1, not_needed));
+        assert_eq!(faults(Scheme::Ioe1, "I-x E-x"), one(1, not_needed));
+        assert_eq!(faults(Scheme::Ioe2, "I-x O"), one(1, "O after I-x: the phrase before it has no end"));
+        assert_eq!(faults(Scheme::Ioe2, "I-x"), one(0, "I-x ends the sentence: its phrase has no end"));
+        let tag = "the tag B-x is none of IOE (I-type, E-type, O)";
+        assert_eq!(faults(Scheme::Ioe2, "B-x"), one(0, tag));
+        assert_eq!(faults(Scheme::Brackets, "* *) *"), one(1, "*) after *: no bracket is open"));
+        let open = "(y*) after (x*: the phrase before it has no end";
+        assert_eq!(faults(Scheme::Brackets, "(x* (y*) *"), one(1, open));
+        let tag = "the tag (a(b* is none of brackets ((type*, *, *), (type*))";
+        assert_eq!(faults(Scheme::Brackets, "(a(b* *"), one(0, tag));
+    }
+
+    #[test]
     fn broken_sequences_are_read_leniently() {
         for (scheme, tags, expected) in [
             (Scheme::Iobes, "O I-x E-x E-x", "O B-x I-x B-x"),
             (Scheme::Iobes, "B-x I-y S-y E-y", "B-x B-y B-y B-y"),
             (Scheme::Iobes, "B-x B-x ? E-x", "B-x B-x O B-x"),
             (Scheme::Iob2, "O I-x I-x I-y", "O B-x I-x B-y"),
+            (Scheme::Ioe2, "I-x I-y O I-x", "B-x B-y O B-x"),
+            (Scheme::Ioe1, "E-x O E-x E-y", "B-x O B-x B-y"),
+            (Scheme::Brackets, "*) * (x* (y* *) ? *", "O O B-x B-y I-y O O"),
         ] {
             let tags: Vec<&str> = tags.split(' ').collect();
             assert_eq!(Tagging::new(scheme).to_iob2(&tags).join(" "), expected);

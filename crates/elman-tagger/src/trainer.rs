@@ -72,12 +72,10 @@ impl Measure {
         }
     }
 
-    /// Whether an F1 and an accuracy are better (greater), worse, or the same. An F1 above 0 is beaten by a better
-    /// one alone, as in the tutorial; an F1 of 0 says nothing, and the accuracy decides.
+    /// Whether an F1 and an accuracy are better (greater), worse, or the same: the accuracy decides between equal F1.
     fn compare(self, (f1, accuracy): (f64, f64), (best_f1, best_accuracy): (f64, f64)) -> CmpOrdering {
         let by_accuracy = accuracy.total_cmp(&best_accuracy);
         match self {
-            Measure::F1 if f1 > 0.0 && f1 <= best_f1 => CmpOrdering::Less,
             Measure::F1 => f1.total_cmp(&best_f1).then(by_accuracy),
             Measure::Accuracy => by_accuracy,
         }
@@ -470,7 +468,12 @@ impl<'a> Trainer<'a> {
         let evaluation = self.evaluate(&params)?;
         let (dev, accuracy) = (evaluation.total(), evaluation.accuracy());
         let gained = match self.measure.compare((dev.f1(), accuracy), (self.best.f1, self.best.accuracy)) {
-            CmpOrdering::Equal => self.dev_loss(&params)? < self.dev_loss(&self.best.params)?,
+            // The tutorial waits for a better F1. At an equal one above 0 with as many tags right, a smaller loss would
+            // keep its last epochs going, whose learning rate is next to nothing.
+            CmpOrdering::Equal => {
+                let undecided = self.measure == Measure::Accuracy || dev.f1() == 0.0;
+                undecided && self.dev_loss(&params)? < self.dev_loss(&self.best.params)?
+            }
             order => order == CmpOrdering::Greater,
         };
         if gained {
@@ -1029,6 +1032,68 @@ mod tests {
         let other = pipeline.evaluate(&dev).unwrap();
         assert_eq!(other.total(), same.total());
         assert!(other.accuracy() >= same.accuracy());
+    }
+
+    fn record(dev_f1: f64, dev_accuracy: f64) -> EpochRecord {
+        EpochRecord {
+            epoch: 1,
+            learning_rate: 1.0,
+            loss: 1.0,
+            dev_precision: dev_f1,
+            dev_recall: dev_f1,
+            dev_f1,
+            dev_accuracy,
+            best: false,
+            seconds: 1.0,
+            words_per_second: 1.0,
+        }
+    }
+
+    #[test]
+    fn of_equal_f1_the_greater_accuracy_is_the_better() {
+        let compare =
+            |measure: Measure, a, b: (f64, f64)| measure.compare_epochs(&record(50.0, a), &record(b.0, b.1));
+        assert_eq!(compare(Measure::F1, 90.0, (50.0, 80.0)), CmpOrdering::Greater);
+        assert_eq!(compare(Measure::F1, 80.0, (50.0, 90.0)), CmpOrdering::Less);
+        assert_eq!(compare(Measure::F1, 90.0, (50.0, 90.0)), CmpOrdering::Equal);
+        assert_eq!(compare(Measure::F1, 99.0, (51.0, 80.0)), CmpOrdering::Less);
+        assert_eq!(compare(Measure::Accuracy, 90.0, (51.0, 80.0)), CmpOrdering::Greater);
+    }
+
+    #[test]
+    fn a_training_that_diverges_later_keeps_the_best_model() {
+        let (train, dev) = (travel::corpus(1, 60), travel::corpus(2, 20));
+        let network = Reference::new();
+        let mut trainer = Trainer::new(&network, config(), &train, &dev).unwrap();
+        for _ in 0..2 {
+            trainer.run_epoch(&mut |_| {}).unwrap();
+        }
+        let best = trainer.best.params.clone();
+        trainer.rate.rate = 1e38;
+        let error = trainer.run_epoch(&mut |_| {}).unwrap_err();
+        assert!(matches!(error, Error::Diverged { epoch: 3, .. }), "{error}");
+        assert_eq!((trainer.history().len(), trainer.checkpoint()), (2, None));
+        let model = trainer.into_model();
+        assert!(*model.params() == best && not_finite(model.params()).is_none());
+    }
+
+    /// A model that could not be read again is none: its scores overflow in a sentence that training has not.
+    #[test]
+    fn weights_that_could_overflow_end_a_training() {
+        let (train, dev) = (travel::corpus(1, 60), travel::corpus(2, 20));
+        let network = Reference::new();
+        let config = TrainConfig { learning_rate: 1e-30, ..config() };
+        let mut trainer = Trainer::new(&network, config.clone(), &train, &dev).unwrap();
+        trainer.run_epoch(&mut |_| {}).unwrap();
+        let mut params = trainer.best.params.clone();
+        // At the states of this network, all near 0.5, the terms cancel.
+        for (unit, mut row) in params.w_mut().rows_mut().into_iter().enumerate() {
+            row.fill(if unit % 2 == 0 { 3e37 } else { -3e37 });
+        }
+        trainer.learner = Mode::new(&network, &config, None, params).unwrap();
+        let error = trainer.run_epoch(&mut |_| {}).unwrap_err();
+        let Error::Diverged { epoch: 2, sentence: 60, loss, .. } = error else { panic!("{error}") };
+        assert_eq!(loss, f64::INFINITY);
     }
 
     #[test]

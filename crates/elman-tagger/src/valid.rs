@@ -33,6 +33,7 @@ pub struct ValidTags {
 #[derive(Clone, Copy, Debug)]
 struct Label {
     kind: usize,
+    begins: bool,
     goes_on: bool,
     can_go_on: bool,
     can_end: bool,
@@ -57,6 +58,7 @@ impl ValidTags {
             let link = tagging.chain(tag);
             Label {
                 kind: kinds.insert_full(link.kind).0,
+                begins: link.begins,
                 goes_on: link.goes_on,
                 can_go_on: link.can_go_on,
                 can_end: link.can_end,
@@ -96,7 +98,8 @@ impl ValidTags {
                 .zip(row)
                 .enumerate()
                 .map(|(id, (label, p))| {
-                    let (score, last) = if label.goes_on { open[label.kind] } else { ended }?;
+                    let goes_on = open[label.kind].filter(|_| label.goes_on);
+                    let (score, last) = better(ended.filter(|_| label.begins), goes_on)?;
                     before[word * classes + id] = last;
                     Some(score + log(*p))
                 })
@@ -157,10 +160,13 @@ mod tests {
         #[test]
         fn no_allowed_sequence_is_better(
             numbers in prop::collection::vec(0.0_f32..1.0, 28),
-            scheme in prop::sample::select(&[Scheme::Iob1, Scheme::Iob2, Scheme::Iobes, Scheme::Bmes][..]),
+            scheme in prop::sample::select(
+                &[Scheme::Iob1, Scheme::Iob2, Scheme::Ioe1, Scheme::Ioe2, Scheme::Iobes, Scheme::Bmes][..]
+            ),
         ) {
             let labels = labels(match scheme {
                 Scheme::Iob1 | Scheme::Iob2 => "B-x B-y I-x I-y O",
+                Scheme::Ioe1 | Scheme::Ioe2 => "E-x E-y I-x I-y O",
                 Scheme::Iobes => "B-x E-x I-x O S-x S-y E-y",
                 _ => "B E M S",
             });

@@ -86,12 +86,22 @@ fn run(character: char) -> char {
 /// these have ids too.
 ///
 /// Id 0 is [`UNKNOWN`]; the others follow in the order of their bytes, so that equal corpora give equal ids.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Vocabulary {
     words: IndexSet<String>,
     normalization: Normalization,
     features: Features,
 }
+
+/// Equal vocabularies give each word the same id.
+impl PartialEq for Vocabulary {
+    fn eq(&self, other: &Self) -> bool {
+        // As slices: equal sets may have another order.
+        self.words.as_slice() == other.words.as_slice() && self.normalization == other.normalization
+    }
+}
+
+impl Eq for Vocabulary {}
 
 impl Vocabulary {
     /// The words that occur at least twice in the training corpus, after normalisation. A word that occurs once
@@ -199,10 +209,19 @@ impl Vocabulary {
 }
 
 /// The tags that a network can give, by id, in the order of their bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Labels {
     tags: IndexSet<String>,
 }
+
+/// Equal labels give each tag the same id.
+impl PartialEq for Labels {
+    fn eq(&self, other: &Self) -> bool {
+        self.tags.as_slice() == other.tags.as_slice()
+    }
+}
+
+impl Eq for Labels {}
 
 impl Labels {
     /// The tags of the training corpus. A tag that only another corpus has can never be predicted; there it
@@ -357,6 +376,10 @@ mod tests {
             words(&[UNKNOWN, "a", "a"]).unwrap_err(),
             "word 2: expected each once, found word 1 again"
         );
+        assert_ne!(words(&[UNKNOWN, "a", "b"]), words(&[UNKNOWN, "b", "a"]));
+        assert_eq!(words(&[UNKNOWN, "a", "b"]), words(&[UNKNOWN, "a", "b"]));
+        let labels = |tags: [&str; 2]| Labels::from_tags(tags.map(str::to_owned)).unwrap();
+        assert_ne!(labels(["A", "B"]), labels(["B", "A"]));
         assert!(words(&[UNKNOWN, "a\tb"]).unwrap_err().starts_with("word 1: "));
         // Normalisation makes words longer; a tag stays as it is.
         let long = "DIGIT".repeat(MAX_TOKEN);
