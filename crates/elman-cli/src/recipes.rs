@@ -14,10 +14,14 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// What was measured of a recipe, with the command of the README.
+/// Test F1, by conlleval; the README has the table.
 const fn measured(recipe: RecipeName) -> Option<&'static str> {
-    let _ = recipe;
-    None
+    match recipe {
+        RecipeName::Tutorial => Some("test F1 93.96 on ATIS, 88.96 on SNIPS"),
+        RecipeName::Standard => None,
+        RecipeName::Fast => Some("test F1 95.01 on ATIS, 92.41 on SNIPS (seed 345)"),
+        RecipeName::Best => Some("test F1 95.04 and 95.42 on ATIS (seeds 345 and 1); SNIPS was not measured"),
+    }
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Error> {

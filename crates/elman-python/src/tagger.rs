@@ -29,9 +29,10 @@ pub(crate) struct Tagger {
 
 impl Tagger {
     fn of(py: Python<'_>, model: Model, computation: Computation) -> PyResult<Self> {
-        if !model.vocabulary().features().is_none() {
-            let expected = "words without features; `elman tag` has the others";
-            let found = format!("{:?}", model.vocabulary().features());
+        if !model.vocabulary().features().is_none() || model.config().valid_iob {
+            let expected = "one without features and --valid-iob; `elman tag` has the others";
+            let found =
+                format!("{:?}, valid_iob {}", model.vocabulary().features(), model.config().valid_iob);
             return Err(exception(elman::Error::unsupported("model of a Python tagger", expected, found)));
         }
         let fast = computation.fast()?;

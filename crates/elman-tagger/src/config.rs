@@ -136,6 +136,10 @@ pub struct TrainConfig {
     /// code of Mesnil et al. (2013); see [`Trainer`](crate::Trainer).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by_word: Option<usize>,
+    /// Chooses the most probable tags among the sequences that the scheme allows ([`ValidTags`](crate::ValidTags)), on the
+    /// development corpus and whenever the model tags.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub valid_iob: bool,
     /// The SHA-256 of the weights of the model that the training goes on from, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
@@ -170,6 +174,7 @@ impl Default for TrainConfig {
             epochs: 60,
             batch: 1,
             by_word: None,
+            valid_iob: false,
             from: None,
             seed: 345,
             scheme: None,

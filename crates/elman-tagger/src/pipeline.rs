@@ -7,6 +7,7 @@ use elman::{Network, Sentences, Tagger};
 
 use crate::forms::{Base, Text};
 use crate::model::grows;
+use crate::valid::label_all;
 use crate::{Error, Evaluation, Labels, Model, Scheme, TaggedSentence, Tagging, ValidTags, Vocabulary};
 
 /// A model made ready by an implementation of the network: from words to tags.
@@ -37,6 +38,7 @@ pub struct Pipeline {
     tagger: Words,
     /// Scores may overflow in a long sentence.
     grows: bool,
+    valid: Option<ValidTags>,
     /// Memory for the next call.
     sentences: Sentences,
     ids: Vec<u32>,
@@ -77,6 +79,7 @@ impl Pipeline {
     /// The network's errors.
     pub fn new(model: &Model, network: &dyn Network<f32>) -> Result<Self, Error> {
         let tagger = network.tagger(model.params())?;
+        let valid = || ValidTags::new(model.labels(), model.tagging());
         Ok(Pipeline {
             vocabulary: model.vocabulary().clone(),
             labels: model.labels().clone(),
@@ -88,6 +91,7 @@ impl Pipeline {
                 Words::Forms(Base { params: Arc::new(model.params().clone()), tagger })
             },
             grows: grows(model.params().shape().cell),
+            valid: model.config().valid_iob.then(valid),
             sentences: Sentences::new(),
             ids: Vec::new(),
         })
@@ -102,6 +106,7 @@ impl Pipeline {
             forced: self.forced,
             tagger: self.tagger.fork(),
             grows: self.grows,
+            valid: self.valid.clone(),
             sentences: Sentences::new(),
             ids: Vec::new(),
         }
@@ -136,29 +141,35 @@ impl Pipeline {
     /// # Errors
     /// The network's errors.
     pub fn tag(&mut self, words: &[impl AsRef<str>]) -> Result<Vec<&str>, Error> {
-        self.ids.clear();
-        self.ids.resize(words.len(), 0);
+        let mut text = Text::default();
+        let words = match self.tagger {
+            Words::Known(_) => self.vocabulary.ids(words),
+            Words::Forms(_) => text.ids(&self.vocabulary, words),
+        };
+        self.sentences.clear();
         if !words.is_empty() {
-            match &mut self.tagger {
-                Words::Known(tagger) => {
-                    let words = self.vocabulary.ids(words);
-                    if self.grows {
-                        check_finite(tagger.scores(&words)?)?;
-                    }
-                    tagger.label(&words, &mut self.ids)?;
-                }
-                Words::Forms(base) => {
-                    let mut text = Text::default();
-                    let words = text.ids(&self.vocabulary, words);
-                    let mut tagger = text.tagger(base)?;
-                    if self.grows {
-                        check_finite(tagger.scores(&words)?)?;
-                    }
-                    tagger.label(&words, &mut self.ids)?;
-                }
-            }
+            self.sentences.push(&words, &[])?;
         }
+        self.label(&text)?;
         self.labels.tags_of(&self.ids)
+    }
+
+    /// The ids of the tags of the sentences, whose words a text may have numbered.
+    fn label(&mut self, text: &Text) -> Result<(), Error> {
+        let (batch, valid, grows) = (self.sentences.batch(), self.valid.as_ref(), self.grows);
+        self.ids.clear();
+        self.ids.resize(batch.words().len(), 0);
+        let ids = &mut self.ids[..];
+        let label = |tagger: &mut dyn Tagger<f32>| {
+            for sentence in batch.iter().filter(|_| grows) {
+                check_finite(tagger.scores(sentence.words)?)?;
+            }
+            label_all(tagger, valid, batch, ids)
+        };
+        match &mut self.tagger {
+            Words::Known(tagger) => label(tagger.as_mut()),
+            Words::Forms(base) => label(text.tagger(base)?.as_mut()),
+        }
     }
 
     /// The tags of many sentences, in their order: the same as one at a time, but faster with some implementations.
@@ -175,24 +186,7 @@ impl Pipeline {
             };
             self.sentences.push(&ids, &[])?;
         }
-        let batch = self.sentences.batch();
-        self.ids.clear();
-        self.ids.resize(batch.words().len(), 0);
-        let check = |tagger: &mut dyn Tagger<f32>| {
-            let mut sentences = batch.iter().filter(|_| self.grows);
-            sentences.try_for_each(|sentence| check_finite(tagger.scores(sentence.words)?))
-        };
-        match &mut self.tagger {
-            Words::Known(tagger) => {
-                check(tagger.as_mut())?;
-                tagger.label_all(batch, &mut self.ids)?;
-            }
-            Words::Forms(base) => {
-                let mut tagger = text.tagger(base)?;
-                check(tagger.as_mut())?;
-                tagger.label_all(batch, &mut self.ids)?;
-            }
-        }
+        self.label(&text)?;
         let mut rest = &self.ids[..];
         sentences
             .iter()
@@ -221,7 +215,7 @@ impl Pipeline {
     }
 
     /// One tag for each word and, from the same pass, [`Pipeline::best_tags`]. With `valid`, the tags are the most
-    /// probable ones among the sequences that a scheme allows.
+    /// probable ones among the sequences that a scheme allows; a model that was trained so has its own.
     ///
     /// # Errors
     /// The network's errors.
@@ -244,7 +238,7 @@ impl Pipeline {
             }
         };
         check_finite(s.view())?;
-        let ids = match valid {
+        let ids = match valid.or(self.valid.as_ref()) {
             Some(valid) => valid.best(s.view()),
             None => s.rows().into_iter().map(|row| greatest(row, 1)[0].0).collect(),
         };

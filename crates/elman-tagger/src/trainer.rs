@@ -17,9 +17,10 @@ use crate::forms::{Dropout, FormLearner, Forms, Text};
 use crate::limits::check_shape;
 use crate::model::{overflow, weights};
 use crate::random::below;
+use crate::valid::label_all;
 use crate::{
     Checkpoint, Error, Evaluation, Labels, Model, Optimizer, Outcome, Recipe, Scheme, TaggedSentence,
-    Tagging, TrainConfig, Vocabulary,
+    Tagging, TrainConfig, ValidTags, Vocabulary,
 };
 
 /// One epoch of a training.
@@ -504,7 +505,8 @@ impl<'a> Trainer<'a> {
         let mut evaluation = Evaluation::default();
         let dev = self.dev.batch();
         let mut predicted = vec![0; dev.words().len()];
-        self.dev_tagger(params)?.label_all(dev, &mut predicted)?;
+        let valid = self.config.valid_iob.then(|| ValidTags::new(&self.labels, self.tagging));
+        label_all(self.dev_tagger(params)?.as_mut(), valid.as_ref(), dev, &mut predicted)?;
         let mut rest = &predicted[..];
         for tags in &self.dev_tags {
             let (ids, after) = rest.split_at(tags.len());
@@ -755,6 +757,7 @@ mod tests {
             batch: 8,
             dropout: 0.25,
             features: Features { affixes: 3, shape: true },
+            valid_iob: true,
             ..config()
         };
         let (records, model) = history(config.clone());
@@ -777,6 +780,8 @@ mod tests {
             .collect();
         let mut fork = pipeline.fork();
         for (words, tags) in words.iter().zip(&together) {
+            let of_iob2 = Tagging::new(Scheme::Iob2).convert(tags, Scheme::Iob2);
+            assert_eq!(*tags, of_iob2, "an I without its B");
             assert_eq!(fork.tag(words).unwrap(), *tags);
             assert_eq!(loaded.scored(words, 0, None).unwrap().0, *tags);
         }

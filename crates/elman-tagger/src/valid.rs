@@ -1,9 +1,27 @@
 //! The most probable tags among the sequences that a scheme allows.
 
 use elman::ndarray::ArrayView2;
+use elman::{Batch, Tagger};
 use indexmap::IndexSet;
 
-use crate::{Labels, Tagging};
+use crate::{Error, Labels, Tagging};
+
+/// [`Tagger::label_all`], among the sequences that a scheme allows if `valid` says so.
+pub(crate) fn label_all(
+    tagger: &mut dyn Tagger<f32>,
+    valid: Option<&ValidTags>,
+    batch: Batch<'_>,
+    ids: &mut [u32],
+) -> Result<(), Error> {
+    let Some(valid) = valid else { return Ok(tagger.label_all(batch, ids)?) };
+    let mut rest = ids;
+    for sentence in batch.iter() {
+        let (places, after) = rest.split_at_mut(sentence.words.len());
+        places.copy_from_slice(&valid.best(tagger.scores(sentence.words)?));
+        rest = after;
+    }
+    Ok(())
+}
 
 /// Finds the most probable tags of a sentence among the sequences that a scheme allows: in IOB2, `I-x` only after
 /// `B-x` or `I-x`. The network gives each word's probabilities for itself; the sequence with the greatest product
