@@ -1,7 +1,7 @@
 //! What the tests of the book share: its fenced blocks, and the comparison of an output with the one it shows.
 //!
 //! Blocks are told apart by their first word: `sh` and `console` are run by `crates/elman-cli/tests/book.rs`, `rust`
-//! are doctests (at the end of this file), and `rs` are excerpts of sources, which that test looks up.
+//! are doctests (at the end of this file), and `rs` and `c` are excerpts of sources, which that test looks up.
 #![forbid(unsafe_code)]
 
 use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
@@ -142,6 +142,8 @@ mod chapters {
     mod from_theano {}
     #[doc = include_str!("../docs/gradient.md")]
     mod gradient {}
+    #[doc = include_str!("../docs/your-own-kernel.md")]
+    mod your_own_kernel {}
 }
 
 #[cfg(test)]

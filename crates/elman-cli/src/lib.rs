@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod check_data;
+mod command;
 mod config_file;
 mod convert;
 mod demo;

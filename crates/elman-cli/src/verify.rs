@@ -11,6 +11,7 @@ use elman_verify::{
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use serde_json::{Map, json};
 
+use crate::command::CommandArgs;
 use crate::kernels::{Implementation, KernelArgs};
 use crate::output::{check_file, print};
 
@@ -36,6 +37,8 @@ pub(crate) struct Args {
     same_bits: bool,
     #[command(flatten)]
     kernel: KernelArgs,
+    #[command(flatten)]
+    command: CommandArgs,
 }
 
 /// Whether everything passed.
@@ -46,8 +49,12 @@ pub(crate) fn run(args: &Args) -> Result<bool, Error> {
     let kernel = args.kernel.implementation()?;
     args.report.as_ref().map_or(Ok(()), |file| check_file(file, FileKind::HTML))?;
     let forms = args.kernel.forms_with_the_same_bits()?;
-    // Network and recurrence in both number types, and the forms against each other.
-    let random = 2 * (args.cases + args.cases / 4) + if forms.len() > 1 { 3 * (args.cases / 16) } else { 0 };
+    // Network and recurrence in both number types, and the forms against each other; of a command the recurrence alone.
+    let quarter = args.cases / 4;
+    let random = match args.command.is_given() {
+        true => 2 * quarter,
+        false => 2 * (args.cases + quarter) + if forms.len() > 1 { 3 * (args.cases / 16) } else { 0 },
+    };
     let bar = ProgressBar::new(random as u64).with_finish(ProgressFinish::AndClear).with_style(
         ProgressStyle::with_template("{wide_bar} {pos}/{len} cases, {msg}")
             .expect("a template known to be right"),
@@ -62,13 +69,14 @@ pub(crate) fn run(args: &Args) -> Result<bool, Error> {
     if let Some(case) = &args.case {
         options = options.only(case);
     }
-    let mut reports = judge(kernel.as_ref(), &forms, &options, args.cases);
+    let judged = args.command.judge(&options.clone().cases(quarter), args.seed)?;
+    let mut reports = judged.unwrap_or_else(|| judge(kernel.as_ref(), &forms, &options, args.cases));
     bar.finish_and_clear();
     if args.case.is_some() {
         reports.retain(|report| report.cases > 0);
     }
     if reports.is_empty() {
-        let expected = "the name of one, for example gradient/17 or doors/batch";
+        let expected = "the name of one, for example gradient/17, doors/batch or recurrence/3";
         return Err(Error::unsupported("case", expected, args.case.clone().unwrap_or_default()));
     }
     if let Some(file) = &args.report {

@@ -6,7 +6,7 @@
 //! | `console` | each command after `$ ` is run so, and must print what is shown (see `elman_examples::is_shown`) |
 //! | `sh no_run`, `cargo` in a console | packages, tests, examples and options must exist; what an example prints is compared by its own test |
 //! | `rust` | a doctest of `elman-examples` |
-//! | `rs` | an excerpt: it stands so, but for the margin, in one of the sources that the chapter links to |
+//! | `rs`, `c`, `py` | an excerpt: it stands so, but for the margin, in one of the sources that the chapter links to |
 //! | `python` | together one program, run where PyTensor is installed; its output is the chapter's `text output` |
 //! | `text` | equations |
 #![cfg(unix)]
@@ -97,7 +97,7 @@ fn every_block_is_of_a_kind_that_is_tested() {
     for (name, text) in chapters() {
         for block in blocks(&text) {
             let known = match block.language() {
-                "sh" | "console" | "rs" | "text" => true,
+                "sh" | "console" | "rs" | "c" | "py" | "text" => true,
                 "python" => name == "from-theano.md",
                 "rust" => block.info == "rust" && doctests.contains(&format!("docs/{name}\")]")),
                 _ => false,
@@ -210,6 +210,10 @@ fn could_run(root: &Path, command: &str) -> Result<(), String> {
         .collect();
     let Some((program, arguments)) = words.split_first() else { return Ok(()) };
     match *program {
+        "cc" => match arguments.iter().find(|word| word.ends_with(".c")) {
+            Some(source) if root.join(source).is_file() => Ok(()),
+            _ => Err("cc without a source that is there".to_owned()),
+        },
         "echo" | "cat" | "sha256sum" | "pip" | "maturin" => Ok(()),
         "elman" => elman(arguments),
         "cargo" => cargo(root, arguments),
@@ -315,11 +319,14 @@ fn cargo(root: &Path, arguments: &[&str]) -> Result<(), String> {
 #[test]
 fn excerpts_stand_in_the_sources() {
     let root = root();
-    let excerpts = blocks_of(&["rs"]);
+    let excerpts = blocks_of(&["rs", "c", "py"]);
     assert!(excerpts.len() > 10, "{} excerpts", excerpts.len());
     for (name, block) in excerpts {
         let chapter = read(&root.join("docs").join(&name));
-        let sources: Vec<String> = links(&chapter).into_iter().filter(|link| link.ends_with(".rs")).collect();
+        let sources: Vec<String> = links(&chapter)
+            .into_iter()
+            .filter(|link| link.ends_with(&format!(".{}", block.language())))
+            .collect();
         let found = sources.iter().any(|link| {
             let source = read(&root.join("docs").join(link));
             (0..24).step_by(4).any(|margin| source.contains(&with_margin(&block.text, margin)))

@@ -9,6 +9,7 @@ mod convert;
 mod network;
 mod recurrence;
 mod tagger;
+mod verify;
 
 use pyo3::prelude::*;
 
@@ -22,6 +23,8 @@ mod _elman {
     use super::recurrence::{Trace, forward, vjp};
     #[pymodule_export]
     use super::tagger::{Tagger, travel};
+    #[pymodule_export]
+    use super::verify::{judge, judge_vjp};
     use super::*;
 
     #[pymodule_init]

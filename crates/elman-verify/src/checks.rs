@@ -6,10 +6,12 @@ mod doors;
 mod goldens;
 mod gradient;
 mod invariance;
+mod kernel;
 mod learner;
 mod recurrence;
 mod same_bits;
 mod tagger;
+mod vjp;
 
 use elman::{Batch, Error, Float, Network, Params, Shape};
 
@@ -22,10 +24,12 @@ pub use doors::check_doors;
 pub use goldens::check_goldens;
 pub use gradient::check_gradient;
 pub use invariance::check_invariance;
+pub use kernel::check_kernel;
 pub use learner::{check_learner, check_learner_on};
 pub use recurrence::{check_recurrence, check_recurrence_on};
 pub use same_bits::{check_same_bits, check_same_bits_recurrence};
 pub use tagger::check_tagger;
+pub use vjp::{Differentiable, check_vjp};
 
 /// The tutorial's shape, with a smaller vocabulary: the rows of the embeddings do not interact.
 const TUTORIAL: Shape = Shape { vocab: 60, embed: 50, window: 7, hidden: 200, classes: 127, ..Shape::ELMAN };

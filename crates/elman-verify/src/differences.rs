@@ -75,6 +75,26 @@ fn ridders(mut f: impl FnMut(f64) -> f64, mut step: f64) -> Difference {
     best
 }
 
+/// The noise of a function's values near 0: the standard deviation of what rounding adds to them.
+///
+/// Moré and Wild (*Estimating computational noise*, 2011): the function is asked at seven places that are so near each
+/// other that nothing but noise tells their values apart from a polynomial; the differences of order k, divided by the
+/// root of `(2k)! / (k!)²`, have the deviation of the noise. The largest of the orders 3 to 6 is taken. The places are the
+/// root of `epsilon` apart, that of the type in which the function computes.
+pub(crate) fn noise(mut f: impl FnMut(f64) -> f64, epsilon: f64) -> f64 {
+    let mut table: Vec<f64> = (-3..=3).map(|i| f(f64::from(i) * epsilon.sqrt())).collect();
+    let (mut most, mut factor) = (0.0, 1.0);
+    for order in 1..=6 {
+        table = table.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        factor *= f64::from(order) / f64::from(2 * (2 * order - 1));
+        let squares: f64 = table.iter().map(|v| v * v).sum();
+        if order >= 3 {
+            most = f64::max(most, (factor * squares / table.len() as f64).sqrt());
+        }
+    }
+    most
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,6 +115,14 @@ mod tests {
             assert!(error <= 1e-10 * expected.abs(), "{i}: {found:?}, expected {expected}");
             assert!(found.error < 1e-8, "{i}: {found:?}");
         }
+    }
+
+    #[test]
+    fn the_noise_of_a_function_is_found() {
+        let in_single = noise(|x| f64::from((1.0 + x + x * x).exp() as f32), f32::EPSILON.into());
+        assert!((1e-8..1e-6).contains(&in_single), "{in_single}");
+        let in_double = noise(|x| (3.0 + x).exp(), f64::EPSILON);
+        assert!((1e-17..1e-14).contains(&in_double), "{in_double}");
     }
 
     #[test]

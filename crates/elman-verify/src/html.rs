@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use elman::Error;
 use plotters::prelude::*;
 
-use crate::report::{Against, Histogram, Report};
+use crate::report::{Against, Histogram, Report, SameBits};
 
 /// Several reports as one HTML page that needs nothing else: the verdict and the contents, then for each report the
 /// outcome, the failures, the worst entry of each tensor, and how the errors are distributed below what is allowed, as
@@ -55,7 +55,8 @@ const ABOUT: &str = "<p>This page shows how near an implementation of the networ
     definition. Each entry of each gradient, probability and state was compared with the reference, with finite \
     differences or with dual numbers; how much rounding may change it was derived beforehand. <b>Ratio</b> is the error as a \
     part of what is allowed: above 1 is a mistake. <b>Blind</b> counts entries that a comparison cannot judge, because its own \
-    error is as large as they are.</p>\n\
+    error is as large as they are. <b>Bits</b> is the number of \
+    effective binary digits in the median case: the largest error in units of the tensor's largest entry.</p>\n\
     <p>Each figure counts the entries of one tensor, over all cases, by their error as a part of what is allowed there, on \
     logarithmic axes. The red line is what is allowed: a correct implementation stays left of it, near it if the allowance \
     is tight. Entries without any error are not drawn; their number is in the title.</p>\n";
@@ -107,6 +108,9 @@ fn section(page: &mut String, number: usize, report: &Report) -> Result<(), Erro
         report.requirements,
         report.seed
     );
+    for (kind, SameBits { same, compared }) in &report.bits {
+        let _ = writeln!(page, "<p>Same bits, {kind}: {same} of {compared} tensors.</p>");
+    }
     for failure in &report.failures {
         let _ = writeln!(page, "<pre>{}</pre>", escape(&failure.to_string()));
     }
@@ -115,19 +119,20 @@ fn section(page: &mut String, number: usize, report: &Report) -> Result<(), Erro
     }
     page.push_str(
         "<div class=\"wide\"><table><tr><th>against</th><th>tensor</th><th>cases</th><th>entries</th><th>blind</th>\
-         <th>worst error</th><th>allowed</th><th>ratio</th><th>where</th></tr>\n",
+         <th>bits</th><th>worst error</th><th>allowed</th><th>ratio</th><th>where</th></tr>\n",
     );
     for line in report.summaries() {
         let worst = &line.worst.worst;
         let _ = writeln!(
             page,
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.1e}</td><td>{:.1e}</td>\
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.1e}</td><td>{:.1e}</td>\
              <td>{:.4}</td><td>{:?} of {}</td></tr>",
             line.against,
             line.tensor,
             line.cases,
             line.entries,
             line.blind,
+            line.bits.map_or("-".to_string(), |bits| format!("{bits:.1}")),
             (worst.found - worst.expected).abs(),
             worst.allowed,
             worst.ratio(),

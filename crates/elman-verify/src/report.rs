@@ -21,10 +21,16 @@ pub struct Report {
     pub seed: u64,
     /// The calls on [`Options`](crate::Options) that chose the networks whose problems were taken, if not all.
     pub restricted: Option<String>,
+    /// The line that runs a case again, with `{seed}` and `{case}` in the places of these, where it is not
+    /// [`Options::only`](crate::Options::only).
+    pub again: Option<String>,
     /// How many cases were run.
     pub cases: usize,
     /// How many requirements other than nearness were checked: equal bits, refusals, labels, order.
     pub requirements: usize,
+    /// Of a kernel that is judged by its arrays: which results had the same bits where that is not required, by the kind
+    /// of the comparison: `repeat`, `batch` (alone and among others), `threads`, `cut`.
+    pub bits: BTreeMap<&'static str, SameBits>,
     /// Every tensor of every case, each with its worst entry.
     pub measurements: Vec<Measurement>,
     /// What is wrong.
@@ -32,6 +38,15 @@ pub struct Report {
     /// For each kind of comparison and each tensor, how near the errors come to what is allowed.
     #[serde(serialize_with = "as_list")]
     pub histograms: BTreeMap<(Against, &'static str), Histogram>,
+}
+
+/// How many tensors had the same bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SameBits {
+    /// Those that had.
+    pub same: usize,
+    /// All that were compared.
+    pub compared: usize,
 }
 
 /// What a tensor was compared with.
@@ -88,6 +103,15 @@ pub struct Measurement {
     pub relative: f64,
     /// The entry whose error is the largest part of what is allowed.
     pub worst: Entry,
+}
+
+impl Measurement {
+    /// The effective bits of the tensor: `-log2` of [`relative`](Measurement::relative), at most 53; `None` if no entry
+    /// can be judged.
+    pub fn bits(&self) -> Option<f64> {
+        // The logarithm of 0 is negative infinity.
+        (self.blind < self.entries && self.scale > 0.0).then(|| (-self.relative.log2()).clamp(0.0, 53.0))
+    }
 }
 
 /// One entry of a tensor.
@@ -178,6 +202,9 @@ pub struct Summary<'a> {
     pub entries: usize,
     /// How many of them were blind.
     pub blind: usize,
+    /// The effective bits of the median case: `-log2` of its largest error in units of its largest entry. `None` if no
+    /// case can be judged.
+    pub bits: Option<f64>,
     /// The measurement with the worst entry.
     pub worst: &'a Measurement,
 }
@@ -190,8 +217,10 @@ impl Report {
             number,
             seed,
             restricted,
+            again: None,
             cases: 0,
             requirements: 0,
+            bits: BTreeMap::new(),
             measurements: Vec::new(),
             failures: Vec::new(),
             histograms: BTreeMap::new(),
@@ -231,6 +260,11 @@ impl Report {
     pub fn extend(&mut self, other: Report) {
         self.cases += other.cases;
         self.requirements += other.requirements;
+        for (kind, SameBits { same, compared }) in other.bits {
+            let bits = self.bits.entry(kind).or_default();
+            bits.same += same;
+            bits.compared += compared;
+        }
         self.measurements.extend(other.measurements);
         self.failures.extend(other.failures);
         for (key, histogram) in other.histograms {
@@ -242,16 +276,21 @@ impl Report {
 
     /// One line for each tensor and what it was compared with.
     pub fn summaries(&self) -> Vec<Summary<'_>> {
-        let mut lines: BTreeMap<(Against, &'static str), Summary<'_>> = BTreeMap::new();
+        let mut lines: BTreeMap<(Against, &'static str), (Summary<'_>, Vec<f64>)> = BTreeMap::new();
         for m in &self.measurements {
-            let line = lines.entry((m.against, m.tensor)).or_insert(Summary {
-                against: m.against,
-                tensor: m.tensor,
-                cases: 0,
-                entries: 0,
-                blind: 0,
-                worst: m,
-            });
+            let (line, bits) = lines.entry((m.against, m.tensor)).or_insert((
+                Summary {
+                    against: m.against,
+                    tensor: m.tensor,
+                    cases: 0,
+                    entries: 0,
+                    blind: 0,
+                    bits: None,
+                    worst: m,
+                },
+                Vec::new(),
+            ));
+            bits.extend(m.bits());
             line.cases += 1;
             line.entries += m.entries;
             line.blind += m.blind;
@@ -259,7 +298,11 @@ impl Report {
                 line.worst = m;
             }
         }
-        lines.into_values().collect()
+        let lines = lines.into_values().map(|(line, mut bits)| {
+            bits.sort_by(f64::total_cmp);
+            Summary { bits: bits.get(bits.len() / 2).copied(), ..line }
+        });
+        lines.collect()
     }
 
     /// `fast/avx2: wh[3,17] = 0.0121, expected 0.0119, allowed 2e-6, seed 42`.
@@ -300,6 +343,11 @@ impl fmt::Display for Report {
         for failure in &self.failures {
             write!(f, "FAILED {failure}")?;
             let (seed, case) = (self.seed, &failure.case);
+            if let Some(line) = &self.again {
+                let line = line.replace("{seed}", &seed.to_string()).replace("{case}", case);
+                writeln!(f, "    again: {line}\n")?;
+                continue;
+            }
             write!(f, "    again: Options::new().seed({seed})")?;
             match &self.restricted {
                 None => writeln!(f, ".only(\"{case}\"), or elman verify --seed {seed} --case {case}\n")?,
@@ -316,25 +364,29 @@ impl fmt::Display for Report {
             self.requirements,
             self.seed
         )?;
+        for (kind, SameBits { same, compared }) in &self.bits {
+            writeln!(f, "same bits, {kind}: {same} of {compared} tensors")?;
+        }
         if self.measurements.is_empty() {
             return Ok(());
         }
         writeln!(
             f,
-            "{:<12} {:<5} {:>6} {:>9} {:>7} {:>9} {:>9} {:>9}  worst entry",
-            "against", "", "cases", "entries", "blind", "error", "allowed", "ratio"
+            "{:<12} {:<7} {:>6} {:>9} {:>7} {:>5} {:>9} {:>9} {:>9}  worst entry",
+            "against", "", "cases", "entries", "blind", "bits", "error", "allowed", "ratio"
         )?;
         for line in self.summaries() {
             let worst = &line.worst.worst;
             let index = worst.index.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
             writeln!(
                 f,
-                "{:<12} {:<5} {:>6} {:>9} {:>7} {:>9.1e} {:>9.1e} {:>9.4}  [{index}] of {}",
+                "{:<12} {:<7} {:>6} {:>9} {:>7} {:>5} {:>9.1e} {:>9.1e} {:>9.4}  [{index}] of {}",
                 line.against,
                 line.tensor,
                 line.cases,
                 line.entries,
                 line.blind,
+                line.bits.map_or("-".to_string(), |bits| format!("{bits:.1}")),
                 (worst.found - worst.expected).abs(),
                 worst.allowed,
                 worst.ratio(),

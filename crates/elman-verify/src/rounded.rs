@@ -87,14 +87,103 @@ pub(crate) struct Rounded<T> {
     number: PhantomData<T>,
 }
 
+/// The precision of an arithmetic: of a number type, or of an [`Arithmetic`] on numbers of a wider type.
+pub(crate) trait Precision: Copy + Send + Sync + 'static {
+    /// The distance from 1 to the next larger number.
+    const EPSILON: f64;
+    /// The smallest positive normal number.
+    const MIN_POSITIVE: f64;
+    /// Whether the numbers that are given are rounded before they are used.
+    const CONVERTS: bool = true;
+}
+
+impl<T: Float> Precision for T {
+    const EPSILON: f64 = <T as Float>::EPSILON;
+    const MIN_POSITIVE: f64 = <T as Float>::MIN_POSITIVE;
+    const CONVERTS: bool = false;
+}
+
+/// An arithmetic narrower than that of the numbers a kernel is given: the `f32` units of a GPU, for example, that round
+/// what they multiply. It may be that of every operation or of some. Its unit roundoff `u` takes the place of that of
+/// `f32` everywhere, and the inputs, weights and gradients that are given count as rounded once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Arithmetic {
+    /// `u = 2^-11`: TensorFloat-32, ten digits after the point and the range of `f32`.
+    Tf32,
+    /// `u = 2^-8`: bfloat16, seven digits after the point and the range of `f32`.
+    Bf16,
+    /// `u = 2^-11`: IEEE half precision, ten digits after the point; below 2^-14 digits are lost one by one.
+    F16,
+}
+
+impl Arithmetic {
+    /// Every arithmetic.
+    pub const ALL: [Arithmetic; 3] = [Arithmetic::Tf32, Arithmetic::Bf16, Arithmetic::F16];
+
+    /// `tf32`, `bf16` or `f16`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Arithmetic::Tf32 => "tf32",
+            Arithmetic::Bf16 => "bf16",
+            Arithmetic::F16 => "f16",
+        }
+    }
+
+    /// The unit roundoff: how far a rounding moves a number at most, relative to the number.
+    pub fn unit_roundoff(self) -> f64 {
+        let epsilon = match self {
+            Arithmetic::Tf32 => Tf32::EPSILON,
+            Arithmetic::Bf16 => Bf16::EPSILON,
+            Arithmetic::F16 => F16::EPSILON,
+        };
+        epsilon / 2.0
+    }
+}
+
+impl std::str::FromStr for Arithmetic {
+    type Err = elman::Error;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let names = Arithmetic::ALL.map(Arithmetic::name);
+        let found = Arithmetic::ALL.into_iter().find(|arithmetic| arithmetic.name() == name);
+        found.ok_or_else(|| elman::Error::unsupported("arithmetic", names.join(", "), name))
+    }
+}
+
+/// Ten binary digits after the point, with the range of `f32`.
+#[derive(Clone, Copy)]
+pub(crate) struct Tf32;
+/// Seven binary digits after the point, with the range of `f32`.
+#[derive(Clone, Copy)]
+pub(crate) struct Bf16;
+/// Ten binary digits after the point; results below 2^-14 lose digits one by one.
+#[derive(Clone, Copy)]
+pub(crate) struct F16;
+
+impl Precision for Tf32 {
+    const EPSILON: f64 = 1.0 / 1024.0;
+    const MIN_POSITIVE: f64 = f32::MIN_POSITIVE as f64;
+}
+
+impl Precision for Bf16 {
+    const EPSILON: f64 = 1.0 / 128.0;
+    const MIN_POSITIVE: f64 = f32::MIN_POSITIVE as f64;
+}
+
+impl Precision for F16 {
+    const EPSILON: f64 = 1.0 / 1024.0;
+    const MIN_POSITIVE: f64 = 1.0 / (1u64 << 14) as f64;
+}
+
 /// Half of the distance from 1 to the next number of `T`. The expected result is computed in `f64` and rounds too; where
 /// a function or its argument is the same in both, the errors are no strangers to each other, so they add.
-fn unit<T: Float>() -> f64 {
+fn unit<T: Precision>() -> f64 {
     (T::EPSILON + f64::EPSILON) / 2.0
 }
 
 /// The smallest subnormal number.
-pub(crate) fn smallest<T: Float>() -> f64 {
+pub(crate) fn smallest<T: Precision>() -> f64 {
     T::MIN_POSITIVE * T::EPSILON
 }
 
@@ -133,9 +222,9 @@ fn add_signed([a, b]: Deviations, amplitude: f64, key: u64) -> Deviations {
 /// The deviations with one rounding more, of this standard deviation in units of u. Its direction depends on the value,
 /// up to its last place in `T`.
 #[inline(always)]
-fn rounding<T: Float>(deviations: Deviations, amplitude: f64, value: f64) -> Deviations {
-    let digits = if T::EPSILON > f64::EPSILON { 27 } else { 0 };
-    add_signed(deviations, amplitude, value.to_bits() >> digits)
+fn rounding<T: Precision>(deviations: Deviations, amplitude: f64, value: f64) -> Deviations {
+    let places = (T::EPSILON.to_bits() >> 52) - (f64::EPSILON.to_bits() >> 52);
+    add_signed(deviations, amplitude, value.to_bits() >> places.saturating_sub(2))
 }
 
 /// `f` of each deviation.
@@ -160,7 +249,15 @@ fn spread(deviations: Deviations) -> f64 {
     most * ((squares[0] + squares[1]).reduce_add() / LANES as f64).sqrt()
 }
 
-impl<T: Float> Rounded<T> {
+impl<T: Precision> Rounded<T> {
+    /// A number that is given: without any error, but for its conversion where the arithmetic is narrower.
+    pub(crate) fn given(value: f64) -> Self {
+        match T::CONVERTS {
+            true => Self::result(value, Deviations::default(), value.abs() / 3f64.sqrt(), false),
+            false => Self::exact(value),
+        }
+    }
+
     /// A number without any error.
     pub(crate) fn exact(value: f64) -> Self {
         Self::new(value, Deviations::default())
@@ -225,7 +322,7 @@ impl<T: Float> Rounded<T> {
     }
 }
 
-impl<T: Float> Add for Rounded<T> {
+impl<T: Precision> Add for Rounded<T> {
     type Output = Self;
 
     #[inline]
@@ -267,7 +364,7 @@ impl<T: Float> Add for Rounded<T> {
     }
 }
 
-impl<T: Float> Mul for Rounded<T> {
+impl<T: Precision> Mul for Rounded<T> {
     type Output = Self;
 
     #[inline]
@@ -283,7 +380,7 @@ impl<T: Float> Mul for Rounded<T> {
     }
 }
 
-impl<T: Float> Div for Rounded<T> {
+impl<T: Precision> Div for Rounded<T> {
     type Output = Self;
 
     fn div(self, other: Self) -> Self {
@@ -297,7 +394,7 @@ impl<T: Float> Div for Rounded<T> {
     }
 }
 
-impl<T: Float> Neg for Rounded<T> {
+impl<T: Precision> Neg for Rounded<T> {
     type Output = Self;
 
     fn neg(self) -> Self {
@@ -305,7 +402,7 @@ impl<T: Float> Neg for Rounded<T> {
     }
 }
 
-impl<T: Float> Sub for Rounded<T> {
+impl<T: Precision> Sub for Rounded<T> {
     type Output = Self;
 
     fn sub(self, other: Self) -> Self {
@@ -313,7 +410,7 @@ impl<T: Float> Sub for Rounded<T> {
     }
 }
 
-impl<T: Float> Rem for Rounded<T> {
+impl<T: Precision> Rem for Rounded<T> {
     type Output = Self;
 
     /// No equation has one.
@@ -324,7 +421,7 @@ impl<T: Float> Rem for Rounded<T> {
 
 macro_rules! assign {
     ($($trait:ident $method:ident $operator:tt)*) => {$(
-        impl<T: Float> $trait for Rounded<T> {
+        impl<T: Precision> $trait for Rounded<T> {
             fn $method(&mut self, other: Self) {
                 *self = *self $operator other;
             }
@@ -333,7 +430,7 @@ macro_rules! assign {
 }
 assign!(AddAssign add_assign + SubAssign sub_assign - MulAssign mul_assign * DivAssign div_assign / RemAssign rem_assign %);
 
-impl<T: Float> Zero for Rounded<T> {
+impl<T: Precision> Zero for Rounded<T> {
     fn zero() -> Self {
         Self::exact(0.0)
     }
@@ -342,26 +439,26 @@ impl<T: Float> Zero for Rounded<T> {
     }
 }
 
-impl<T: Float> One for Rounded<T> {
+impl<T: Precision> One for Rounded<T> {
     fn one() -> Self {
         Self::exact(1.0)
     }
 }
 
-impl<T: Float> Num for Rounded<T> {
+impl<T: Precision> Num for Rounded<T> {
     type FromStrRadixErr = <f64 as Num>::FromStrRadixErr;
     fn from_str_radix(text: &str, radix: u32) -> Result<Self, Self::FromStrRadixErr> {
         f64::from_str_radix(text, radix).map(Self::exact)
     }
 }
 
-impl<T: Float> PartialEq for Rounded<T> {
+impl<T: Precision> PartialEq for Rounded<T> {
     fn eq(&self, other: &Self) -> bool {
         self.value == other.value
     }
 }
 
-impl<T: Float> PartialOrd for Rounded<T> {
+impl<T: Precision> PartialOrd for Rounded<T> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         let by_value = self.value.partial_cmp(&other.value)?;
         let otherwise = if by_value.is_gt() { Ordering::Less } else { Ordering::Greater };
@@ -369,19 +466,19 @@ impl<T: Float> PartialOrd for Rounded<T> {
     }
 }
 
-impl<T: Float> fmt::Debug for Rounded<T> {
+impl<T: Precision> fmt::Debug for Rounded<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ± {:.1e}", self.value, self.allowed())
     }
 }
 
-impl<T: Float> fmt::Display for Rounded<T> {
+impl<T: Precision> fmt::Display for Rounded<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
     }
 }
 
-impl<T: Float> Real for Rounded<T> {
+impl<T: Precision> Real for Rounded<T> {
     fn exp(self) -> Self {
         self.function(f64::exp, self.value.exp())
     }
@@ -434,7 +531,7 @@ impl Drop for Kinks {
 
 /// Whether a comparison with 0 is decided otherwise than the value says. That depends on the value alone: the state
 /// that a ReLU lets pass is found to be above 0 when the slope is asked for.
-fn in_doubt<T: Float>(number: &Rounded<T>) -> bool {
+fn in_doubt<T: Precision>(number: &Rounded<T>) -> bool {
     let (Some(mode), count) = KINKS.get() else { return false };
     if number.is_exact_zero() || number.value.abs() > 2.0 * number.allowed() {
         return false;
@@ -450,7 +547,7 @@ fn in_doubt<T: Float>(number: &Rounded<T>) -> bool {
 mod tests {
     use super::*;
 
-    fn product<T: Float>(a: f64, b: f64) -> f64 {
+    fn product<T: Precision>(a: f64, b: f64) -> f64 {
         (Rounded::<T>::exact(a) * Rounded::exact(b)).allowed()
     }
 
@@ -458,7 +555,7 @@ mod tests {
     /// would lose.
     #[test]
     fn an_underflow_may_be_off_by_subnormal_numbers_alone() {
-        fn check<T: Float>(found: f64) {
+        fn check<T: Precision>(found: f64) {
             let allowed = smallest::<T>()..100.0 * smallest::<T>();
             assert!(allowed.contains(&found), "{}: {found:e}", T::NAME);
         }

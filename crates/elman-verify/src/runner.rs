@@ -10,7 +10,7 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::report::{Against, Entry, Failure, Histogram, Measurement, Report};
-use crate::rounded::smallest;
+use crate::rounded::{Arithmetic, smallest};
 use crate::strategies::{Problem, Sequenced, Sizes, networks, problems, sequenced};
 use crate::tolerance::{Gradient, Judged};
 
@@ -30,6 +30,10 @@ pub struct Options {
     pub(crate) adam: bool,
     cells: Vec<Cell>,
     feedbacks: Vec<Feedback>,
+    pub(crate) arithmetic: Option<Arithmetic>,
+    pub(crate) repeatable: bool,
+    pub(crate) subnormals: bool,
+    again: Option<String>,
     slack: f64,
     progress: Option<Progress>,
 }
@@ -67,6 +71,10 @@ impl Options {
             adam: true,
             cells: Cell::ALL.to_vec(),
             feedbacks: Feedback::ALL.to_vec(),
+            arithmetic: None,
+            repeatable: true,
+            subnormals: true,
+            again: None,
             slack: 1.0,
             progress: None,
         }
@@ -126,6 +134,30 @@ impl Options {
         let adam = (!self.adam).then(|| ".without_adam()".to_string());
         (networks.is_some() || adam.is_some())
             .then(|| networks.unwrap_or_default() + &adam.unwrap_or_default())
+    }
+
+    /// Judges a kernel that computes in a narrower arithmetic than its numbers have, by that one's unit roundoff.
+    /// [`check_kernel`](crate::check_kernel) alone reads it.
+    pub fn arithmetic(self, arithmetic: Option<Arithmetic>) -> Self {
+        Options { arithmetic, ..self }
+    }
+
+    /// Whether a kernel must give the same bits each time that it is asked the same; true by default. With `false` it
+    /// may give others within what is allowed (atomic additions, for example), and the report says whether it does.
+    /// [`check_kernel`](crate::check_kernel) alone reads it.
+    pub fn repeatable(self, repeatable: bool) -> Self {
+        Options { repeatable, ..self }
+    }
+
+    /// Whether a kernel must take subnormal numbers for what they are; true by default. With `false` it may take them for
+    /// zero, as a CPU does whose flag for that is set. [`check_kernel`](crate::check_kernel) alone reads it.
+    pub fn subnormals(self, subnormals: bool) -> Self {
+        Options { subnormals, ..self }
+    }
+
+    /// The line that runs a case again, for reports, with `{seed}` and `{case}` in the places of these.
+    pub fn again(self, line: impl Into<String>) -> Self {
+        Options { again: Some(line.into()), ..self }
     }
 
     /// Multiplies the allowance of every entry; 1 by default.
@@ -292,6 +324,30 @@ impl Trial<'_> {
         }
     }
 
+    /// Notes whether two results that need not have the same bits do.
+    pub(crate) fn note_bits<T: Float, D: Dimension>(
+        &mut self,
+        kind: &'static str,
+        found: ArrayView<'_, T, D>,
+        expected: ArrayView<'_, T, D>,
+    ) {
+        let same = found.shape() == expected.shape()
+            && found.iter().zip(&expected).all(|(found, expected)| found.bits() == expected.bits());
+        let bits = self.report.bits.entry(kind).or_default();
+        bits.same += usize::from(same);
+        bits.compared += 1;
+    }
+
+    /// The name of the case.
+    pub(crate) fn case(&self) -> &str {
+        self.case
+    }
+
+    /// Whether something is wrong.
+    pub(crate) fn failed(&self) -> bool {
+        !self.report.failures.is_empty()
+    }
+
     /// Requires that something holds.
     pub(crate) fn require(&mut self, holds: bool, what: impl FnOnce() -> String) {
         self.report.requirements += 1;
@@ -346,6 +402,7 @@ impl<'a> Part<'a> {
     pub(crate) fn new<T: Float>(name: &'static str, implementation: String, options: &'a Options) -> Self {
         let mut report = Report::new(implementation, T::NAME, options.seed, options.restricted());
         report.checks = Some(name);
+        report.again = options.again.clone();
         Part { name, options, report }
     }
 

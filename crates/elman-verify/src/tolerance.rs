@@ -22,7 +22,7 @@ use elman::{
 use elman_reference::Reference;
 use num_traits::zero;
 
-use crate::rounded::{Kinks, Rounded};
+use crate::rounded::{Arithmetic, Bf16, F16, Kinks, Precision, Rounded, Tf32};
 use crate::strategies::Drawn;
 
 /// Numbers with what they may be off by: the same type twice.
@@ -34,7 +34,7 @@ pub(crate) struct Judged<A> {
 
 /// Runs a computation on rounded numbers. With a ReLU, comparisons in doubt are decided in both ways, and what that
 /// changes is allowed.
-fn judge<T: Float>(
+fn judge<T: Precision>(
     cell: Cell,
     compute: impl Fn() -> Result<Vec<Rounded<T>>, Error>,
 ) -> Result<Judged<Vec<f64>>, Error> {
@@ -214,10 +214,23 @@ pub(crate) struct States {
     pub(crate) layer: Judged<LayerParams<f64>>,
 }
 
-/// The states of packed sequences, and the gradient of `sum(dh ∘ h) + sum(dlast ∘ last)`.
-pub(crate) fn recurrence<T: Float>(drawn: &Drawn<T>) -> Result<States, Error> {
+/// The states of packed sequences, and the gradient of `sum(dh ∘ h) + sum(dlast ∘ last)`, in the arithmetic of the
+/// number type or in a narrower one.
+pub(crate) fn recurrence<T: Float>(
+    drawn: &Drawn<T>,
+    arithmetic: Option<Arithmetic>,
+) -> Result<States, Error> {
+    match arithmetic {
+        None => recurrence_in::<T, T>(drawn),
+        Some(Arithmetic::Tf32) => recurrence_in::<T, Tf32>(drawn),
+        Some(Arithmetic::Bf16) => recurrence_in::<T, Bf16>(drawn),
+        Some(Arithmetic::F16) => recurrence_in::<T, F16>(drawn),
+    }
+}
+
+fn recurrence_in<T: Float, P: Precision>(drawn: &Drawn<T>) -> Result<States, Error> {
     let shape = drawn.layer.shape();
-    let rounded = drawn.map(|v| Rounded::<T>::exact(v.to_f64()));
+    let rounded = drawn.map(|v| Rounded::<P>::given(v.to_f64()));
     let numbers = judge(shape.cell, || {
         let xs = rounded.xs()?;
         let trace = Reference::new().vjp(rounded.layer.layer(), &xs)?;

@@ -13,10 +13,10 @@ recurrence alone, for NumPy arrays and, with gradients, for PyTorch tensors.
 import os
 import sys
 
-from elman import _elman
+from elman import _elman, verify
 from elman._elman import Learner, Network, Tagger, Trace, __version__, init, travel, vjp
 
-__all__ = ["Learner", "Network", "Tagger", "Trace", "__version__", "init", "recurrence", "travel", "vjp"]
+__all__ = ["Learner", "Network", "Tagger", "Trace", "__version__", "init", "recurrence", "travel", "verify", "vjp"]
 
 
 # Threads do not survive a fork: what has them is made again in the child.

@@ -5,6 +5,8 @@ from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, final
 import numpy
 from numpy.typing import NDArray
 
+from elman import verify as verify
+
 _Array: TypeAlias = NDArray[numpy.float32] | NDArray[numpy.float64]
 _Params: TypeAlias = Mapping[str, _Array]
 _Ids: TypeAlias = Sequence[int] | NDArray[numpy.integer[Any]]

@@ -75,7 +75,7 @@ pub fn check_recurrence_on<T: Float>(
     part.report
 }
 
-fn gradient_of<T: Float>(
+pub(super) fn gradient_of<T: Float>(
     recurrence: &dyn Recurrence<T>,
     drawn: &Drawn<T>,
 ) -> Result<RecurrenceGradient<T>, Error> {
@@ -89,7 +89,7 @@ fn agrees<T: Float>(
 ) -> Result<(), Error> {
     let drawn = problem.draw::<T>()?;
     let xs = drawn.xs()?;
-    let judged = tolerance::recurrence(&drawn)?;
+    let judged = tolerance::recurrence(&drawn, None)?;
     let states = recurrence.forward(drawn.layer.layer(), &xs)?;
     trial.judge("h", states.h.view(), &judged.h);
     trial.judge("last", states.last.view(), &judged.last);
@@ -213,9 +213,20 @@ fn every_entry<T: Float>(
     trial: &mut Trial<'_>,
 ) -> Result<(), Error> {
     let drawn = problem.draw::<T>()?;
+    let judged = tolerance::recurrence(&drawn, None)?;
+    derivatives(&gradient_of(recurrence, &drawn)?, &drawn, &judged, true, trial)?;
+    agrees(recurrence, problem, trial)
+}
+
+/// Compares a gradient with dual numbers and with finite differences.
+pub(super) fn derivatives<T: Float>(
+    found: &RecurrenceGradient<T>,
+    drawn: &Drawn<T>,
+    judged: &tolerance::States,
+    initial: bool,
+    trial: &mut Trial<'_>,
+) -> Result<(), Error> {
     let exact = drawn.map(|v| v.to_f64());
-    let judged = tolerance::recurrence(&drawn)?;
-    let found = gradient_of(recurrence, &drawn)?;
     let duals = duals::recurrence(&exact)?;
     let mut compare = |name,
                        found: ArrayView2<'_, T>,
@@ -239,14 +250,16 @@ fn every_entry<T: Float>(
     compare("xs", found.xs.view(), &duals.xs, &judged.xs.allowed, exact.clone(), |at| {
         duals::entries(&mut at.rows)
     });
-    compare(
-        "initial",
-        found.initial.view(),
-        &duals.initial,
-        &judged.initial.allowed,
-        exact.with_initial(),
-        duals::initial_entries,
-    );
+    if initial {
+        compare(
+            "initial",
+            found.initial.view(),
+            &duals.initial,
+            &judged.initial.allowed,
+            exact.with_initial(),
+            duals::initial_entries,
+        );
+    }
     let mut moved = exact.clone();
     let mut differences = differences(exact.layer.as_slice(), |entry, value| {
         moved.layer.as_mut_slice()[entry] = value;
@@ -259,7 +272,7 @@ fn every_entry<T: Float>(
         let differences = differences.by_ref().take(found.len()).collect();
         trial.derivatives(name.as_str(), found, (duals, differences), allowed);
     }
-    agrees(recurrence, problem, trial)
+    Ok(())
 }
 
 /// A trace after 200 calls and beside another one, and calls in four threads.
@@ -308,7 +321,10 @@ fn history<T: Float>(
 
 /// Subnormal numbers are numbers like any others: weights, inputs and gradients, multiplied by large factors, make normal
 /// ones. h is 1/2 and its slope 1/4, but for errors below the last place.
-fn subnormals<T: Float>(recurrence: &dyn Recurrence<T>, trial: &mut Trial<'_>) -> Result<(), Error> {
+pub(super) fn subnormals<T: Float>(
+    recurrence: &dyn Recurrence<T>,
+    trial: &mut Trial<'_>,
+) -> Result<(), Error> {
     let (small, large) = (subnormal::<T>(), T::MIN_POSITIVE.sqrt().recip());
     let shape = LayerShape { input: 3, hidden: 17, cell: Cell::default() };
     let run = |weight: f64, x: f64, dh: f64, trial: &mut Trial<'_>| {
