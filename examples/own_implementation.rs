@@ -255,7 +255,11 @@ impl Tagger<f64> for Labeller {
 /// The one call. Fewer cases than by default, for an example is to take seconds; and of the one network that is written
 /// here.
 fn judge(mine: Mine) -> Report {
-    let options = Options::new().cells(&[Cell::default()]).feedbacks(&[Feedback::Hidden]).without_adam();
+    let options = Options::new()
+        .cells(&[Cell::default()])
+        .feedbacks(&[Feedback::Hidden])
+        .single_layers()
+        .without_adam();
     check::<f64>(&mine, &options.cases(10))
 }
 
@@ -273,7 +277,7 @@ mod tests {
     use super::*;
 
     fn options() -> Options {
-        Options::new().cells(&[Cell::default()]).feedbacks(&[Feedback::Hidden]).without_adam()
+        Options::new().cells(&[Cell::default()]).feedbacks(&[Feedback::Hidden]).single_layers().without_adam()
     }
 
     #[test]

@@ -84,6 +84,10 @@ fn to_text(model: &Model) -> String {
     if shape.cell != Cell::default() {
         text += &format!("cell {}\n", shape.cell);
     }
+    if !shape.is_single() {
+        let directions = if shape.bidirectional { "both directions" } else { "forward" };
+        text += &format!("layers {}, {directions}\n", shape.layers);
+    }
     text += &format!(
         "hidden {}, embed {}, window {}, {} labels, {} words: {} parameters\n\
          trained for {} epochs by {}; best epoch {}, dev F1 {:.2}\n\
@@ -138,6 +142,8 @@ fn to_json(model: &Model) -> Value {
             "classes": shape.classes,
             "network": shape.feedback.name(),
             "cell": shape.cell.to_string(),
+            "layers": shape.layers,
+            "bidirectional": shape.bidirectional,
             "parameters": shape.parameters(),
         },
         "training": model.config(),

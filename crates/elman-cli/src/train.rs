@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use clap::builder::RangedU64ValueParser;
-use elman::{Activation, Cell, Feedback, Network};
+use elman::{Activation, Cell, Feedback, Network, Shape};
 use elman_tagger::{
     Checkpoint, Claim, EpochRecord, Error, Evaluation, Features, FileKind, Measure, Model, Normalization,
     Optimizer, Pipeline, Progress, Recipe, Scheme, TaggedSentence, TrainConfig, Trainer, limits,
@@ -77,6 +77,12 @@ struct RecipeArgs {
     /// The nonlinearity of the cell elman
     #[arg(long, value_enum, default_value_t)]
     activation: ActivationName,
+    /// Layers, each of which reads the states of the one below
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = from_1_to(Shape::MAX_LAYERS))]
+    layers: usize,
+    /// Let each layer also read from the last word to the first, with weights of its own
+    #[arg(long)]
+    bidirectional: bool,
     /// How the learning rate falls [default: tutorial]
     #[arg(long, value_enum)]
     schedule: Option<ScheduleName>,
@@ -453,6 +459,8 @@ impl RecipeArgs {
         Ok(TrainConfig {
             feedback: self.network.into(),
             cell: cell_of(self.cell, self.activation, self.recipe)?,
+            layers: self.layers,
+            bidirectional: self.bidirectional,
             recipe: self.schedule.map_or(named.recipe, Into::into),
             optimizer,
             clip: self.clip.or(named.clip),

@@ -154,6 +154,7 @@ fn every_cell_is_trained_and_its_model_says_so() {
     for (options, cell) in [
         (&["--cell", "gru"][..], "gru"),
         (&["--cell", "lstm"], "lstm"),
+        (&["--cell", "lstm", "--layers", "2", "--bidirectional", "--batch", "4", "--lr", "0.3"], "lstm"),
         (&["--activation", "tanh"], "elman-tanh"),
         (&["--cell", "elman", "--activation", "relu", "--lr", "0.05"], "elman-relu"),
     ] {
@@ -168,6 +169,15 @@ fn every_cell_is_trained_and_its_model_says_so() {
     }
     let both = train(folder, &["--cell", "gru", "--activation", "tanh"]);
     failure(&both, 2, &["option --activation with --cell gru: expected none, found tanh"]);
+    for (options, message) in [
+        (["--layers", "2", "--network", "jordan"], "layers of a Jordan network: expected 1, found 2"),
+        (
+            ["--bidirectional", "--by-word", "--network", "elman"],
+            "one layer, forward, to make an update for each word",
+        ),
+    ] {
+        failure(&train(folder, &options), 2, &[message]);
+    }
     let both = train(folder, &["--cell", "lstm", "--activation", "relu"]);
     failure(&both, 2, &["option --activation with --cell lstm: expected none, found relu"]);
 }

@@ -318,7 +318,7 @@ impl<T: Num> Scratch<T> {
     ) {
         let shape = weights.shape();
         let words = self.plan(batch, shape);
-        weights.dense.wh.transpose_to(&mut self.wh_t);
+        weights.dense.layers[0].wh.transpose_to(&mut self.wh_t);
         weights.dense.w.transpose_to(&mut self.w_t);
         let wh_backwards = Backwards::Transposed(self.wh_t.view());
         let w_backwards = Backwards::Transposed(self.w_t.view());
@@ -365,7 +365,7 @@ impl<T: Num> Scratch<T> {
             });
         }
         if shape.feedback == Feedback::Hidden {
-            let h0 = &weights.dense.h0;
+            let h0 = &weights.dense.layers[0].h0;
             self.rows.h[words * widths.h.1..][..h0.len()].copy_from_slice(h0);
         }
         for (loss, sentence) in self.ranked_losses.iter().zip(&self.order) {
@@ -434,7 +434,7 @@ impl<T: Num> Scratch<T> {
 
         let de = grow(&mut self.de, distinct * e_stride);
         de.fill(T::zero());
-        let wx = weights.dense.wx.view();
+        let wx = weights.dense.layers[0].wx.view();
         ViewMut::new(de, distinct, shape.embed, e_stride).each(threads, &|from, mut de| {
             for part in parts(shape.cell) {
                 let (block, gates) = (part.block * hidden, part.gates * hidden);
@@ -477,12 +477,13 @@ impl<T: Num> Scratch<T> {
         target.w.view_mut().each(threads, &|row, w| {
             kernel::product_onto(simd, h.rows_from(row, w.rows()), ds, w, onto);
         });
-        target.wh.view_mut().each(threads, &|row, wh| {
+        let layer = &mut target.layers[0];
+        layer.wh.view_mut().each(threads, &|row, wh| {
             let da = da.cols_from(from, gates);
             kernel::product_onto(simd, fed_back.rows_from(row, wh.rows()), da, wh, onto);
         });
         let e = View::new(e, distinct, shape.embed, e_stride, 1).t();
-        target.wx.view_mut().each(threads, &|row, wx| {
+        layer.wx.view_mut().each(threads, &|row, wx| {
             // Rows of wx, position by position in the window.
             let (mut wx, mut row) = (wx, row);
             while wx.rows() > 0 {
@@ -507,7 +508,7 @@ impl<T: Num> Scratch<T> {
             widths.carried,
         );
         let carried = View::new(carried, sentences.len(), widths.carried.0, widths.carried.1, 1);
-        let sums = [(da, &mut target.bias), (ds, &mut target.b), (carried, &mut target.h0)];
+        let sums = [(da, &mut layer.bias), (ds, &mut target.b), (carried, &mut layer.h0)];
         simd.vectorize(
             #[inline(always)]
             || {
@@ -636,12 +637,12 @@ impl<T: Num> Batched<'_, T> {
         if shape.feedback == Feedback::Output {
             // The first steps get h0; the loop goes on from there.
             for row in fed_back.chunks_exact_mut(fed_back_stride).take(sentences) {
-                row[..fed_back_width].copy_from_slice(&weights.dense.h0);
+                row[..fed_back_width].copy_from_slice(&weights.dense.layers[0].h0);
             }
         }
         let w = weights.dense.w.view();
         let is_jordan = shape.feedback == Feedback::Output;
-        let first = View::new(&weights.dense.h0, sentences, carried_width, 0, 1);
+        let first = View::new(&weights.dense.layers[0].h0, sentences, carried_width, 0, 1);
         let output = is_jordan.then_some(Output {
             w,
             w_backwards,

@@ -1,5 +1,6 @@
 //! The loop over time, forwards and backwards, for any cell and any pack of sequences. One sentence is a pack of one.
 
+use elman::Direction;
 use fearless_simd::Simd;
 
 use crate::kernel::{self, Backwards};
@@ -38,6 +39,23 @@ pub(crate) fn project<S: Simd, T: Num>(
     }
 }
 
+/// The rows of step t of a pack that follow the same step before in a direction, and that step's row; then those that
+/// begin with t.
+fn followers(pack: &Pack, direction: Direction, t: usize) -> (usize, Option<usize>) {
+    match direction {
+        Direction::Forward if t == 0 => (0, None),
+        Direction::Forward => (pack.active(t), Some(pack.offset(t - 1))),
+        Direction::Reverse if t + 1 == pack.steps() => (0, None),
+        Direction::Reverse => (pack.active(t + 1), Some(pack.offset(t + 1))),
+    }
+}
+
+/// The steps of a pack in the order of a direction.
+fn steps(pack: &Pack, direction: Direction) -> impl DoubleEndedIterator<Item = usize> + use<> {
+    let steps = pack.steps();
+    (0..steps).map(move |step| if direction == Direction::Forward { step } else { steps - 1 - step })
+}
+
 /// All steps. `a`, `[rows, blocks]`, has the input's share of the pre-activations and gets the values that
 /// [`backward`] needs; `h`, `[rows, states·hidden]`, gets the states. The first steps start from the rows of `first`. In
 /// a Jordan network the `output` is fed back, otherwise the state is.
@@ -52,23 +70,35 @@ pub(crate) fn forward<S: Simd, T: Num>(
 ) {
     let (a_stride, h_stride) = (a.row_stride(), h.row_stride());
     let (a, h) = (a.as_mut_slice(), h.as_mut_slice());
-    for t in 0..pack.steps() {
+    for t in steps(pack, layer.direction) {
         let (offset, active) = (pack.offset(t), pack.active(t));
-        let (before, now) = h.split_at_mut(offset * h_stride);
-        let fed_back = match (&output, t.checked_sub(1)) {
-            (Some(output), _) => {
-                let rows = &output.fed_back[offset * output.stride..];
-                View::new(rows, active, layer.wh.rows(), output.stride, 1)
+        let (following, before) = followers(pack, layer.direction, t);
+        let (left, right) =
+            h.split_at_mut((offset + if before > Some(offset) { active } else { 0 }) * h_stride);
+        // Those of the step before, and those of this one.
+        let (rows_before, now) = match before {
+            Some(before) if before > offset => {
+                (&right[(before - offset - active) * h_stride..], &mut left[offset * h_stride..])
             }
-            // The product with wh gets the columns of h; the unit finds the other states behind them.
-            (None, None) => first.rows_from(0, active).cols_from(0, layer.wh.rows()),
-            (None, Some(t)) => {
-                View::new(&before[pack.offset(t) * h_stride..], active, layer.wh.rows(), h_stride, 1)
+            Some(before) => (&left[before * h_stride..], right),
+            None => (&*left, right),
+        };
+        // The product with wh gets the columns of h; the unit finds the other states behind them.
+        let mut run = |from: usize, rows: usize, fed_back: View<'_, T>| {
+            if rows > 0 {
+                let now = ViewMut::new(&mut now[from * h_stride..], rows, layer.states(), h_stride);
+                let a = &mut a[(offset + from) * a_stride..];
+                step(simd, t, layer, fed_back, ViewMut::new(a, rows, layer.width(), a_stride), now);
             }
         };
-        let now = ViewMut::new(now, active, layer.states(), h_stride);
-        let a = ViewMut::new(&mut a[offset * a_stride..], active, layer.width(), a_stride);
-        step(simd, t, layer, fed_back, a, now);
+        if let Some(output) = &output {
+            let rows = &output.fed_back[offset * output.stride..];
+            run(0, active, View::new(rows, active, layer.wh.rows(), output.stride, 1));
+        } else {
+            run(0, following, View::new(rows_before, following, layer.wh.rows(), h_stride, 1));
+            let beginning = active - following;
+            run(following, beginning, first.rows_from(following, beginning).cols_from(0, layer.wh.rows()));
+        }
         if let Some(output) = &mut output {
             let now = View::new(&h[offset * h_stride..], active, layer.units, h_stride, 1);
             feed_back(simd, pack, t, now, output);
@@ -167,17 +197,18 @@ pub(crate) fn backward<S: Simd, T: Num>(
     let a_stride = a.row_stride();
     let (fed_back, carried_stride) = (padded::<T>(layer.wh.rows()), carried.row_stride());
     let (a, carried) = (a.as_mut_slice(), carried.as_mut_slice());
-    for t in (0..pack.steps()).rev() {
+    for t in steps(pack, layer.direction).rev() {
         let (offset, active) = (pack.offset(t), pack.active(t));
+        let (following, before) = followers(pack, layer.direction, t);
         let dh = &mut dh[offset * dh_stride..];
         let a = &mut a[offset * a_stride..];
         if let Some(output) = &mut output {
             let dh = ViewMut::new(dh, active, hidden, dh_stride);
             through_output(simd, pack, t, carried, output, dh);
         }
-        let before = match t.checked_sub(1) {
-            None => first,
-            Some(t) => h.rows_from(pack.offset(t), active),
+        let before = |i: usize| match before {
+            Some(before) if i < following => h.row(before + i),
+            _ => first.row(i),
         };
         with_unit!(layer.cell, unit => simd.vectorize(
             #[inline(always)]
@@ -187,7 +218,7 @@ pub(crate) fn backward<S: Simd, T: Num>(
                     let carried = if output.is_some() { &mut zeros[..hidden] } else {
                         &mut carried[i * carried_stride..][..states]
                     };
-                    backward_row(simd, unit, a, before.row(i), h, dh, carried);
+                    backward_row(simd, unit, a, before(i), h, dh, carried);
                 }
             },
         ));

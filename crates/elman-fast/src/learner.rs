@@ -38,6 +38,7 @@ struct State<T> {
 /// Memory that is not in use.
 struct Free<T> {
     scratch: Vec<batch::Scratch<T>>,
+    sentences: Vec<sentence::Scratch<T>>,
     sums: Vec<Sum<T>>,
 }
 
@@ -51,7 +52,7 @@ impl<T: Num> FastLearner<T> {
         let state = State {
             weights: Weights::new(params),
             sentence: sentence::Scratch::new(),
-            free: Mutex::new(Free { scratch: Vec::new(), sums: Vec::new() }),
+            free: Mutex::new(Free { scratch: Vec::new(), sentences: Vec::new(), sums: Vec::new() }),
             seen: Places::default(),
         };
         Ok(FastLearner { cpu, pool, state, flat: None })
@@ -188,7 +189,9 @@ impl<T: Num> State<T> {
     /// `share` times the sum of the losses and of the gradients: the tree of [`Batch::halves`].
     fn tree<S: Simd>(&self, simd: S, batch: Batch<'_>, share: T, threads: usize) -> (T, Sum<T>) {
         match batch.halves() {
-            Some((left, right)) if threads > 1 || batch.len() > TOGETHER => {
+            Some((left, right))
+                if threads > 1 || batch.len() > TOGETHER || !self.weights.shape().is_single() =>
+            {
                 let half = (threads / 2).max(1);
                 let (left, right) = if threads > 1 {
                     rayon::join(
@@ -200,6 +203,7 @@ impl<T: Num> State<T> {
                 };
                 self.add(simd, left, right)
             }
+            _ if !self.weights.shape().is_single() => self.by_sentence(simd, batch, share),
             _ => {
                 let mut scratch = self.take_scratch();
                 scratch.forward_backward(simd, threads, &self.weights, batch, share);
@@ -208,6 +212,27 @@ impl<T: Num> State<T> {
                 found
             }
         }
+    }
+
+    /// [`State::tree`] of a chunk, sentence by sentence: for networks of several layers or directions.
+    fn by_sentence<S: Simd>(&self, simd: S, batch: Batch<'_>, share: T) -> (T, Sum<T>) {
+        let free = self.free().sentences.pop();
+        let mut scratch = free.unwrap_or_else(sentence::Scratch::new);
+        let mut sum = self.take_sum();
+        sum.clear();
+        let mut losses = T::zero();
+        for one in batch.iter() {
+            scratch.forward(simd, &self.weights, one.words);
+            let scale = share / T::from_f64(one.words.len() as f64);
+            losses += scratch.backward(simd, &self.weights, one.labels, scale);
+            scratch.apply(simd, one.words.len(), &mut sum.dense);
+            simd.vectorize(
+                #[inline(always)]
+                || sum.add_embeddings(simd, scratch.rows(self.weights.shape(), one.words)),
+            );
+        }
+        self.free().sentences.push(scratch);
+        (share * losses, sum)
     }
 
     fn add<S: Simd>(
@@ -332,7 +357,7 @@ impl<T: Num> Task for Apply<'_, T> {
         simd.vectorize(
             #[inline(always)]
             || {
-                let dense = weights.dense.slices_mut().into_iter().zip(self.grad.dense.slices());
+                let dense = weights.dense.slices_mut().zip(self.grad.dense.slices());
                 let emb = [(weights.emb.data_mut(), self.grad.emb.data())];
                 for (to, from) in dense.chain(emb) {
                     kernel::add_scaled(simd, factor, from, to);
@@ -389,13 +414,13 @@ impl<T: Num> Task for BatchStep<'_, T> {
         let BatchStep { state, batch, learning_rate, threads } = self;
         let share = T::one() / T::from_f64(batch.len() as f64);
         let factor = -learning_rate;
-        if batch.halves().is_some() {
+        if batch.halves().is_some() || !state.weights.shape().is_single() {
             let (loss, sum) = state.tree(simd, batch, share, threads);
             let State { weights, seen, .. } = &mut *state;
             simd.vectorize(
                 #[inline(always)]
                 || {
-                    for (to, from) in weights.dense.slices_mut().into_iter().zip(sum.dense.slices()) {
+                    for (to, from) in weights.dense.slices_mut().zip(sum.dense.slices()) {
                         kernel::add_scaled(simd, factor, from, to);
                     }
                     for (word, row) in sum.rows() {

@@ -2,8 +2,8 @@
 
 use elman::ndarray::{Array2, ArrayView2, ArrayViewMut2};
 use elman::{
-    Error, Layer, LayerParams, LayerShape, Recurrence, RecurrenceGradient, Sequences, States, Trace,
-    check_backward,
+    Direction, Error, Layer, LayerParams, LayerShape, Recurrence, RecurrenceGradient, Sequences, States,
+    Trace, check_backward,
 };
 use fearless_simd::Simd;
 
@@ -102,6 +102,7 @@ impl<'a, T: Num> Prepared<'a, T> {
     fn view(&self) -> LayerView<'_, T> {
         LayerView {
             cell: self.shape.cell,
+            direction: Direction::Forward,
             units: self.shape.hidden,
             wx: self.wx.view(),
             wh: self.wh.view(),
@@ -487,7 +488,7 @@ impl<T: Num> Task for Back<'_, '_, '_, T> {
             );
             sum
         };
-        bias_to(*cell, units, &column_sums(da, width), grad);
+        bias_to(*cell, units, &column_sums(da, width), |name| name, grad);
         let dh0 = match xs.initial() {
             None => column_sums(carried.view(), states),
             Some(_) => {
@@ -496,7 +497,7 @@ impl<T: Num> Task for Back<'_, '_, '_, T> {
                 zeros
             }
         };
-        first_to(&dh0, grad);
+        first_to(&dh0, |name| name, grad);
         let initial = (spans.len(), cell.states() * units);
         if dinitial.dim() != initial || !dinitial.is_standard_layout() {
             *dinitial = Array2::zeros(initial);

@@ -4,7 +4,7 @@
 //! logits), and [`Scratch::apply`] adds their products to wherever they belong, be it a sum of gradients or, already
 //! scaled by the learning rate, the parameters themselves.
 
-use elman::{Feedback, Shape};
+use elman::{Direction, Feedback, Shape};
 use fearless_simd::Simd;
 
 use crate::kernel::{self, Blocks};
@@ -22,19 +22,18 @@ pub(crate) struct Scratch<T> {
     /// The embeddings of the words with the padding's on both sides, `[words + window - 1, embed]`: the
     /// input x[t] is the part from row t on, so the windows are never copied.
     x: Buffer<T>,
-    /// `[words + window - 1, blocks]`: the pre-activations, then their gradients, with rows of zeros on both sides.
-    a: Buffer<T>,
-    /// `[words + 1, states·hidden]`; row 0 is h0 (in a Jordan network nothing), row t + 1 is h[t]; of an LSTM with c0 and
-    /// c[t] beside them.
-    h: Buffer<T>,
+    /// The layers in their directions.
+    rows: Vec<Rows<T>>,
+    /// Where there are two directions, for each layer its h of both side by side, `[words, 2·hidden]`.
+    both: Vec<Buffer<T>>,
     /// In a Jordan network `[words, classes]`: row 0 is h0, row t + 1 the probabilities s[t].
     fed_back: Buffer<T>,
     /// `[words, classes]`: logits, then probabilities, then the gradients of the logits.
     s: Buffer<T>,
-    /// `[words, hidden]`: the gradients of the states from the logits.
+    /// `[words, hidden]`, of both directions `[words, 2·hidden]`: the gradients of the states from what is above.
+    above: Buffer<T>,
+    /// `[words, hidden]`: those of one direction.
     dh: Buffer<T>,
-    /// `[states·hidden]`, in a Jordan network `[classes]`: the gradient that a step carries back; at last that of h0.
-    carried: Buffer<T>,
     zeros: Buffer<T>,
     /// `[window, blocks]`: the gradients of the pre-activations summed over the words that see padding, by position
     /// in the window, the last position first.
@@ -43,17 +42,57 @@ pub(crate) struct Scratch<T> {
     dx: Buffer<T>,
 }
 
+/// The rows of a layer in one direction.
+struct Rows<T> {
+    /// `[words, blocks]`: the pre-activations, then their gradients; of the first layer with `window / 2` rows of zeros on
+    /// both sides.
+    a: Buffer<T>,
+    /// `[words + 1, states·hidden]`, in the order of the words, before those that are read first h0 (in a Jordan network
+    /// nothing), of an LSTM with c0 and c[t] beside them.
+    h: Buffer<T>,
+    /// `[states·hidden]`, in a Jordan network `[classes]`: the gradient that a step carries back; at last that of h0.
+    carried: Buffer<T>,
+}
+
+/// The place of h0 among the rows of h, and the first of h and of the states before each step.
+fn order(direction: Direction, words: usize) -> (usize, usize, usize) {
+    match direction {
+        Direction::Forward => (0, 1, 0),
+        Direction::Reverse => (words, 0, 1),
+    }
+}
+
+/// What layer `number` gives to what is above, `[words, hidden]` or of both directions `[words, 2·hidden]`.
+fn layer_below<'a, T: Num>(
+    shape: &Shape,
+    number: usize,
+    rows: &'a [Rows<T>],
+    both: &'a [Buffer<T>],
+    words: usize,
+) -> View<'a, T> {
+    if shape.bidirectional {
+        return View::new(&both[number], words, shape.top(), row_stride::<T>(shape.top()), 1);
+    }
+    let stride = row_stride::<T>(shape.cell.states() * padded::<T>(shape.hidden));
+    View::new(&rows[number].h[stride..], words, shape.hidden, stride, 1)
+}
+
+/// The rows of padding on one side of the rows of a layer.
+fn half(shape: &Shape, place: usize) -> usize {
+    if place < shape.directions().len() { shape.window / 2 } else { 0 }
+}
+
 impl<T: Num> Scratch<T> {
     pub(crate) fn new() -> Self {
         Scratch {
             pack: Pack::default(),
             x: buffer(),
-            a: buffer(),
-            h: buffer(),
+            rows: Vec::new(),
+            both: Vec::new(),
             fed_back: buffer(),
             s: buffer(),
+            above: buffer(),
             dh: buffer(),
-            carried: buffer(),
             zeros: buffer(),
             a_padding: buffer(),
             dx: buffer(),
@@ -63,49 +102,83 @@ impl<T: Num> Scratch<T> {
     /// The states and the logits of a sentence.
     pub(crate) fn forward<S: Simd>(&mut self, simd: S, weights: &Weights<T>, words: &[u32]) {
         let shape = weights.shape();
-        let (embed, half) = (shape.embed, shape.window / 2);
+        let embed = shape.embed;
         let x = grow(&mut self.x, (words.len() + shape.window - 1) * embed);
         for (p, row) in x.chunks_exact_mut(embed).enumerate() {
-            let word = p.checked_sub(half).and_then(|t| words.get(t)).copied().unwrap_or(shape.padding());
+            let word = p
+                .checked_sub(shape.window / 2)
+                .and_then(|t| words.get(t))
+                .copied()
+                .unwrap_or(shape.padding());
             row.copy_from_slice(&weights.emb.row(word as usize)[..embed]);
         }
-        let windows = View::new(x, words.len(), shape.input(), embed, 1);
-
-        let layer = weights.dense.layer();
-        let (width, stride) = (layer.width(), row_stride::<T>(layer.width()));
-        let a = grow(&mut self.a, (words.len() + shape.window - 1) * stride);
-        let a = &mut a[half * stride..][..words.len() * stride];
-        for row in a.chunks_exact_mut(stride) {
-            row[..width].copy_from_slice(layer.bias);
-        }
-        layer::project(simd, &layer, windows, ViewMut::new(a, words.len(), width, stride));
+        self.rows.resize_with(weights.dense.layers.len(), || Rows {
+            a: buffer(),
+            h: buffer(),
+            carried: buffer(),
+        });
+        self.both.resize_with(shape.layers, buffer);
 
         let (classes, s_stride) = (padded::<T>(shape.classes), row_stride::<T>(shape.classes));
         let s = grow(&mut self.s, words.len() * s_stride);
         for row in s.chunks_exact_mut(s_stride) {
             row[..classes].copy_from_slice(&weights.dense.b);
         }
-        let (states, h_stride) = (layer.states(), row_stride::<T>(layer.states()));
-        let (h0, h) = grow(&mut self.h, (words.len() + 1) * h_stride).split_at_mut(h_stride);
-        let (w, h0_weights) = (weights.dense.w.view(), &weights.dense.h0);
-        let output = (shape.feedback == Feedback::Output).then(|| {
-            let fed_back = grow(&mut self.fed_back, words.len() * s_stride);
-            fed_back[..classes].copy_from_slice(h0_weights);
-            let w_backwards = weights.dense.w_backwards();
-            Output { w, w_backwards, s: &mut *s, fed_back, stride: s_stride }
-        });
-        if output.is_none() {
-            h0[..states].copy_from_slice(h0_weights);
-        }
-        let in_loop = output.is_some();
-        let first = View::new(h0, 1, layer.wh.rows().min(states), h_stride, 1);
         self.pack.pack(1, |_| words.len());
-        let a = ViewMut::new(a, words.len(), width, stride);
-        let rows = ViewMut::new(h, words.len(), states, h_stride);
-        layer::forward(simd, &self.pack, &layer, first, a, rows, output);
-        if !in_loop {
-            let states = View::new(h, words.len(), shape.hidden, h_stride, 1);
-            kernel::product(simd, states, w, ViewMut::new(s, words.len(), classes, s_stride));
+        let directions = shape.directions().len();
+        for (place, of_layer) in weights.dense.layers.iter().enumerate() {
+            let (below, rows) = self.rows.split_at_mut(place);
+            let Rows { a, h, .. } = &mut rows[0];
+            let layer = of_layer.view();
+            let input = match place.checked_sub(directions) {
+                None => View::new(&self.x, words.len(), shape.input(), embed, 1),
+                Some(_) => layer_below(shape, place / directions - 1, below, &self.both, words.len()),
+            };
+            let (width, stride) = (layer.width(), row_stride::<T>(layer.width()));
+            let half = half(shape, place);
+            let a = grow(a, (words.len() + 2 * half) * stride);
+            let a = &mut a[half * stride..][..words.len() * stride];
+            for row in a.chunks_exact_mut(stride) {
+                row[..width].copy_from_slice(layer.bias);
+            }
+            layer::project(simd, &layer, input, ViewMut::new(a, words.len(), width, stride));
+
+            let (states, h_stride) = (layer.states(), row_stride::<T>(layer.states()));
+            let h = grow(h, (words.len() + 1) * h_stride);
+            let (h0, from, _) = order(layer.direction, words.len());
+            let (left, right) = h.split_at_mut(h0.max(from) * h_stride);
+            let (h0, h) = if h0 < from { (left, right) } else { (right, left) };
+            let output = (shape.feedback == Feedback::Output).then(|| {
+                let fed_back = grow(&mut self.fed_back, words.len() * s_stride);
+                fed_back[..classes].copy_from_slice(&of_layer.h0);
+                let (w, w_backwards) = (weights.dense.w.view(), weights.dense.w_backwards());
+                Output { w, w_backwards, s: &mut *s, fed_back, stride: s_stride }
+            });
+            if output.is_none() {
+                h0[..states].copy_from_slice(&of_layer.h0);
+            }
+            let first = View::new(h0, 1, layer.wh.rows().min(states), h_stride, 1);
+            let a = ViewMut::new(a, words.len(), width, stride);
+            let h = ViewMut::new(h, words.len(), states, h_stride);
+            layer::forward(simd, &self.pack, &layer, first, a, h, output);
+            if directions > 1 {
+                let both =
+                    grow(&mut self.both[place / directions], words.len() * row_stride::<T>(shape.top()));
+                let direction = place % directions;
+                for (t, row) in both.chunks_exact_mut(row_stride::<T>(shape.top())).enumerate() {
+                    let h = &rows[0].h[(from + t) * h_stride..][..shape.hidden];
+                    row[direction * shape.hidden..][..shape.hidden].copy_from_slice(h);
+                }
+            }
+        }
+        if shape.feedback == Feedback::Hidden {
+            let states = layer_below(shape, shape.layers - 1, &self.rows, &self.both, words.len());
+            kernel::product(
+                simd,
+                states,
+                weights.dense.w.view(),
+                ViewMut::new(s, words.len(), classes, s_stride),
+            );
         }
     }
 
@@ -131,9 +204,7 @@ impl<T: Num> Scratch<T> {
     /// (The loss is a mean over the words, so `scale` is usually `1 / words` or `-learning_rate / words`.)
     pub(crate) fn backward<S: Simd>(&mut self, simd: S, weights: &Weights<T>, labels: &[u32], scale: T) -> T {
         let shape = weights.shape();
-        let layer = weights.dense.layer();
         let words = labels.len();
-        let half = shape.window / 2;
 
         // ds = scale · (s - onehot(label))
         let (classes, s_stride) = (padded::<T>(shape.classes), row_stride::<T>(shape.classes));
@@ -146,76 +217,124 @@ impl<T: Num> Scratch<T> {
             );
         }
 
-        let (width, stride) = (layer.width(), row_stride::<T>(layer.width()));
-        let (hidden, states, h_stride) = (layer.hidden(), layer.states(), row_stride::<T>(layer.states()));
-        let dh_stride = row_stride::<T>(hidden);
-        let a = &mut self.a[..(words + shape.window - 1) * stride];
-        a[..half * stride].fill(T::zero());
-        a[(half + words) * stride..].fill(T::zero());
-        let dh = grow(&mut self.dh, words * dh_stride);
+        let hidden = padded::<T>(shape.hidden);
+        let (dh_stride, above_stride) = (row_stride::<T>(hidden), row_stride::<T>(shape.top()));
         let (w, w_backwards) = (weights.dense.w.view(), weights.dense.w_backwards());
-        let (h0, h) = self.h.split_at(h_stride);
-        let output = if shape.feedback == Feedback::Output {
-            let fed_back = &mut self.fed_back[..words * s_stride];
-            Some(Output { w, w_backwards, s, fed_back, stride: s_stride })
-        } else {
-            dh.fill(T::zero());
-            let ds = View::new(s, words, classes, s_stride, 1);
-            w_backwards.product(simd, 0, ds, ViewMut::new(dh, words, hidden, dh_stride));
-            None
-        };
-        let first = weights.dense.h0.len();
-        let carried = grow(&mut self.carried, first);
-        carried.fill(T::zero());
+        let directions = shape.directions().len();
         let zeros = grow(&mut self.zeros, hidden);
-        let rows = Backward {
-            a: ViewMut::new(&mut a[half * stride..], words, width, stride),
-            h: View::new(h, words, states, h_stride, 1),
-            dh,
-            dh_stride,
-            carried: ViewMut::new(carried, 1, first, first),
-            zeros,
-        };
-        let first = View::new(h0, 1, states, h_stride, 1);
-        layer::backward(simd, &self.pack, &layer, first, rows, output);
-
-        // The gradient of the embeddings, without dx by window position: for each word one sum over all the
-        // windows that see it and over the hidden units; all padding is one word more.
-        let gates = layer.gates_width();
-        let a_padding = grow(&mut self.a_padding, shape.window * stride);
-        a_padding.fill(T::zero());
-        simd.vectorize(
-            #[inline(always)]
-            || {
-                for (o, sum) in a_padding.chunks_exact_mut(stride).rev().enumerate() {
-                    let sees_padding = if o <= half {
-                        0..(half - o).min(words)
-                    } else {
-                        words.saturating_sub(o - half)..words
-                    };
-                    for t in sees_padding {
-                        kernel::add(simd, &a[(half + t) * stride..][..gates], &mut sum[..gates]);
+        let dx_stride = row_stride::<T>(shape.embed);
+        // One row for each word, and one for the padding if there is any.
+        let dx_rows = words + usize::from(shape.window > 1);
+        grow(&mut self.dx, (words + 1) * dx_stride).fill(T::zero());
+        if shape.feedback == Feedback::Hidden {
+            let above = grow(&mut self.above, words * above_stride);
+            above.fill(T::zero());
+            let ds = View::new(s, words, classes, s_stride, 1);
+            w_backwards.product(
+                simd,
+                0,
+                ds,
+                ViewMut::new(above, words, padded::<T>(shape.top()), above_stride),
+            );
+        }
+        for number in (0..shape.layers).rev() {
+            for place in number * directions..(number + 1) * directions {
+                let of_layer = &weights.dense.layers[place];
+                let layer = of_layer.view();
+                let Rows { a, h, carried } = &mut self.rows[place];
+                let (width, stride) = (layer.width(), row_stride::<T>(layer.width()));
+                let (states, h_stride) = (layer.states(), row_stride::<T>(layer.states()));
+                let half = half(shape, place);
+                let a = &mut a[..(words + 2 * half) * stride];
+                a[..half * stride].fill(T::zero());
+                a[(half + words) * stride..].fill(T::zero());
+                // With one direction the gradients from above are those of the states.
+                if directions > 1 {
+                    let dh = grow(&mut self.dh, words * dh_stride);
+                    let from = (place % directions) * shape.hidden;
+                    for (dh, above) in
+                        dh.chunks_exact_mut(dh_stride).zip(self.above.chunks_exact(above_stride))
+                    {
+                        dh[..shape.hidden].copy_from_slice(&above[from..][..shape.hidden]);
+                        dh[shape.hidden..].fill(T::zero());
                     }
                 }
-            },
-        );
-        let dx_stride = row_stride::<T>(shape.embed);
-        let dx = grow(&mut self.dx, (words + 1) * dx_stride);
-        dx.fill(T::zero());
-        // One row for each word, and one for the padding if there is any.
-        let rows = words + usize::from(shape.window > 1);
-        let (a, a_padding) = (&*a, &*a_padding);
-        for part in parts(layer.cell) {
-            let (from, gates) = (part.block * hidden, part.gates * hidden);
-            let width = (shape.window - 1) * stride + gates;
-            kernel::dot_blocks(
-                simd,
+                let dh = if directions == 1 { &mut self.above } else { &mut self.dh };
+                let dh = grow(dh, words * dh_stride);
+                let output = (shape.feedback == Feedback::Output).then(|| {
+                    let fed_back = &mut self.fed_back[..words * s_stride];
+                    Output { w, w_backwards, s: &mut *s, fed_back, stride: s_stride }
+                });
+                let first = of_layer.h0.len();
+                let carried = grow(carried, first);
+                carried.fill(T::zero());
+                let (h0, from, _) = order(layer.direction, words);
+                let rows = Backward {
+                    a: ViewMut::new(&mut a[half * stride..], words, width, stride),
+                    h: View::new(&h[from * h_stride..], words, states, h_stride, 1),
+                    dh,
+                    dh_stride,
+                    carried: ViewMut::new(carried, 1, first, first),
+                    zeros,
+                };
+                let first = View::new(&h[h0 * h_stride..], 1, states, h_stride, 1);
+                layer::backward(simd, &self.pack, &layer, first, rows, output);
+            }
+            if number > 0 {
+                let above = grow(&mut self.above, words * above_stride);
+                above.fill(T::zero());
+                for place in number * directions..(number + 1) * directions {
+                    let layer = weights.dense.layers[place].view();
+                    let (width, stride) = (layer.width(), row_stride::<T>(layer.width()));
+                    let a = View::new(&self.rows[place].a, words, width, stride, 1);
+                    for part in parts(layer.cell) {
+                        let (gates, block) = (part.gates * hidden, part.block * hidden);
+                        let wx = layer.wx.cols_from(part.gate * hidden, gates);
+                        let above = ViewMut::new(above, words, shape.top(), above_stride);
+                        kernel::dot(simd, a.cols_from(block, gates), wx, above);
+                    }
+                }
+            }
+        }
+        for (rows, layer) in self.rows.iter().zip(&weights.dense.layers).take(directions) {
+            // The gradient of the embeddings, without dx by window position: for each word one sum over all the
+            // windows that see it and over the hidden units; all padding is one word more.
+            let layer = layer.view();
+            let (half, gates, stride) =
+                (shape.window / 2, layer.gates_width(), row_stride::<T>(layer.width()));
+            let a_padding = grow(&mut self.a_padding, shape.window * stride);
+            let a = &rows.a[..(words + shape.window - 1) * stride];
+            a_padding.fill(T::zero());
+            simd.vectorize(
                 #[inline(always)]
-                |t| if t < words { &a[t * stride + from..][..width] } else { &a_padding[from..][..width] },
-                layer.wx.cols_from(part.gate * hidden, gates),
-                Blocks { count: shape.window, a: stride, w: shape.embed },
-                ViewMut::new(dx, rows, shape.embed, dx_stride),
+                || {
+                    for (o, sum) in a_padding.chunks_exact_mut(stride).rev().enumerate() {
+                        let sees_padding = if o <= half {
+                            0..(half - o).min(words)
+                        } else {
+                            words.saturating_sub(o - half)..words
+                        };
+                        for t in sees_padding {
+                            kernel::add(simd, &a[(half + t) * stride..][..gates], &mut sum[..gates]);
+                        }
+                    }
+                },
             );
+            let a_padding = &*a_padding;
+            for part in parts(layer.cell) {
+                let (from, gates) = (part.block * hidden, part.gates * hidden);
+                let width = (shape.window - 1) * stride + gates;
+                kernel::dot_blocks(
+                    simd,
+                    #[inline(always)]
+                    |t| {
+                        if t < words { &a[t * stride + from..][..width] } else { &a_padding[from..][..width] }
+                    },
+                    layer.wx.cols_from(part.gate * hidden, gates),
+                    Blocks { count: shape.window, a: stride, w: shape.embed },
+                    ViewMut::new(&mut self.dx, dx_rows, shape.embed, dx_stride),
+                );
+            }
         }
         loss / T::from_f64(words as f64)
     }
@@ -224,27 +343,45 @@ impl<T: Num> Scratch<T> {
     /// parameters themselves.
     pub(crate) fn apply<S: Simd>(&self, simd: S, words: usize, target: &mut Dense<T>) {
         let shape = target.shape;
-        let hidden = padded::<T>(shape.hidden);
-        let h_stride = row_stride::<T>(shape.cell.states() * hidden);
+        let (hidden, directions) = (padded::<T>(shape.hidden), shape.directions().len());
         let (classes, s_stride) = (padded::<T>(shape.classes), row_stride::<T>(shape.classes));
-        let width = blocks(shape.cell) * hidden;
-        let stride = row_stride::<T>(width);
-        let from = width - shape.cell.gates() * hidden;
-        let h = View::new(&self.h[h_stride..], words, shape.hidden, h_stride, 1).t();
-        let fed_back = match shape.feedback {
-            Feedback::Hidden => View::new(&self.h, words, shape.hidden, h_stride, 1).t(),
-            Feedback::Output => View::new(&self.fed_back, words, shape.classes, s_stride, 1).t(),
-        };
-        let x = View::new(&self.x, words, shape.input(), shape.embed, 1).t();
         let ds = View::new(&self.s, words, classes, s_stride, 1);
-        let a = &self.a[shape.window / 2 * stride..][..words * stride];
-        let da = View::new(a, words, width, stride, 1);
-        kernel::product(simd, h, ds, target.w.view_mut());
-        kernel::product(simd, fed_back, da.cols_from(from, width - from), target.wh.view_mut());
-        for part in parts(shape.cell) {
-            let gates = part.gates * hidden;
-            let da = da.cols_from(part.block * hidden, gates);
-            kernel::product(simd, x, da, target.wx.view_mut().cols_from(part.gate * hidden, gates));
+        let top = layer_below(&shape, shape.layers - 1, &self.rows, &self.both, words);
+        kernel::product(simd, top.t(), ds, target.w.view_mut());
+        for (place, (rows, layer)) in self.rows.iter().zip(&mut target.layers).enumerate() {
+            let (cell, direction) = (layer.view().cell, layer.view().direction);
+            let width = blocks(cell) * hidden;
+            let stride = row_stride::<T>(width);
+            let from = width - cell.gates() * hidden;
+            let h_stride = row_stride::<T>(cell.states() * hidden);
+            let (_, _, before) = order(direction, words);
+            let fed_back = match shape.feedback {
+                Feedback::Hidden => {
+                    View::new(&rows.h[before * h_stride..], words, shape.hidden, h_stride, 1).t()
+                }
+                Feedback::Output => View::new(&self.fed_back, words, shape.classes, s_stride, 1).t(),
+            };
+            let x = match place.checked_sub(directions) {
+                None => View::new(&self.x, words, shape.input(), shape.embed, 1).t(),
+                Some(_) => layer_below(&shape, place / directions - 1, &self.rows, &self.both, words).t(),
+            };
+            let a = &rows.a[half(&shape, place) * stride..][..words * stride];
+            let da = View::new(a, words, width, stride, 1);
+            kernel::product(simd, fed_back, da.cols_from(from, width - from), layer.wh.view_mut());
+            for part in parts(cell) {
+                let gates = part.gates * hidden;
+                let da = da.cols_from(part.block * hidden, gates);
+                kernel::product(simd, x, da, layer.wx.view_mut().cols_from(part.gate * hidden, gates));
+            }
+            simd.vectorize(
+                #[inline(always)]
+                || {
+                    for row in a.chunks_exact(stride) {
+                        kernel::add(simd, &row[..width], &mut layer.bias);
+                    }
+                    kernel::add(simd, &rows.carried[..layer.h0.len()], &mut layer.h0);
+                },
+            );
         }
         simd.vectorize(
             #[inline(always)]
@@ -252,10 +389,6 @@ impl<T: Num> Scratch<T> {
                 for row in self.s[..words * s_stride].chunks_exact(s_stride) {
                     kernel::add(simd, &row[..classes], &mut target.b);
                 }
-                for row in a.chunks_exact(stride) {
-                    kernel::add(simd, &row[..width], &mut target.bias);
-                }
-                kernel::add(simd, &self.carried[..target.h0.len()], &mut target.h0);
             },
         );
     }

@@ -81,6 +81,9 @@ impl<T: Num> Model<T> {
     fn table(&self, cpu: Cpu, pool: &Pool) -> Option<&[T]> {
         let make = || {
             let shape = self.weights.shape();
+            if !shape.is_single() {
+                return None;
+            }
             let row = shape.window * row_stride::<T>(self.weights.dense.layer().gates_width());
             let len = (shape.vocab + 1).checked_mul(row).filter(|len| *len <= MOST_BYTES / size_of::<T>())?;
             let mut table = buffer();
@@ -259,12 +262,12 @@ impl<T: Num, W: FnMut(usize, u32)> Task for Label<'_, T, W> {
         let output = (shape.feedback == Feedback::Output).then(|| {
             let fed_back = grow(&mut scratch.fed_back, rows * s_stride);
             for row in fed_back.chunks_exact_mut(s_stride).take(jobs.len()) {
-                row[..classes].copy_from_slice(&weights.dense.h0);
+                row[..classes].copy_from_slice(&weights.dense.layers[0].h0);
             }
             Output { w, w_backwards, s: &mut *s, fed_back, stride: s_stride }
         });
         let in_loop = output.is_some();
-        let first = View::new(&weights.dense.h0, jobs.len(), layer.wh.rows(), 0, 1);
+        let first = View::new(&weights.dense.layers[0].h0, jobs.len(), layer.wh.rows(), 0, 1);
         let a = ViewMut::new(a, rows, width, stride);
         layer::forward(simd, pack, &layer, first, a, ViewMut::new(h, rows, states, h_stride), output);
         if !in_loop {

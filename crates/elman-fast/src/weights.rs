@@ -1,7 +1,7 @@
 //! The parameters, and sums of gradients, in the layout of the kernels.
 
 use elman::ndarray::{Array1, ArrayView1, ArrayView2, ArrayViewMut2};
-use elman::{Cell, Layer, Layout, Params, Shape};
+use elman::{Cell, Direction, Layer, LayerShape, Layout, Name, Params, Shape};
 use fearless_simd::Simd;
 
 use crate::kernel::{self, Backwards};
@@ -14,6 +14,7 @@ use crate::unit::blocks;
 #[derive(Clone, Copy)]
 pub(crate) struct LayerView<'a, T> {
     pub(crate) cell: Cell,
+    pub(crate) direction: Direction,
     /// Hidden units.
     pub(crate) units: usize,
     /// `[input, gates·hidden]`.
@@ -96,23 +97,33 @@ fn first<T: Num>(layer: Layer<'_, T>) -> Buffer<T> {
 }
 
 /// Writes those states, or their gradient, into h0 and c0: the other way round than [`first`].
-pub(crate) fn first_to<T: Num, S: Layout>(first: &[T], params: &mut Params<T, S>) {
-    let (h0, c0) = first.split_at(padded::<T>(params.h0().len()));
-    params.h0_mut().iter_mut().zip(h0).for_each(|(to, from)| *to = *from);
-    params.c0_mut().into_iter().flatten().zip(c0).for_each(|(to, from)| *to = *from);
+pub(crate) fn first_to<T: Num, S: Layout>(
+    first: &[T],
+    name: impl Fn(Name) -> Name,
+    params: &mut Params<T, S>,
+) {
+    let (h0, c0) =
+        params.tensor(name(Name::H0)).map_or((first, first), |h0| first.split_at(padded::<T>(h0.len())));
+    for (of, from) in [(Name::H0, h0), (Name::C0, c0)] {
+        let to = params.vector_mut(name(of)).into_iter().flatten();
+        to.zip(from).for_each(|(to, from)| *to = *from);
+    }
 }
 
 /// Writes the sums over blocks into the gradients of the biases: the other way round than [`bias`].
-pub(crate) fn bias_to<T: Num, S: Layout>(cell: Cell, units: usize, sums: &[T], params: &mut Params<T, S>) {
+pub(crate) fn bias_to<T: Num, S: Layout>(
+    cell: Cell,
+    units: usize,
+    sums: &[T],
+    name: impl Fn(Name) -> Name,
+    params: &mut Params<T, S>,
+) {
     let hidden = padded::<T>(units);
     each_bias(cell, |block, gate| {
         let sums = &sums[block * hidden..][..units];
-        let to = match gate {
-            Some(gate) => params.bh_mut().into_slice().map(|bh| &mut bh[gate * units..][..units]),
-            None => params.bhn_mut().and_then(|bhn| bhn.into_slice()),
-        };
-        if let Some(to) = to {
-            to.copy_from_slice(sums);
+        let (of, gate) = gate.map_or((Name::Bhn, 0), |gate| (Name::Bh, gate));
+        if let Some(to) = params.vector_mut(name(of)).and_then(|to| to.into_slice()) {
+            to[gate * units..][..units].copy_from_slice(sums);
         }
     });
 }
@@ -122,96 +133,149 @@ pub(crate) fn bias_to<T: Num, S: Layout>(cell: Cell, units: usize, sums: &[T], p
 #[derive(Clone)]
 pub(crate) struct Dense<T> {
     pub(crate) shape: Shape,
+    /// The layers in their directions, in the order of [`Shape::places`].
+    pub(crate) layers: Vec<DenseLayer<T>>,
+    pub(crate) w: Matrix<T>,
+    pub(crate) b: Buffer<T>,
+}
+
+/// The tensors of a layer in one direction.
+#[derive(Clone)]
+pub(crate) struct DenseLayer<T> {
+    shape: LayerShape,
+    place: (usize, Direction),
     pub(crate) wx: Matrix<T>,
     pub(crate) wh: Matrix<T>,
-    pub(crate) w: Matrix<T>,
     /// The biases of all blocks.
     pub(crate) bias: Buffer<T>,
-    pub(crate) b: Buffer<T>,
     /// h0 and, of an LSTM, c0 beside it: each padded to whole vectors.
     pub(crate) h0: Buffer<T>,
 }
 
-impl<T: Num> Dense<T> {
-    fn of(params: &Params<T>, padding_of_b: T) -> Self {
-        let shape = params.shape();
+impl<T: Num> DenseLayer<T> {
+    fn of(params: &Params<T>, place: (usize, Direction)) -> Self {
+        let (layer, shape) = (params.layer_at(place.0, place.1), params.shape().layer(place.0));
         let gates = shape.cell.gates();
-        Dense {
+        DenseLayer {
             shape,
-            wx: Matrix::from_gates(params.wx(), gates),
-            wh: Matrix::from_gates(params.wh(), gates),
-            w: Matrix::from_array(params.w()),
-            bias: bias(shape.cell, shape.hidden, params.bh(), params.bhn()),
-            b: padded_vector(params.b(), padding_of_b),
-            h0: first(params.layer()),
+            place,
+            wx: Matrix::from_gates(layer.wx(), gates),
+            wh: Matrix::from_gates(layer.wh(), gates),
+            bias: bias(shape.cell, shape.hidden, layer.bh(), layer.bhn()),
+            h0: first(layer),
         }
     }
 
     /// Takes the entries of parameters of this shape.
-    pub(crate) fn copy_from(&mut self, params: &Params<T>) {
-        let Shape { cell, hidden, .. } = self.shape;
-        let gates = cell.gates();
-        self.wx.copy_gates_from(params.wx(), gates);
-        self.wh.copy_gates_from(params.wh(), gates);
-        self.w.copy_gates_from(params.w(), 1);
-        self.bias.copy_from_slice(&bias(cell, hidden, params.bh(), params.bhn()));
-        self.b.iter_mut().zip(params.b()).for_each(|(to, from)| *to = *from);
-        self.h0.copy_from_slice(&first(params.layer()));
+    fn copy_from(&mut self, params: &Params<T>) {
+        let LayerShape { cell, hidden, .. } = self.shape;
+        let layer = params.layer_at(self.place.0, self.place.1);
+        self.wx.copy_gates_from(layer.wx(), cell.gates());
+        self.wh.copy_gates_from(layer.wh(), cell.gates());
+        self.bias.copy_from_slice(&bias(cell, hidden, layer.bh(), layer.bhn()));
+        self.h0.copy_from_slice(&first(layer));
     }
 
-    /// Zeros: the start of a sum.
-    pub(crate) fn zeros(shape: Shape) -> Self {
-        let gates = shape.cell.gates() * padded::<T>(shape.hidden);
+    fn zeros(shape: &Shape, place: (usize, Direction)) -> Self {
+        let (of_layer, hidden) = (shape.layer(place.0), padded::<T>(shape.hidden));
         let zeros = |n| padded_vector(Array1::zeros(n).view(), T::zero());
-        Dense {
-            shape,
-            wx: Matrix::zeros(shape.input(), gates),
+        let gates = shape.cell.gates() * hidden;
+        DenseLayer {
+            shape: of_layer,
+            place,
+            wx: Matrix::zeros(of_layer.input, gates),
             wh: Matrix::zeros(shape.fed_back(), gates),
-            w: Matrix::zeros(shape.hidden, shape.classes),
-            bias: zeros(blocks(shape.cell) * padded::<T>(shape.hidden)),
-            b: zeros(shape.classes),
+            bias: zeros(blocks(shape.cell) * hidden),
             h0: zeros(shape.cell.states() * padded::<T>(shape.fed_back())),
         }
     }
 
-    /// Every number with its padding, tensor by tensor.
-    pub(crate) fn slices_mut(&mut self) -> [&mut [T]; 6] {
-        let Dense { shape: _, wx, wh, w, bias, b, h0 } = self;
-        [wx.data_mut(), wh.data_mut(), w.data_mut(), bias, b, h0]
+    fn copy_to(&self, params: &mut Params<T>) {
+        let LayerShape { cell, hidden, .. } = self.shape;
+        let name = |tensor: Name| tensor.of(self.place.0, self.place.1);
+        for (of, from) in [(Name::Wx, &self.wx), (Name::Wh, &self.wh)] {
+            let mut to = params.matrix_mut(name(of));
+            from.copy_gates_to(to.as_slice_mut().expect("row-major"), cell.gates(), hidden);
+        }
+        bias_to(cell, hidden, &self.bias, name, params);
+        first_to(&self.h0, name, params);
     }
 
-    /// Every number with its padding, tensor by tensor.
-    pub(crate) fn slices(&self) -> [&[T]; 6] {
-        let Dense { shape: _, wx, wh, w, bias, b, h0 } = self;
-        [wx.data(), wh.data(), w.data(), bias, b, h0]
-    }
-
-    /// Overwrites all but the embeddings of `params`, which must have this shape.
-    pub(crate) fn copy_to(&self, params: &mut Params<T>) {
-        let Shape { cell, hidden, classes, .. } = self.shape;
-        let gates = cell.gates();
-        let slice = "row-major";
-        self.wx.copy_gates_to(params.wx_mut().as_slice_mut().expect(slice), gates, hidden);
-        self.wh.copy_gates_to(params.wh_mut().as_slice_mut().expect(slice), gates, hidden);
-        self.w.copy_gates_to(params.w_mut().as_slice_mut().expect(slice), 1, classes);
-        bias_to(cell, hidden, &self.bias, params);
-        params.b_mut().iter_mut().zip(self.b.iter()).for_each(|(to, from)| *to = *from);
-        first_to(&self.h0, params);
-    }
-
-    pub(crate) fn w_backwards(&self) -> Backwards<'_, T> {
-        Backwards::Rows(self.w.view_padded())
-    }
-
-    pub(crate) fn layer(&self) -> LayerView<'_, T> {
+    pub(crate) fn view(&self) -> LayerView<'_, T> {
         LayerView {
             cell: self.shape.cell,
+            direction: self.place.1,
             units: self.shape.hidden,
             wx: self.wx.view(),
             wh: self.wh.view(),
             wh_backwards: Backwards::Rows(self.wh.view_padded()),
             bias: &self.bias,
         }
+    }
+}
+
+impl<T: Num> Dense<T> {
+    fn of(params: &Params<T>, padding_of_b: T) -> Self {
+        let shape = params.shape();
+        Dense {
+            shape,
+            layers: shape.places().map(|place| DenseLayer::of(params, place)).collect(),
+            w: Matrix::from_array(params.w()),
+            b: padded_vector(params.b(), padding_of_b),
+        }
+    }
+
+    /// Zeros: the start of a sum.
+    pub(crate) fn zeros(shape: Shape) -> Self {
+        Dense {
+            shape,
+            layers: shape.places().map(|place| DenseLayer::zeros(&shape, place)).collect(),
+            w: Matrix::zeros(shape.top(), shape.classes),
+            b: padded_vector(Array1::zeros(shape.classes).view(), T::zero()),
+        }
+    }
+
+    /// Every number with its padding, tensor by tensor.
+    pub(crate) fn slices_mut(&mut self) -> impl Iterator<Item = &mut [T]> {
+        let Dense { shape: _, layers, w, b } = self;
+        let layers = layers.iter_mut().flat_map(|layer| {
+            let DenseLayer { shape: _, place: _, wx, wh, bias, h0 } = layer;
+            [wx.data_mut(), wh.data_mut(), &mut bias[..], &mut h0[..]]
+        });
+        layers.chain([w.data_mut(), &mut b[..]])
+    }
+
+    /// Every number with its padding, tensor by tensor.
+    pub(crate) fn slices(&self) -> impl Iterator<Item = &[T]> {
+        let Dense { shape: _, layers, w, b } = self;
+        let layers = layers.iter().flat_map(|layer| {
+            let DenseLayer { shape: _, place: _, wx, wh, bias, h0 } = layer;
+            [wx.data(), wh.data(), &bias[..], &h0[..]]
+        });
+        layers.chain([w.data(), &b[..]])
+    }
+
+    /// Takes the entries of parameters of this shape.
+    pub(crate) fn copy_from(&mut self, params: &Params<T>) {
+        self.layers.iter_mut().for_each(|layer| layer.copy_from(params));
+        self.w.copy_gates_from(params.w(), 1);
+        self.b.iter_mut().zip(params.b()).for_each(|(to, from)| *to = *from);
+    }
+
+    /// Overwrites all but the embeddings of `params`, which must have this shape.
+    pub(crate) fn copy_to(&self, params: &mut Params<T>) {
+        self.layers.iter().for_each(|layer| layer.copy_to(params));
+        self.w.copy_gates_to(params.w_mut().as_slice_mut().expect("row-major"), 1, self.shape.classes);
+        params.b_mut().iter_mut().zip(self.b.iter()).for_each(|(to, from)| *to = *from);
+    }
+
+    pub(crate) fn w_backwards(&self) -> Backwards<'_, T> {
+        Backwards::Rows(self.w.view_padded())
+    }
+
+    /// The first layer, forward.
+    pub(crate) fn layer(&self) -> LayerView<'_, T> {
+        self.layers[0].view()
     }
 }
 
@@ -262,6 +326,12 @@ impl<T: Num> Sum<T> {
         Sum { dense: Dense::zeros(shape), words: Vec::new(), emb: buffer(), places: Places::default() }
     }
 
+    /// Zeros, of no words.
+    pub(crate) fn clear(&mut self) {
+        self.dense.slices_mut().for_each(|slice| slice.fill(T::zero()));
+        self.words.clear();
+    }
+
     /// Each word with its row of the embeddings, padded to whole vectors.
     pub(crate) fn rows(&self) -> impl Iterator<Item = (u32, &[T])> {
         let embed = self.dense.shape.embed;
@@ -279,13 +349,13 @@ impl<T: Num> Sum<T> {
     /// Adds another sum.
     #[inline(always)]
     pub(crate) fn add<S: Simd>(&mut self, simd: S, other: &Sum<T>) {
-        for (to, from) in self.dense.slices_mut().into_iter().zip(other.dense.slices()) {
+        for (to, from) in self.dense.slices_mut().zip(other.dense.slices()) {
             kernel::add(simd, from, to);
         }
         self.add_embeddings(simd, other.rows());
     }
 
-    /// Adds rows of the embeddings, each word once.
+    /// Adds rows of the embeddings.
     #[inline(always)]
     pub(crate) fn add_embeddings<'a, S: Simd>(
         &mut self,
@@ -302,6 +372,7 @@ impl<T: Num> Sum<T> {
                 None => {
                     let i = self.words.len();
                     self.words.push(word);
+                    places.set(word, i);
                     grow(&mut self.emb, (i + 1) * stride)[i * stride..][..row.len()].copy_from_slice(row);
                 }
             }

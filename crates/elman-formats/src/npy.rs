@@ -116,6 +116,9 @@ pub fn write<T: Number>(
     options: Options,
 ) -> Result<(), Error> {
     let shape = params.shape();
+    if !shape.is_single() {
+        return Err(Error::unsupported("the tutorial's folder", "one layer, forward", shape.name()));
+    }
     if shape.cell != Cell::default() {
         // The files do not say which cell it is; they would be read as the tutorial's.
         return Err(Error::unsupported("the tutorial's folder", "a cell with a sigmoid", shape.cell));

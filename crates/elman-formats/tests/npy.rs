@@ -111,7 +111,7 @@ proptest! {
     ) {
         let feedback = if jordan { Feedback::Output } else { Feedback::Hidden };
         let cell = Cell::default();
-        let shape = Shape { vocab, embed, window: 2 * half + 1, hidden, classes, cell, feedback };
+        let shape = Shape { vocab, embed, window: 2 * half + 1, hidden, classes, cell, feedback, ..Shape::ELMAN };
         let params = Params::<f64>::init(shape, seed).unwrap();
         let parent = tempfile::tempdir().unwrap();
         let target = parent.path().join("model");

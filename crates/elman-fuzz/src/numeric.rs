@@ -1,7 +1,7 @@
 //! The fast kernels against the reference, on any shapes.
 
 use arbitrary::{Result, Unstructured};
-use elman::{Cell, LayerShape, Network, Recurrence, Sentences, Shape};
+use elman::{Cell, Feedback, LayerShape, Network, Recurrence, Sentences, Shape};
 use elman_fast::{Fast, Isa};
 use elman_verify::strategies::{Fill, Problem, Sequenced, networks};
 use elman_verify::{Options, Report, check_learner_on, check_recurrence_on};
@@ -33,7 +33,8 @@ fn fills<const N: usize>(u: &mut Unstructured<'_>) -> Result<[Fill; N]> {
 
 fn problem(u: &mut Unstructured<'_>) -> Result<Problem> {
     let networks = networks();
-    let (cell, feedback) = *u.choose(&networks)?;
+    let (cell, feedback) = *u.choose(&networks.cells)?;
+    let has_layers = feedback == Feedback::Hidden;
     let shape = Shape {
         vocab: u.int_in_range(1..=12)?,
         embed: u.int_in_range(1..=20)?,
@@ -42,6 +43,8 @@ fn problem(u: &mut Unstructured<'_>) -> Result<Problem> {
         classes: size(u)?,
         cell,
         feedback,
+        layers: if has_layers { u.int_in_range(1..=2)? } else { 1 },
+        bidirectional: has_layers && u.arbitrary()?,
     };
     let (fills, seed) = (fills(u)?, u.arbitrary()?);
     let mut batch = Sentences::new();

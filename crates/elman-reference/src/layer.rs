@@ -2,8 +2,8 @@
 
 use elman::ndarray::{Array1, Array2, ArrayView1, ArrayView2, ArrayViewMut1, Axis, Slice, concatenate};
 use elman::{
-    Cell, Error, Layer, LayerParams, Layout, Params, Real, Recurrence, RecurrenceGradient, Sequences, States,
-    Trace, check_backward,
+    Cell, Error, Layer, LayerParams, Layout, Name, Params, Real, Recurrence, RecurrenceGradient, Sequences,
+    States, Trace, check_backward,
 };
 
 use crate::Reference;
@@ -111,36 +111,40 @@ pub(crate) fn step_backward<T: Real, S: Layout>(
         Cell::Lstm => each(&Lstm, z, before, d),
         _ => each(&Gru, z, before, d),
     };
-    add_outer(&mut grad.wx_mut(), x, dzx.view());
-    add_outer(&mut grad.wh_mut(), h_of_step(layer, before), dzh.view());
-    add(grad.bh_mut(), dzx.view());
-    if let Some(dbhn) = grad.bhn_mut() {
+    add_outer(&mut grad.matrix_mut(layer.name(Name::Wx)), x, dzx.view());
+    add_outer(&mut grad.matrix_mut(layer.name(Name::Wh)), h_of_step(layer, before), dzh.view());
+    add(grad.vector_mut(layer.name(Name::Bh)), dzx.view());
+    if let Some(dbhn) = grad.vector_mut(layer.name(Name::Bhn)) {
         let last_gate = Slice::from(-(dbhn.len() as isize)..);
-        add(dbhn, dzh.slice_axis(Axis(0), last_gate));
+        add(Some(dbhn), dzh.slice_axis(Axis(0), last_gate));
     }
     let through_wh = mat_vec(layer.wh(), dzh.view());
-    add(dbefore.slice_axis_mut(Axis(0), Slice::from(..through_wh.len())), through_wh.view());
+    add(Some(dbefore.slice_axis_mut(Axis(0), Slice::from(..through_wh.len()))), through_wh.view());
     (dbefore, mat_vec(layer.wx(), dzx.view()))
 }
 
-/// `sum += part`.
-pub(crate) fn add<T: Real>(mut sum: ArrayViewMut1<'_, T>, part: ArrayView1<'_, T>) {
-    sum += &part;
+/// `sum += part`, if there is a sum.
+pub(crate) fn add<T: Real>(sum: Option<ArrayViewMut1<'_, T>>, part: ArrayView1<'_, T>) {
+    if let Some(mut sum) = sum {
+        sum += &part;
+    }
 }
 
 /// Adds the gradient `dh` of the first of the states, `h`, to that of all.
 pub(crate) fn add_to_h<T: Real>(mut states: Array1<T>, dh: ArrayView1<'_, T>) -> Array1<T> {
-    add(states.slice_axis_mut(Axis(0), Slice::from(..dh.len())), dh);
+    add(Some(states.slice_axis_mut(Axis(0), Slice::from(..dh.len()))), dh);
     states
 }
 
 /// Adds the gradient of the states before the first step to those of h0 and, of an LSTM, c0.
-pub(crate) fn add_initial<T: Real, S: Layout>(grad: &mut Params<T, S>, dinitial: ArrayView1<'_, T>) {
-    let (dh0, dc0) = dinitial.split_at(Axis(0), grad.h0().len());
-    add(grad.h0_mut(), dh0);
-    if let Some(c0) = grad.c0_mut() {
-        add(c0, dc0);
-    }
+pub(crate) fn add_initial<T: Real, S: Layout>(
+    layer: &Layer<'_, T>,
+    grad: &mut Params<T, S>,
+    dinitial: ArrayView1<'_, T>,
+) {
+    let (dh0, dc0) = dinitial.split_at(Axis(0), layer.h0().len());
+    add(grad.vector_mut(layer.name(Name::H0)), dh0);
+    add(grad.vector_mut(layer.name(Name::C0)), dc0);
 }
 
 /// The columns of `h` in rows of states.
@@ -149,7 +153,7 @@ pub(crate) fn h_of<T: Real>(states: &Array2<T>, hidden: usize) -> ArrayView2<'_,
 }
 
 /// The states of one sequence, `[steps, states·hidden]`.
-fn forward<T: Real>(
+pub(crate) fn forward<T: Real>(
     layer: &Layer<'_, T>,
     x: ArrayView2<'_, T>,
     initial: ArrayView1<'_, T>,
@@ -289,7 +293,7 @@ impl<T: Real> Trace<T> for ReferenceTrace<'_, T> {
             by_initial.row_mut(i).assign(&dinitial);
         }
         if self.xs.initial().is_none() {
-            by_initial.rows().into_iter().for_each(|row| add_initial(&mut grad, row));
+            by_initial.rows().into_iter().for_each(|row| add_initial(layer, &mut grad, row));
         }
         *gradient = RecurrenceGradient { xs: by_xs, initial: by_initial, layer: grad };
         Ok(())

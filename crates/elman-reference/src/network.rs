@@ -1,24 +1,44 @@
 //! The network: the recurrence between an embedding of the words and a softmax over the labels. Elman's feeds
 //! the state back, Jordan's the softmax.
 
-use elman::ndarray::{Array1, Array2, ArrayView1, Axis, Slice};
+use elman::ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, Slice, concatenate};
 use elman::{
-    Batch, Error, Feedback, Learner, Network, Params, Real, Sentence, Shape, Tagger, check_words, context,
+    Batch, Direction, Error, Feedback, Learner, Network, Params, Real, Sentence, Shape, Tagger, check_words,
+    context,
 };
 
 use crate::Reference;
-use crate::layer::{add, add_initial, add_to_h, backward, h_of, step};
+use crate::layer::{self, add, add_initial, add_to_h, backward, h_of, step};
 use crate::learner::ReferenceLearner;
 use crate::linear::{add_outer, add_through_softmax, mat_vec, negative_log_softmax, softmax, stack, vec_mat};
 use crate::scan::{Initial, scan};
 use crate::tagger::ReferenceTagger;
 
-/// The inputs, states and outputs of one sentence: `x` `[T, input]`, `states` `[T, states·hidden]` of which the first
-/// columns are `h`, and `s` `[T, classes]`.
+/// The layers and the outputs of one sentence: `s` `[T, classes]`.
 struct Run<T> {
-    x: Array2<T>,
-    states: Array2<T>,
+    layers: Vec<Pass<T>>,
     s: Array2<T>,
+}
+
+/// The input of a layer, `[T, input]`, and its states in each direction, `[T, states·hidden]`, of which the first columns
+/// are `h`.
+struct Pass<T> {
+    x: Array2<T>,
+    states: Vec<Array2<T>>,
+}
+
+impl<T: Real> Pass<T> {
+    /// What the layer gives to what is above: the `h` of all directions side by side.
+    fn h(&self, shape: &Shape) -> Array2<T> {
+        let parts: Vec<_> = self.states.iter().map(|states| h_of(states, shape.hidden)).collect();
+        concatenate(Axis(1), &parts).expect("a row for each word")
+    }
+}
+
+/// The rows in the order in which a direction reads them.
+fn in_order<T: Real>(rows: ArrayView2<'_, T>, direction: Direction) -> ArrayView2<'_, T> {
+    let step = if direction == Direction::Forward { 1 } else { -1 };
+    rows.slice_axis_move(Axis(0), Slice::new(0, None, step))
 }
 
 /// `h[t]·w + b`, before the softmax.
@@ -39,7 +59,22 @@ fn windows<T: Real>(params: &Params<T>, shape: &Shape, words: &[u32]) -> Array2<
 
 fn forward<T: Real>(params: &Params<T>, words: &[u32]) -> Result<Run<T>, Error> {
     let shape = params.shape();
-    let x = windows(params, &shape, words);
+    let mut x = windows(params, &shape, words);
+    if !shape.is_single() {
+        let mut layers = Vec::new();
+        for layer in 0..shape.layers {
+            let states = shape.directions().iter().map(|direction| {
+                let layer = params.layer_at(layer, *direction);
+                let states = layer::forward(&layer, in_order(x.view(), *direction), layer.initial().view())?;
+                Ok(in_order(states.view(), *direction).to_owned())
+            });
+            let pass = Pass { states: states.collect::<Result<_, Error>>()?, x };
+            x = pass.h(&shape);
+            layers.push(pass);
+        }
+        let s: Vec<_> = x.rows().into_iter().map(|h| softmax(scores(params, h))).collect();
+        return Ok(Run { layers, s: stack(&s, shape.classes) });
+    }
     let layer = params.layer();
     let step = |x: ArrayView1<'_, T>, before: &Array1<T>| {
         let states = step(&layer, x, before.view());
@@ -52,7 +87,8 @@ fn forward<T: Real>(params: &Params<T>, words: &[u32]) -> Result<Run<T>, Error> 
         Feedback::Hidden => scan.outputs_info((h0, None)).run(|x, (h_prev, ())| step(x, h_prev))?,
         Feedback::Output => scan.outputs_info((None, h0)).run(|x, ((), s_prev)| step(x, s_prev))?,
     };
-    Ok(Run { states: stack(&states, shape.cell.states() * shape.hidden), s: stack(&s, shape.classes), x })
+    let states = vec![stack(&states, shape.cell.states() * shape.hidden)];
+    Ok(Run { layers: vec![Pass { x, states }], s: stack(&s, shape.classes) })
 }
 
 /// The loss of one sentence; adds `share` times its gradient, over its last `steps` words, to `grad`.
@@ -63,9 +99,9 @@ fn add_gradient<T: Real>(
     steps: usize,
     grad: &mut Params<T>,
 ) -> Result<T, Error> {
-    let Run { x, states, s } = forward(params, words)?;
+    let Run { mut layers, s } = forward(params, words)?;
     let shape = params.shape();
-    let h = h_of(&states, shape.hidden);
+    let h = layers[shape.layers - 1].h(&shape);
     let mean = T::one() / T::from_f64(words.len() as f64);
     let losses = h.rows().into_iter().zip(labels);
     let loss = losses.fold(T::zero(), |loss, (h, label)| {
@@ -74,27 +110,50 @@ fn add_gradient<T: Real>(
 
     // The gradient of the loss by the scores is (s - onehot(label)) / T; in a Jordan network what the step after
     // carries back reaches the scores as well, through their softmax.
-    let d = |t: usize, carried: &Array1<T>, grad: &mut Params<T>| {
+    let dh = |t: usize, carried: Option<&Array1<T>>, grad: &mut Params<T>| {
         let mut dy = s.row(t).to_owned();
         dy[labels[t] as usize] -= T::one();
         dy.mapv_inplace(|dy| dy * mean * share);
-        if shape.feedback == Feedback::Output {
+        if let Some(carried) = carried {
             add_through_softmax(&mut dy, s.row(t), carried);
         }
-        add(grad.b_mut(), dy.view());
+        add(Some(grad.b_mut()), dy.view());
         add_outer(&mut grad.w_mut(), h.row(t), dy.view());
-        let dh = mat_vec(params.w(), dy.view());
-        if shape.feedback == Feedback::Hidden { add_to_h(carried.clone(), dh.view()) } else { dh }
+        mat_vec(params.w(), dy.view())
     };
-    let handed_on = if shape.feedback == Feedback::Hidden { &states } else { &s };
-    let initial = params.layer().initial();
-    let after_the_end = Array1::zeros(initial.len());
-    let inputs = (x.view(), handed_on.view(), initial.view());
-    let (dinitial, dx) = backward(&params.layer(), inputs, after_the_end, steps, d, grad)?;
-    add_initial(grad, dinitial.view());
+    let mut dx = Array2::zeros((words.len(), shape.top()));
+    if shape.feedback == Feedback::Output {
+        let d = |t: usize, carried: &Array1<T>, grad: &mut Params<T>| dh(t, Some(carried), grad);
+        let (layer, x) = (params.layer(), &layers[0].x);
+        let after_the_end = Array1::zeros(shape.classes);
+        let inputs = (x.view(), s.view(), params.h0());
+        let (ds0, by_x) = backward(&layer, inputs, after_the_end, steps, d, grad)?;
+        add_initial(&layer, grad, ds0.view());
+        dx = by_x;
+        layers.clear();
+    } else {
+        for t in (words.len() - steps..words.len()).rev() {
+            dx.row_mut(t).assign(&dh(t, None, grad));
+        }
+    }
+    // From the gradient of a layer's states to that of its input, which are the states of the layer below.
+    for (layer, Pass { x, states }) in layers.iter().enumerate().rev() {
+        let above = std::mem::replace(&mut dx, Array2::zeros(x.raw_dim()));
+        let parts = above.axis_chunks_iter(Axis(1), shape.hidden);
+        for ((direction, states), dh) in shape.directions().iter().zip(states).zip(parts) {
+            let layer = params.layer_at(layer, *direction);
+            let (initial, dh) = (layer.initial(), in_order(dh, *direction));
+            let inputs =
+                (in_order(x.view(), *direction), in_order(states.view(), *direction), initial.view());
+            let d = |t: usize, carried: &Array1<T>, _: &mut Params<T>| add_to_h(carried.clone(), dh.row(t));
+            let (dinitial, by_x) = backward(&layer, inputs, Array1::zeros(initial.len()), steps, d, grad)?;
+            add_initial(&layer, grad, dinitial.view());
+            dx += &in_order(by_x.view(), *direction);
+        }
+    }
     for (t, dx) in dx.rows().into_iter().enumerate() {
         for (part, word) in dx.exact_chunks(shape.embed).into_iter().zip(context(words, t, &shape)) {
-            add(grad.emb_mut().row_mut(word as usize), part);
+            add(Some(grad.emb_mut().row_mut(word as usize)), part);
         }
     }
     Ok(loss)

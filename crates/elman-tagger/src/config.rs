@@ -79,6 +79,14 @@ mod by_name {
     }
 }
 
+fn one() -> usize {
+    1
+}
+
+fn is_one(value: &usize) -> bool {
+    *value == 1
+}
+
 fn is_default<V: Default + PartialEq>(value: &V) -> bool {
     *value == V::default()
 }
@@ -93,6 +101,12 @@ pub struct TrainConfig {
     /// The arithmetic of a hidden unit. In files it is `cell = "gru"`; without, it is Elman's with a sigmoid.
     #[serde(with = "by_name", default, skip_serializing_if = "is_default")]
     pub cell: Cell,
+    /// Number of layers, each of which reads the one below. In files it is `layers = 2`; without, it is one.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub layers: usize,
+    /// Whether each layer also reads from the end to the start. In files it is `bidirectional = true`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub bidirectional: bool,
     /// How the learning rate changes.
     pub recipe: Recipe,
     /// The rule of the updates.
@@ -158,6 +172,8 @@ impl Default for TrainConfig {
         TrainConfig {
             feedback: Feedback::Hidden,
             cell: Cell::default(),
+            layers: 1,
+            bidirectional: false,
             recipe: Recipe::Tutorial,
             optimizer: Optimizer::Sgd,
             clip: None,
@@ -186,8 +202,8 @@ impl Default for TrainConfig {
 impl TrainConfig {
     /// The network's shape for a vocabulary and labels of these sizes.
     pub fn shape(&self, vocab: usize, classes: usize) -> Shape {
-        let TrainConfig { embed, window, hidden, cell, feedback, .. } = *self;
-        Shape { vocab, embed, window, hidden, classes, cell, feedback }
+        let TrainConfig { embed, window, hidden, cell, feedback, layers, bidirectional, .. } = *self;
+        Shape { vocab, embed, window, hidden, classes, cell, feedback, layers, bidirectional }
     }
 
     /// Whether words are trained as forms.
@@ -218,6 +234,11 @@ impl TrainConfig {
         }
         if self.by_word.is_some() && self.feedback == Feedback::Output {
             return Err(Error::shape("network", "elman, to make an update for each word", self.feedback));
+        }
+        let shape = self.shape(1, 1);
+        if self.by_word.is_some() && !shape.is_single() {
+            let expected = "one layer, forward, to make an update for each word";
+            return Err(Error::unsupported("network", expected, shape.name()));
         }
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
             return Err(Error::shape("learning_rate", "a number greater than 0", self.learning_rate));
@@ -272,7 +293,7 @@ mod tests {
     fn a_value_without_meaning_is_named() {
         TrainConfig::default().check().unwrap();
         type Change = fn(&mut TrainConfig);
-        let broken: [(&str, Change); 27] = [
+        let broken: [(&str, Change); 32] = [
             ("hidden", |c| c.hidden = 0),
             ("hidden", |c| c.hidden = 32_769),
             ("epochs", |c| c.epochs = usize::MAX),
@@ -283,6 +304,11 @@ mod tests {
             ("batch", |c| c.batch = 0),
             ("by_word", |c| c.by_word = Some(0)),
             ("network", |c| (c.by_word, c.feedback) = (Some(9), Feedback::Output)),
+            ("network", |c| (c.by_word, c.layers) = (Some(9), 2)),
+            ("network", |c| (c.by_word, c.bidirectional) = (Some(9), true)),
+            ("layers", |c| c.layers = 0),
+            ("layers of a Jordan network", |c| (c.layers, c.feedback) = (2, Feedback::Output)),
+            ("directions of a Jordan network", |c| (c.bidirectional, c.feedback) = (true, Feedback::Output)),
             ("learning_rate", |c| c.learning_rate = 0.0),
             ("learning_rate", |c| c.learning_rate = f64::NAN),
             ("learning_rate", |c| c.learning_rate = f64::INFINITY),

@@ -156,6 +156,8 @@ impl Model {
         let config = TrainConfig {
             feedback: shape.feedback,
             cell: shape.cell,
+            layers: shape.layers,
+            bidirectional: shape.bidirectional,
             hidden: shape.hidden,
             embed: shape.embed,
             window: shape.window,
@@ -502,14 +504,23 @@ pub(crate) fn overflow(params: &Params<f32>) -> Option<(&'static str, f64)> {
         sums.into_iter().fold(0.0, f64::max)
     };
     // A state is in [-1, 1], or the first one; so are the probabilities that a Jordan network feeds back. With ReLU it
-    // can grow with the sentence: here with a sentence of one word, and Pipeline looks at the scores of others.
-    let state = largest(params.h0()).max(1.0);
-    let emb = params.emb().rows().into_iter().map(largest).fold(0.0, f64::max);
-    let biases = largest(params.bh()) + params.bhn().map_or(0.0, largest);
-    let states = emb * column(params.wx()) + state * column(params.wh()) + biases;
-    let last = if grows(params.shape().cell) { state.max(states) } else { state };
+    // can grow with the sentence: here with a sentence of one word, and Pipeline looks at the scores of others. Each layer
+    // gets the states of the one below.
+    let (mut sums, mut last) = (0.0, params.emb().rows().into_iter().map(largest).fold(0.0, f64::max));
+    for number in 0..params.shape().layers {
+        let input = last;
+        last = 1.0;
+        for direction in params.shape().directions() {
+            let layer = params.layer_at(number, *direction);
+            let state = largest(layer.h0()).max(1.0);
+            let biases = largest(layer.bh()) + layer.bhn().map_or(0.0, largest);
+            let states = input * column(layer.wx()) + state * column(layer.wh()) + biases;
+            sums = f64::max(sums, states);
+            last = f64::max(last, if grows(params.shape().cell) { state.max(states) } else { state });
+        }
+    }
     let scores = last * column(params.w()) + largest(params.b());
-    [("sums before the activation", states), ("scores", scores)]
+    [("sums before the activation", sums), ("scores", scores)]
         .into_iter()
         .find(|(_, largest)| *largest > f64::from(f32::MAX))
 }

@@ -160,7 +160,7 @@ impl Pipeline {
         self.ids.clear();
         self.ids.resize(batch.words().len(), 0);
         let ids = &mut self.ids[..];
-        let label = |tagger: &mut dyn Tagger<f32>| {
+        let mut label = |tagger: &mut dyn Tagger<f32>| {
             for sentence in batch.iter().filter(|_| grows) {
                 check_finite(tagger.scores(sentence.words)?)?;
             }

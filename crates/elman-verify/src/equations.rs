@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use elman::ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, Slice};
-use elman::{Activation, Batch, Cell, Feedback, Layer, Params};
+use elman::{Activation, Batch, Cell, Direction, Feedback, Layer, Params};
 
 use crate::strategies::Drawn;
 
@@ -124,16 +124,45 @@ fn log_sum_exp(z: ArrayView1<'_, f64>) -> f64 {
     max + z.mapv(|z| (z - max).exp()).sum().ln()
 }
 
+/// The states of the last of some layers, those of both directions side by side.
+fn stacked(params: &Params<f64>, mut x: Array2<f64>, seen: &mut Seen) -> Array2<f64> {
+    let shape = params.shape();
+    for number in 0..shape.layers {
+        let mut above = Array2::zeros((x.nrows(), shape.top()));
+        for (place, direction) in shape.directions().iter().enumerate() {
+            let layer = params.layer_at(number, *direction);
+            let (mut h, mut c) = first(&layer);
+            for step in 0..x.nrows() {
+                let word = if *direction == Direction::Reverse { x.nrows() - 1 - step } else { step };
+                (h, c) = next(&layer, x.row(word), (h.view(), c), seen);
+                for (unit, h) in h.iter().enumerate() {
+                    above[[word, place * shape.hidden + unit]] = *h;
+                }
+            }
+        }
+        x = above;
+    }
+    x
+}
+
 /// The loss of a batch: the mean over its sentences of the mean over their words of `-ln s[t][label[t]]`.
 pub(crate) fn loss(params: &Params<f64>, batch: Batch<'_>) -> (f64, Seen) {
     let (shape, layer, mut seen) = (params.shape(), params.layer(), Seen::default());
     let mut loss = 0.0;
     for sentence in batch.iter() {
         let mut of_sentence = 0.0;
+        let x = windows(params.emb(), sentence.words, shape.window);
+        if !shape.is_single() {
+            for (h, label) in stacked(params, x, &mut seen).rows().into_iter().zip(sentence.labels) {
+                let z = h.dot(&params.w()) + params.b();
+                seen.sum(z.view());
+                of_sentence += log_sum_exp(z.view()) - z[*label as usize];
+            }
+            loss += of_sentence / sentence.words.len() as f64;
+            continue;
+        }
         let (mut fed_back, mut c) = first(&layer);
-        for (x, label) in
-            windows(params.emb(), sentence.words, shape.window).rows().into_iter().zip(sentence.labels)
-        {
+        for (x, label) in x.rows().into_iter().zip(sentence.labels) {
             let h;
             (h, c) = next(&layer, x, (fed_back.view(), c), &mut seen);
             let z = h.dot(&params.w()) + params.b();

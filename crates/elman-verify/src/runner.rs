@@ -11,7 +11,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::report::{Against, Entry, Failure, Histogram, Measurement, Report};
 use crate::rounded::{Arithmetic, smallest};
-use crate::strategies::{Problem, Sequenced, Sizes, networks, problems, sequenced};
+use crate::strategies::{Networks, Problem, Sequenced, Sizes, networks, problems, sequenced};
 use crate::tolerance::{Gradient, Judged};
 
 /// What to run.
@@ -29,6 +29,7 @@ pub struct Options {
     pub(crate) shrink: usize,
     pub(crate) adam: bool,
     cells: Vec<Cell>,
+    stacked: bool,
     feedbacks: Vec<Feedback>,
     pub(crate) arithmetic: Option<Arithmetic>,
     pub(crate) repeatable: bool,
@@ -70,6 +71,7 @@ impl Options {
             shrink: 200,
             adam: true,
             cells: Cell::ALL.to_vec(),
+            stacked: true,
             feedbacks: Feedback::ALL.to_vec(),
             arithmetic: None,
             repeatable: true,
@@ -116,11 +118,17 @@ impl Options {
         Options { adam: false, ..self }
     }
 
+    /// Takes the problems of networks of one layer, forward, alone, for an implementation that has no others.
+    pub fn single_layers(self) -> Self {
+        Options { stacked: false, ..self }
+    }
+
     /// The networks whose problems are taken.
-    pub(crate) fn networks(&self) -> Vec<(Cell, Feedback)> {
+    pub(crate) fn networks(&self) -> Networks {
         let asked =
             |(cell, feedback): &(_, _)| self.cells.contains(cell) && self.feedbacks.contains(feedback);
-        networks().into_iter().filter(asked).collect()
+        let cells = networks().cells.into_iter().filter(asked).collect();
+        Networks { cells, stacked: self.stacked }
     }
 
     /// Whether the tutorial's cell is among those that are asked for.
@@ -129,11 +137,12 @@ impl Options {
     }
 
     fn restricted(&self) -> Option<String> {
-        let networks = (self.networks() != networks())
+        let networks = (self.networks().cells != networks().cells)
             .then(|| format!(".cells(&{:?}).feedbacks(&{:?})", self.cells, self.feedbacks));
+        let single = (!self.stacked).then(|| ".single_layers()".to_string());
         let adam = (!self.adam).then(|| ".without_adam()".to_string());
-        (networks.is_some() || adam.is_some())
-            .then(|| networks.unwrap_or_default() + &adam.unwrap_or_default())
+        let calls: Vec<String> = [networks, single, adam].into_iter().flatten().collect();
+        (!calls.is_empty()).then(|| calls.concat())
     }
 
     /// Judges a kernel that computes in a narrower arithmetic than its numbers have, by that one's unit roundoff.
@@ -412,7 +421,7 @@ impl<'a> Part<'a> {
         sizes: Sizes,
         test: impl Fn(&Problem, &mut Trial<'_>) -> Result<(), Error>,
     ) {
-        if !self.options.networks().is_empty() {
+        if !self.options.networks().cells.is_empty() {
             self.random(self.options.cases, problems(sizes, self.options.networks()), test);
         }
     }
@@ -457,11 +466,19 @@ impl<'a> Part<'a> {
         (lengths, seed): (&[usize], u64),
         test: impl Fn(&Problem, &mut Trial<'_>) -> Result<(), Error>,
     ) {
-        for (cell, feedback) in self.some(self.options.networks()) {
-            let shape = Shape { cell, feedback, ..shape };
+        let networks = self.options.networks();
+        let single = networks.cells.iter().map(|(cell, feedback)| (*cell, *feedback, 1, false));
+        // Of layers and directions one cell each.
+        let stacked = [(Cell::default(), 1, true), (Cell::Lstm, 2, true), (Cell::Gru, 3, false)];
+        let stacked = stacked.map(|(cell, layers, both)| (cell, Feedback::Hidden, layers, both));
+        let stacked = stacked
+            .into_iter()
+            .filter(|(cell, feedback, ..)| networks.stacked && networks.cells.contains(&(*cell, *feedback)));
+        for (cell, feedback, layers, bidirectional) in self.some(single.chain(stacked).collect()) {
+            let shape = Shape { cell, feedback, layers, bidirectional, ..shape };
             let id = match (cell == Cell::default(), feedback) {
-                (true, Feedback::Hidden) => id.to_string(),
-                _ => format!("{id}-{}", shape.name()),
+                (true, Feedback::Hidden) if shape.is_single() => id.to_string(),
+                _ => format!("{id}-{}", shape.name().replace(' ', "-")),
             };
             match Problem::tutorial(shape, lengths, seed) {
                 Ok(problem) => self.fixed(&id, problem, &test),
@@ -647,7 +664,7 @@ mod tests {
         let options = Options::new().seed(1).cases(2).only("part/3").shrink(4).slack(5.0);
         assert_eq!(options.networks(), networks());
         let jordan = options.cells(&[Cell::Gru, Cell::default()]).feedbacks(&[Feedback::Output]);
-        assert_eq!(jordan.networks(), [(Cell::default(), Feedback::Output)]);
+        assert_eq!(jordan.networks().cells, [(Cell::default(), Feedback::Output)]);
         // The only case, though it is beyond the number of cases.
         let names = Arc::new(std::sync::Mutex::new(Vec::new()));
         let sink = names.clone();
@@ -675,9 +692,11 @@ mod tests {
             Ok(())
         });
         let seen = seen.into_inner().unwrap();
-        assert_eq!(seen.len(), networks().len());
+        assert_eq!(seen.len(), networks().cells.len() + 3);
         assert_eq!(seen[..2], ["part/small elman", "part/small-jordan jordan"]);
         assert!(seen.contains(&"part/small-gru gru".to_string()));
+        let both = "part/small-bidirectional-lstm-of-2-layers bidirectional lstm of 2 layers";
+        assert!(seen.contains(&both.to_string()));
     }
 
     #[test]

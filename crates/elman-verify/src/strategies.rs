@@ -16,8 +16,8 @@
 
 use elman::ndarray::{Array1, Array2, ArrayView2, ArrayViewMut, Axis, Dimension};
 use elman::{
-    Activation, Cell, Error, Feedback, Float, LayerParams, LayerShape, Layout, Name, Params, Real, Sentences,
-    Sequences, Shape,
+    Activation, Cell, Direction, Error, Feedback, Float, LayerParams, LayerShape, Layout, Name, Params, Real,
+    Sentences, Sequences, Shape,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -83,22 +83,41 @@ pub(crate) fn subnormal<T: Float>() -> f64 {
     T::MIN_POSITIVE * T::EPSILON.sqrt()
 }
 
-/// The combinations of a cell and a feedback that there are.
-pub fn networks() -> Vec<(Cell, Feedback)> {
+/// The networks that problems are made for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Networks {
+    /// Combinations of a cell and a feedback.
+    pub cells: Vec<(Cell, Feedback)>,
+    /// Whether networks that feed their states back may have several layers and both directions.
+    pub stacked: bool,
+}
+
+/// Every network that there is.
+pub fn networks() -> Networks {
     let all = Cell::ALL.into_iter().flat_map(|cell| Feedback::ALL.map(|feedback| (cell, feedback)));
     let one = Shape { vocab: 1, embed: 1, window: 1, hidden: 1, classes: 1, ..Shape::ELMAN };
-    all.filter(|(cell, feedback)| Shape { cell: *cell, feedback: *feedback, ..one }.check().is_ok()).collect()
+    let cells =
+        all.filter(|(cell, feedback)| Shape { cell: *cell, feedback: *feedback, ..one }.check().is_ok());
+    Networks { cells: cells.collect(), stacked: true }
 }
 
 /// Halves wh until it does not enlarge a vector any more, where nothing else bounds the states or their gradients: with
 /// a ReLU always, with other cells in long sequences, whose results would depend on nothing but rounding.
 fn tame<T: Float, S: Layout>(params: &mut Params<T, S>, longest: usize) {
+    let names: Vec<Name> = params.shape().table().map(|tensor| tensor.name).collect();
+    for name in names.into_iter().filter(|name| name.of(0, Direction::Forward) == Name::Wh) {
+        tame_one(params, name, longest);
+    }
+}
+
+fn tame_one<T: Float, S: Layout>(params: &mut Params<T, S>, name: Name, longest: usize) {
     let cell = params.shape().cell();
-    if cell == Cell::default() && longest <= 24 || params.wh().nrows() * cell.gates() != params.wh().ncols() {
+    let mut tensor = params.matrix_mut(name);
+    let n = tensor.nrows();
+    if cell == Cell::default() && longest <= 24 || n * cell.gates() != tensor.ncols() {
         return;
     }
-    let n = params.wh().nrows();
-    let wh = params.wh().mapv(|w| w.to_f64());
+    let wh = tensor.mapv(|w| w.to_f64());
     let mut growth = 0.0;
     for gate in 0..cell.gates() {
         let mut v = Array1::from_elem(n, 1.0 / (n as f64).sqrt());
@@ -115,7 +134,7 @@ fn tame<T: Float, S: Layout>(params: &mut Params<T, S>, longest: usize) {
     }
     if growth > 1.0 {
         let factor = T::from_f64((-growth.log2().ceil()).exp2());
-        params.wh_mut().mapv_inplace(|w| w * factor);
+        tensor.mapv_inplace(|w| w * factor);
     }
 }
 
@@ -124,7 +143,7 @@ fn tame<T: Float, S: Layout>(params: &mut Params<T, S>, longest: usize) {
 pub struct Problem {
     /// The sizes.
     pub shape: Shape,
-    /// How the tensors are filled, in the order of their table; there may be more of these.
+    /// How the tensors are filled, in the order of their table; over again for further layers and directions.
     pub fills: [Fill; 8],
     /// The seed that the entries are drawn from.
     pub seed: u64,
@@ -140,7 +159,7 @@ impl Problem {
     pub fn params<T: Float>(&self) -> Result<Params<T>, Error> {
         let mut params = Params::zeros(self.shape)?;
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-        for ((_, tensor), fill) in params.tensors_mut().zip(self.fills) {
+        for ((_, tensor), fill) in params.tensors_mut().zip(self.fills.into_iter().cycle()) {
             fill.fill(tensor, &mut rng);
         }
         tame(&mut params, self.batch.batch().iter().map(|sentence| sentence.words.len()).max().unwrap_or(0));
@@ -315,7 +334,7 @@ fn sorted(sizes: impl Iterator<Item = usize>) -> impl Strategy<Value = usize> {
 /// Shapes of these networks before it is known how many words there are, and the size that is halved last. Every size may
 /// be a [boundary](BOUNDARIES). One shape in eight has as many labels as hidden units: the tensors of an Elman and of a
 /// Jordan network would then fit each other.
-fn shapes(sizes: Sizes, networks: Vec<(Cell, Feedback)>) -> impl Strategy<Value = (Shape, usize)> {
+fn shapes(sizes: Sizes, networks: Networks) -> impl Strategy<Value = (Shape, usize)> {
     let (most, vocab, widest) = match sizes {
         Sizes::Small => (17, 6usize, 19),
         Sizes::Full => (257, 300, 41),
@@ -324,10 +343,20 @@ fn shapes(sizes: Sizes, networks: Vec<(Cell, Feedback)>) -> impl Strategy<Value 
     let window = sorted(usual.chain((3..=widest).step_by(2)));
     let vocab = prop_oneof![1 => 1..=6usize, 1 => 1usize..=vocab];
     let square = proptest::bool::weighted(0.125);
-    (vocab, size(most), window, size(most), size(most), 0..3usize, select(networks), square).prop_map(
-        |(vocab, embed, window, hidden, classes, last, (cell, feedback), square)| {
+    // One network in four has layers or directions.
+    let stacks = prop_oneof![
+        9 => Just((1, false)),
+        1 => Just((1, true)),
+        1 => Just((2, false)),
+        1 => prop_oneof![Just((2, true)), Just((3, true)), Just((3, false))],
+    ];
+    let Networks { cells, stacked } = networks;
+    (vocab, size(most), window, size(most), size(most), 0..3usize, select(cells), square, stacks).prop_map(
+        move |(vocab, embed, window, hidden, classes, last, (cell, feedback), square, stack)| {
             let classes = if square { hidden } else { classes };
-            (Shape { vocab, embed, window, hidden, classes, cell, feedback }, last)
+            let has_stack = stacked && feedback == Feedback::Hidden;
+            let (layers, bidirectional) = if has_stack { stack } else { (1, false) };
+            (Shape { vocab, embed, window, hidden, classes, cell, feedback, layers, bidirectional }, last)
         },
     )
 }
@@ -428,7 +457,7 @@ fn raw(sizes: Sizes) -> impl Strategy<Value = Raw> {
 }
 
 /// Networks with batches of sentences.
-pub fn problems(sizes: Sizes, networks: Vec<(Cell, Feedback)>) -> impl Strategy<Value = Problem> {
+pub fn problems(sizes: Sizes, networks: Networks) -> impl Strategy<Value = Problem> {
     let all = std::array::from_fn::<_, 8, _>(|_| fills().boxed());
     // The tutorial's own fills, any fills, or any fills with huge scores.
     let fills = prop_oneof![

@@ -58,7 +58,7 @@ fn truncate_gradient_means_what_it_means_in_pytensor() {
         let ([rows, embed], [hidden, classes]) =
             ([0, 1].map(|i| dims("emb")[i]), [0, 1].map(|i| dims("w")[i]));
         let window = dims("wx")[0] / embed;
-        let shape = Shape { vocab: rows - 1, embed, window, hidden, classes, cell, feedback };
+        let shape = Shape { vocab: rows - 1, embed, window, hidden, classes, cell, feedback, ..Shape::ELMAN };
         let mut params = Params::<f64>::zeros(shape).unwrap();
         for (name, mut tensor) in params.tensors_mut() {
             tensor.assign(&read(&file, &format!("params.{name}")));

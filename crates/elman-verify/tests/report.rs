@@ -115,7 +115,7 @@ fn strategies_reach_the_sizes_that_they_promise() {
     let strategy = problems(Sizes::Full, networks());
     let drawn: Vec<Problem> = (0..4000).map(|_| strategy.new_tree(&mut runner).unwrap().current()).collect();
     let any = |what: &str, holds: &dyn Fn(&Problem) -> bool| assert!(drawn.iter().any(holds), "{what}");
-    for (cell, feedback) in networks() {
+    for (cell, feedback) in networks().cells {
         any(&format!("{cell} {feedback}"), &|p| (p.shape.cell, p.shape.feedback) == (cell, feedback));
     }
     for window in (1..=19).step_by(2).chain([33, 41]) {

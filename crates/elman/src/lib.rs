@@ -60,5 +60,5 @@ pub use network::{Learner, Network, Tagger, check_places};
 pub use params::{Layer, LayerParams, Params};
 pub use real::{Float, Real};
 pub use recurrence::{Recurrence, RecurrenceGradient, Sequences, States, Trace, check_backward};
-pub use shape::{LayerShape, Layout, Name, Shape, Tensor};
+pub use shape::{Direction, LayerShape, Layout, Name, Shape, Tensor};
 pub use update::{Adam, Update};

@@ -9,7 +9,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::shape::Tensor;
-use crate::{Cell, Error, Feedback, LayerShape, Layout, Name, Real, Shape};
+use crate::{Cell, Direction, Error, Feedback, LayerShape, Layout, Name, Real, Shape};
 
 /// The parameters of a network, or of the recurrence alone ([`Params<T, LayerShape>`](LayerShape)), or their gradient.
 ///
@@ -140,6 +140,20 @@ impl<T: Real, S: Layout> Params<T, S> {
         self.tensors_mut().find(|(found, _)| *found == name).map(|(_, tensor)| tensor)
     }
 
+    /// The matrix of a name, to be changed.
+    ///
+    /// # Panics
+    /// The shape has no such matrix.
+    pub fn matrix_mut(&mut self, name: Name) -> ArrayViewMut2<'_, T> {
+        let (tensor, values) = self.view_mut(name);
+        ArrayViewMut2::from_shape(tensor.matrix_dims(), values).expect("the buffer fits the shape")
+    }
+
+    /// The vector of a name, if the shape has one, to be changed.
+    pub fn vector_mut(&mut self, name: Name) -> Option<ArrayViewMut1<'_, T>> {
+        self.place(name).is_some().then(|| ArrayViewMut1::from(self.view_mut(name).1))
+    }
+
     /// The same parameters in another number type, or with a change to every entry.
     pub fn map<U>(&self, f: impl FnMut(T) -> U) -> Params<U, S> {
         Params { shape: self.shape, values: AVec::from_iter(0, self.values.iter().copied().map(f)) }
@@ -191,8 +205,7 @@ macro_rules! matrices {
 
         $(#[$doc])*
         pub fn $get_mut(&mut self) -> ArrayViewMut2<'_, T> {
-            let (tensor, values) = self.view_mut(Name::$name);
-            ArrayViewMut2::from_shape(tensor.matrix_dims(), values).expect("the buffer fits the shape")
+            self.matrix_mut(Name::$name)
         }
     )*};
 }
@@ -220,7 +233,7 @@ macro_rules! some_cells_vectors {
 
         $(#[$doc])*
         pub fn $get_mut(&mut self) -> Option<ArrayViewMut1<'_, T>> {
-            self.place(Name::$name).is_some().then(|| ArrayViewMut1::from(self.view_mut(Name::$name).1))
+            self.vector_mut(Name::$name)
         }
     )*};
 }
@@ -240,10 +253,29 @@ impl<T: Real, S: Layout> Params<T, S> {
         h0 h0_mut H0
     }
 
-    /// The tensors of the recurrence.
+    /// The tensors of the recurrence; of a network those of the first layer, forward.
     pub fn layer(&self) -> Layer<'_, T> {
-        let (wx, wh, bh, h0) = (self.wx(), self.wh(), self.bh(), self.h0());
-        Layer { cell: self.shape.cell(), wx, wh, bh, bhn: self.bhn(), h0, c0: self.c0() }
+        self.layer_of(0, Direction::Forward)
+    }
+
+    fn layer_of(&self, layer: usize, direction: Direction) -> Layer<'_, T> {
+        let name = |name: Name| name.of(layer, direction);
+        let vector = |of: Name| self.place(name(of)).map(|_| ArrayView1::from(self.view(name(of)).1));
+        let matrix = |of: Name| {
+            let (tensor, values) = self.view(name(of));
+            ArrayView2::from_shape(tensor.matrix_dims(), values).expect("the buffer fits the shape")
+        };
+        let every = "every layer has biases and a first state";
+        Layer {
+            place: (layer, direction),
+            cell: self.shape.cell(),
+            wx: matrix(Name::Wx),
+            wh: matrix(Name::Wh),
+            bh: vector(Name::Bh).expect(every),
+            bhn: vector(Name::Bhn),
+            h0: vector(Name::H0).expect(every),
+            c0: vector(Name::C0),
+        }
     }
 
     some_cells_vectors! {
@@ -268,7 +300,16 @@ impl<T: Real> Params<T, Shape> {
 }
 
 impl<T: Real> Params<T, Shape> {
-    /// Parameters from tensors of other hands, of any layout; their sizes are those of emb, wx and b.
+    /// The tensors of a layer, counted from 0, in one direction.
+    ///
+    /// # Panics
+    /// The shape does not have that layer or that direction.
+    pub fn layer_at(&self, layer: usize, direction: Direction) -> Layer<'_, T> {
+        self.layer_of(layer, direction)
+    }
+
+    /// Parameters from tensors of other hands, of any layout; their sizes are those of emb, wx and b, and their names say
+    /// how many layers and directions there are.
     ///
     /// # Errors
     /// [`Error::Shape`] names the tensor that is missing, that the cell does not have, or that does not fit the
@@ -302,7 +343,11 @@ impl<T: Real> Params<T, Shape> {
             return refuse(Name::Wx, format!("a multiple of {gates} columns, the gates of {cell}"), &wx);
         }
         let (vocab, window, hidden) = (emb[0] - 1, wx[0] / embed, wx[1] / gates);
-        let shape = Shape { vocab, embed, window, hidden, classes: b[0], cell, feedback };
+        let names = tensors.iter().map(|(name, _)| name);
+        let layers = names.clone().map(|name| name.layer() + 1).max().unwrap_or(1);
+        let bidirectional = names.clone().any(|name| name.direction() == Direction::Reverse);
+        let shape =
+            Shape { vocab, embed, window, hidden, classes: b[0], cell, feedback, layers, bidirectional };
         let mut params = Params::zeros(shape)?;
         if let Some((name, _)) = tensors.iter().find(|(name, _)| params.place(*name).is_none()) {
             return Err(Error::shape(name.as_str(), format!("no such tensor in {}", shape.name()), "one"));
@@ -329,6 +374,7 @@ impl<T> Params<T, LayerShape> {
 /// The tensors of the recurrence, borrowed from the parameters of a network or of a layer.
 #[derive(Clone, Copy, Debug)]
 pub struct Layer<'a, T> {
+    place: (usize, Direction),
     cell: Cell,
     wx: ArrayView2<'a, T>,
     wh: ArrayView2<'a, T>,
@@ -339,6 +385,11 @@ pub struct Layer<'a, T> {
 }
 
 impl<'a, T: Real> Layer<'a, T> {
+    /// The name that a tensor of this layer has in the parameters: `layer.name(Name::Wx)`.
+    pub fn name(&self, tensor: Name) -> Name {
+        tensor.of(self.place.0, self.place.1)
+    }
+
     /// The arithmetic of a unit.
     pub fn cell(&self) -> Cell {
         self.cell
@@ -467,7 +518,7 @@ mod tests {
             assert!(params.as_slice().iter().all(|v| *v == -1.0));
             params.wh_mut().fill(2.0);
             assert_eq!(params.layer().wh(), params.wh());
-            assert_eq!(params.layer().shape(), shape.layer());
+            assert_eq!(params.layer().shape(), shape.layer(0));
             assert_eq!(params.bhn().is_some(), cell == Cell::Gru);
             assert_eq!(params.bhn_mut().is_some(), cell == Cell::Gru);
             assert_eq!(

@@ -1,6 +1,7 @@
 //! Shapes: the sizes of a network or of a layer, and the table of the tensors that follow from them.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,36 @@ pub struct Shape {
     /// The value that the next step sees of a step: its hidden state (Elman) or its output (Jordan).
     #[serde(default)]
     pub feedback: Feedback,
+    /// Number of layers, 1 to [`Shape::MAX_LAYERS`]: each reads the states of the one below.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub layers: usize,
+    /// Whether each layer reads its input also from the end to the start, with weights of its own. What is above reads the
+    /// states of both directions side by side, those of the same word.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bidirectional: bool,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(layers: &usize) -> bool {
+    *layers == 1
+}
+
+/// The direction in which a layer reads its input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Direction {
+    /// From the first word to the last.
+    #[default]
+    Forward,
+    /// From the last word to the first.
+    Reverse,
+}
+
+impl Direction {
+    /// Both, forward first.
+    pub const ALL: [Direction; 2] = [Direction::Forward, Direction::Reverse];
 }
 
 /// The sizes of the recurrence alone, and its cell.
@@ -51,48 +82,81 @@ pub struct LayerShape {
     pub cell: Cell,
 }
 
-/// The name of a tensor, as in the equations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Name {
-    /// Embeddings.
-    Emb,
-    /// Input to hidden.
-    Wx,
-    /// The value that is fed back, to hidden.
-    Wh,
-    /// Hidden to output.
-    W,
-    /// Bias of the hidden units.
-    Bh,
-    /// Bias inside the product with the GRU's reset gate.
-    Bhn,
-    /// Bias of the output.
-    B,
-    /// The value that is fed back into the first step.
-    H0,
-    /// The LSTM's second state before the first step.
-    C0,
+/// The name of a tensor, as in the equations. That of a layer's tensor also says which layer's, and in which direction.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name {
+    layer: u8,
+    direction: Direction,
+    tensor: u8,
 }
 
+/// Names without a layer and a direction: those of the first layer forward, and of the tensors outside the layers.
+const NAMES: [&str; 9] = ["emb", "wx", "wh", "w", "bh", "bhn", "b", "h0", "c0"];
+
+#[allow(non_upper_case_globals, reason = "they are the names of things, and stand in patterns")]
 impl Name {
-    /// `emb`, `wx`, `wh`, `w`, `bh`, `bhn`, `b`, `h0` or `c0`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Name::Emb => "emb",
-            Name::Wx => "wx",
-            Name::Wh => "wh",
-            Name::W => "w",
-            Name::Bh => "bh",
-            Name::Bhn => "bhn",
-            Name::B => "b",
-            Name::H0 => "h0",
-            Name::C0 => "c0",
-        }
+    /// Embeddings.
+    pub const Emb: Name = Name::first(0);
+    /// Input to hidden.
+    pub const Wx: Name = Name::first(1);
+    /// The value that is fed back, to hidden.
+    pub const Wh: Name = Name::first(2);
+    /// Hidden to output.
+    pub const W: Name = Name::first(3);
+    /// Bias of the hidden units.
+    pub const Bh: Name = Name::first(4);
+    /// Bias inside the product with the GRU's reset gate.
+    pub const Bhn: Name = Name::first(5);
+    /// Bias of the output.
+    pub const B: Name = Name::first(6);
+    /// The value that is fed back into the first step.
+    pub const H0: Name = Name::first(7);
+    /// The LSTM's second state before the first step.
+    pub const C0: Name = Name::first(8);
+
+    const fn first(tensor: u8) -> Name {
+        Name { layer: 0, direction: Direction::Forward, tensor }
+    }
+
+    /// The name of the same tensor of another layer, counted from 0 (below [`Shape::MAX_LAYERS`]), and direction.
+    pub fn of(self, layer: usize, direction: Direction) -> Name {
+        let layer = layer.min(Shape::MAX_LAYERS - 1) as u8;
+        Name { layer, direction, ..self }
+    }
+
+    /// The layer, counted from 0.
+    pub fn layer(self) -> usize {
+        self.layer.into()
+    }
+
+    /// The direction.
+    pub fn direction(self) -> Direction {
+        self.direction
+    }
+
+    /// `emb`, `wx`, `wh`, `w`, `bh`, `bhn`, `b`, `h0` or `c0`; of another layer than the first with its number, and of the
+    /// reverse direction with that word, as in PyTorch: `wx_reverse`, `wx_l1`, `wx_l1_reverse`.
+    pub fn as_str(self) -> &'static str {
+        static LAYERED: LazyLock<Vec<String>> = LazyLock::new(|| {
+            let layers = (0..Shape::MAX_LAYERS).flat_map(|layer| ["", "_reverse"].map(|end| (layer, end)));
+            let names = layers.flat_map(|(layer, end)| {
+                let number = if layer == 0 { String::new() } else { format!("_l{layer}") };
+                NAMES.map(|name| format!("{name}{number}{end}"))
+            });
+            names.collect()
+        });
+        let place = 2 * self.layer() + usize::from(self.direction == Direction::Reverse);
+        &LAYERED[place * NAMES.len() + usize::from(self.tensor)]
     }
 }
 
 impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
@@ -167,7 +231,12 @@ impl Shape {
         classes: 0,
         cell: Cell::Elman(Activation::Sigmoid),
         feedback: Feedback::Hidden,
+        layers: 1,
+        bidirectional: false,
     };
+
+    /// The most layers that a network can have.
+    pub const MAX_LAYERS: usize = 16;
 
     /// Width of an input row `x[t]`: `embed · window`; at most `usize::MAX`.
     pub fn input(&self) -> usize {
@@ -188,9 +257,27 @@ impl Shape {
         }
     }
 
-    /// The shape of the recurrence alone.
-    pub fn layer(&self) -> LayerShape {
-        LayerShape { input: self.input(), hidden: self.hidden, cell: self.cell }
+    /// The shape of a layer, counted from 0.
+    pub fn layer(&self, layer: usize) -> LayerShape {
+        let input = if layer == 0 { self.input() } else { self.top() };
+        LayerShape { input, hidden: self.hidden, cell: self.cell }
+    }
+
+    /// The directions in which each layer reads.
+    pub fn directions(&self) -> &'static [Direction] {
+        if self.bidirectional { &Direction::ALL } else { &Direction::ALL[..1] }
+    }
+
+    /// Every layer in every direction, the first layer forward first.
+    pub fn places(&self) -> impl Iterator<Item = (usize, Direction)> + use<> {
+        let directions = self.directions();
+        (0..self.layers.min(Shape::MAX_LAYERS)).flat_map(|layer| directions.iter().map(move |d| (layer, *d)))
+    }
+
+    /// Width of what a layer gives to the layer above or to the output: `hidden`, of both directions `2 · hidden`; at
+    /// most `usize::MAX`.
+    pub fn top(&self) -> usize {
+        self.hidden.saturating_mul(self.directions().len())
     }
 
     /// The number of entries of all tensors; at most `usize::MAX`.
@@ -206,21 +293,32 @@ impl Shape {
         Layout::check(self)
     }
 
-    /// The network's name: `elman`, `jordan`, `elman-tanh`, `jordan-relu`, `gru`, `lstm`.
+    /// The network's name: `elman`, `jordan`, `elman-tanh`, `jordan-relu`, `gru`, `lstm`; with layers and directions
+    /// `bidirectional lstm of 2 layers`.
     pub fn name(&self) -> String {
-        self.cell.to_string().replace(Feedback::Hidden.name(), self.feedback.name())
+        let cell = self.cell.to_string().replace(Feedback::Hidden.name(), self.feedback.name());
+        let both = if self.bidirectional { "bidirectional " } else { "" };
+        let layers = if self.layers > 1 { format!(" of {} layers", self.layers) } else { String::new() };
+        format!("{both}{cell}{layers}")
+    }
+
+    /// Whether there is one layer, which reads forward.
+    pub fn is_single(&self) -> bool {
+        self.layers == 1 && !self.bidirectional
     }
 
     /// Refuses all cells but some, in the name of something that has no others (a format, say).
     ///
     /// # Errors
-    /// [`Error::Unsupported`] if the output is fed back, or if the cell is none of those.
+    /// [`Error::Unsupported`] if the output is fed back, if there are several layers or directions, or if the cell is none
+    /// of those.
     pub fn only(&self, what: impl Into<String>, cells: &[Cell]) -> Result<(), Error> {
-        if self.feedback == Feedback::Hidden && cells.contains(&self.cell) {
+        if self.feedback == Feedback::Hidden && self.is_single() && cells.contains(&self.cell) {
             return Ok(());
         }
         let names: Vec<String> = cells.iter().map(Cell::to_string).collect();
-        Err(Error::unsupported(what, format!("a network of {}", names.join(" or ")), self.name()))
+        let one_layer = if self.is_single() { "" } else { "one layer, forward, of " };
+        Err(Error::unsupported(what, format!("a network of {one_layer}{}", names.join(" or ")), self.name()))
     }
 }
 
@@ -236,7 +334,7 @@ impl Layout for Shape {
             Some(Tensor::matrix(Name::Emb, vocab.saturating_add(1), embed)),
             Some(Tensor::matrix(Name::Wx, self.input(), gates)),
             Some(Tensor::matrix(Name::Wh, self.fed_back(), gates)),
-            Some(Tensor::matrix(Name::W, hidden, classes)),
+            Some(Tensor::matrix(Name::W, self.top(), classes)),
             Some(Tensor::vector(Name::Bh, gates)),
             cell.has_bhn().then_some(Tensor::vector(Name::Bhn, hidden)),
             Some(Tensor::vector(Name::B, classes)),
@@ -245,10 +343,17 @@ impl Layout for Shape {
         ]
         .into_iter()
         .flatten()
+        .chain(self.places().skip(1).flat_map({
+            let shape = *self;
+            move |(layer, direction)| {
+                let table = shape.layer(layer).table();
+                table.map(move |tensor| Tensor { name: tensor.name.of(layer, direction), ..tensor })
+            }
+        }))
     }
 
     fn check(&self) -> Result<(), Error> {
-        let Shape { vocab, embed, window, hidden, classes, cell, feedback } = *self;
+        let Shape { vocab, embed, window, hidden, classes, cell, feedback, layers, bidirectional } = *self;
         for (what, size) in
             [("vocab", vocab), ("embed", embed), ("window", window), ("hidden", hidden), ("classes", classes)]
         {
@@ -266,6 +371,15 @@ impl Layout for Shape {
         }
         if feedback == Feedback::Output && cell.gates() > 1 {
             return Err(Error::unsupported("cell of a Jordan network", "one of a single gate", cell));
+        }
+        if !(1..=Shape::MAX_LAYERS).contains(&layers) {
+            return Err(Error::shape("layers", format!("1 to {}", Shape::MAX_LAYERS), layers));
+        }
+        if feedback == Feedback::Output && layers > 1 {
+            return Err(Error::unsupported("layers of a Jordan network", 1, layers));
+        }
+        if feedback == Feedback::Output && bidirectional {
+            return Err(Error::unsupported("directions of a Jordan network", "forward alone", "both"));
         }
         fits(self)
     }
@@ -336,6 +450,30 @@ mod tests {
     }
 
     #[test]
+    fn further_layers_and_directions_have_tensors_of_their_own_behind_those_of_the_first() {
+        let shape = Shape { layers: 2, bidirectional: true, cell: Cell::Lstm, ..SHAPE };
+        let (rows, single) = (table(shape), table(Shape { cell: Cell::Lstm, ..SHAPE }));
+        assert_eq!((&rows[..3], &rows[4..8]), (&single[..3], &single[4..]));
+        assert_eq!(rows[3], ("w", vec![8, 2]));
+        assert_eq!(rows[8..10], [("wx_reverse", vec![15, 16]), ("wh_reverse", vec![4, 16])]);
+        assert_eq!(
+            rows[10..13],
+            [("bh_reverse", vec![16]), ("h0_reverse", vec![4]), ("c0_reverse", vec![4])]
+        );
+        assert_eq!(rows[13..15], [("wx_l1", vec![8, 16]), ("wh_l1", vec![4, 16])]);
+        assert_eq!((rows[18].0, rows.len()), ("wx_l1_reverse", 23));
+        assert_eq!(shape.name(), "bidirectional lstm of 2 layers");
+        let message = shape.only("file", &Cell::ALL).unwrap_err().to_string();
+        assert!(
+            message.starts_with("file: expected a network of one layer, forward, of elman or"),
+            "{message}"
+        );
+        let text = serde_json::to_string(&shape).unwrap();
+        assert_eq!(serde_json::from_str::<Shape>(&text).unwrap(), shape);
+        assert!(!serde_json::to_string(&SHAPE).unwrap().contains("layers"), "as before there were layers");
+    }
+
+    #[test]
     fn impossible_shapes_are_refused() {
         let message = |shape: Shape| shape.check().unwrap_err().to_string();
         assert_eq!(message(Shape { hidden: 0, ..SHAPE }), "hidden: expected at least 1, found 0");
@@ -343,6 +481,16 @@ mod tests {
         assert!(message(Shape { vocab: 1 << 32, ..SHAPE }).contains("as ids have 32 bits"));
         let jordan = Shape { feedback: Feedback::Output, cell: Cell::Gru, ..SHAPE };
         assert_eq!(message(jordan), "cell of a Jordan network: expected one of a single gate, found gru");
+        let jordan = Shape { feedback: Feedback::Output, ..SHAPE };
+        let stacked = Shape { layers: 2, ..jordan };
+        assert_eq!(message(stacked), "layers of a Jordan network: expected 1, found 2");
+        let both = Shape { bidirectional: true, ..jordan };
+        assert_eq!(message(both), "directions of a Jordan network: expected forward alone, found both");
+        assert_eq!(message(Shape { layers: 0, ..SHAPE }), "layers: expected 1 to 16, found 0");
+        assert_eq!(
+            message(Shape { layers: usize::MAX, ..SHAPE }),
+            "layers: expected 1 to 16, found 18446744073709551615"
+        );
         for huge in [
             Shape { embed: usize::MAX, window: usize::MAX, ..SHAPE },
             Shape { hidden: usize::MAX, ..SHAPE },

@@ -5,7 +5,7 @@ use elman::{Error, LayerParams, Params};
 
 /// The tensors of a network's recurrence.
 pub(crate) fn layer(params: &Params<f32>) -> Result<LayerParams<f32>, Error> {
-    let mut layer = LayerParams::zeros(params.shape().layer())?;
+    let mut layer = LayerParams::zeros(params.shape().layer(0))?;
     for (name, mut tensor) in layer.tensors_mut() {
         if let Some(own) = params.tensor(name) {
             tensor.assign(&own);

@@ -8,6 +8,7 @@ use std::process::{Command, Output, Stdio};
 use assert_cmd::cargo::cargo_bin;
 use elman_tagger::{ConllWriter, travel};
 
+#[allow(dead_code)] // not all tests do
 pub(crate) fn write_corpus(path: &Path, seed: u64, sentences: usize) {
     let mut writer = ConllWriter::new(fs::File::create(path).unwrap(), path);
     for sentence in travel::corpus(seed, sentences) {

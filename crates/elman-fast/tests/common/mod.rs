@@ -38,11 +38,16 @@ impl Random {
 /// Sizes on both sides of every vector boundary.
 pub(crate) const SIZES: [usize; 12] = [1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 65, 100];
 
-/// Every network of these sizes: each cell with each feedback that it can have.
+/// Every network of these sizes: each cell with each feedback that it can have, and some of several layers or directions.
 pub(crate) fn networks(sizes: Shape) -> Vec<Shape> {
     let all = Cell::ALL.into_iter().flat_map(|cell| Feedback::ALL.map(|feedback| (cell, feedback)));
     let shapes = all.map(|(cell, feedback)| Shape { cell, feedback, ..sizes });
-    shapes.filter(|shape| shape.check().is_ok()).collect()
+    let stacked = [
+        Shape { bidirectional: true, ..sizes },
+        Shape { layers: 3, cell: Cell::Gru, ..sizes },
+        Shape { layers: 2, bidirectional: true, cell: Cell::Lstm, ..sizes },
+    ];
+    shapes.chain(stacked).filter(|shape| shape.check().is_ok()).collect()
 }
 
 /// Random sizes.

@@ -27,7 +27,8 @@ pub fn check_goldens(network: &dyn Network<f64>, options: &Options) -> Report {
     for file in GOLDENS.files().filter(is_golden) {
         let name = file.path().file_stem().map_or("", |name| name.to_str().unwrap_or(""));
         match Golden::read(file.contents()) {
-            Ok(golden) if !options.networks().contains(&(golden.shape.cell, golden.shape.feedback)) => {}
+            Ok(golden) if !options.networks().cells.contains(&(golden.shape.cell, golden.shape.feedback)) => {
+            }
             golden => part.fixed(name, name, |_, trial| {
                 compare(network, golden.as_ref().map_err(Error::clone)?, trial)
             }),
@@ -97,7 +98,10 @@ impl<'a> Golden<'a> {
         let ([rows, embed], [input, _], [hidden, classes]) =
             (dims("params.emb")?, dims("params.wx")?, dims("params.w")?);
         let (vocab, window) = (rows.saturating_sub(1), input / embed.max(1));
-        Ok(Golden { tensors, shape: Shape { vocab, embed, window, hidden, classes, cell, feedback } })
+        Ok(Golden {
+            tensors,
+            shape: Shape { vocab, embed, window, hidden, classes, cell, feedback, ..Shape::ELMAN },
+        })
     }
 
     fn bytes(&self, name: &str, dtype: Dtype) -> Result<(Vec<usize>, Vec<[u8; 8]>), Error> {

@@ -17,7 +17,7 @@ use crate::{Options, Report, tolerance};
 /// gives the same labels, and a refused batch leaves its places alone.
 pub fn check_tagger<T: Float>(network: &dyn Network<T>, options: &Options) -> Report {
     let mut part = Part::new::<T>("tagger", network.name(), options);
-    if let Some((cell, feedback)) = options.networks().first() {
+    if let Some((cell, feedback)) = options.networks().cells.first() {
         for classes in [1, 2, 3, 15, 16, 17, 33, 65, 127, 256] {
             let shape = Shape { vocab: 4, hidden: 17, classes, cell: *cell, feedback: *feedback, ..LITTLE };
             part.fixed(&format!("ties-{classes}"), shape, |shape, trial| ties(network, *shape, trial));

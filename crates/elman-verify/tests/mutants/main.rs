@@ -55,6 +55,8 @@ fn judge(subject: &Subject) -> Option<Report> {
         "tagger/ties-2",
         "learner/zero-rows",
         "learner/window-1",
+        "learner/many-steps-bidirectional-lstm-of-2-layers",
+        "learner/many-steps-bidirectional-elman",
         "learner/many-steps",
         "learner/seventy",
         "adam/many-steps",

@@ -1,6 +1,6 @@
 //! The ways in which the subject can be broken, in families, and the orders in which it adds.
 
-use elman::Name;
+use elman::{Direction, Name};
 
 /// The families, and the mutations that are in none of them.
 macro_rules! mutations {
@@ -78,6 +78,15 @@ mutations! {
     JordanSoftmaxForgotten,
     JordanSoftmaxDiagonal,
     JordanMeanForgotten,
+    // Layers and directions.
+    ReverseReadsForward,
+    ReverseLeftReversed,
+    DirectionsSwapped,
+    SecondDirectionUnread,
+    H0OfFirstLayer,
+    LowerLayersFrozen,
+    ReverseGradientForward,
+    SecondDirectionsInputUntrained,
     // Batches.
     FirstSentenceOnly,
     LastSentenceDropped,
@@ -252,6 +261,16 @@ pub(crate) fn all() -> Vec<Mutation> {
     let faults =
         [Dropped, Doubled, Negated, LargestEntry, LastEntry, LastSentence, LeftForNextCall, NotUpdated];
     let tensors = names.into_iter().flat_map(|name| faults.map(|fault| Tensor(name, fault)));
+    let layered = [
+        Name::Wx.of(0, Direction::Reverse),
+        Name::H0.of(0, Direction::Reverse),
+        Name::Wx.of(1, Direction::Forward),
+        Name::Wh.of(1, Direction::Reverse),
+        Name::Bh.of(1, Direction::Forward),
+        Name::C0.of(1, Direction::Reverse),
+    ];
+    let layered =
+        layered.into_iter().flat_map(|name| [Dropped, LastEntry, NotUpdated].map(|f| Tensor(name, f)));
     let steps = [
         Step::H0Ignored,
         Step::H0EachTime,
@@ -301,6 +320,7 @@ pub(crate) fn all() -> Vec<Mutation> {
     let learners = [FrozenAfter(5), FrozenAfter(20), MomentumAfter(3), RateClipped(1), RateClipped(50)];
     let units = (0..super::units::FAULTS).map(Unit);
     tensors
+        .chain(layered)
         .chain(steps.map(Sequence))
         .chain(units)
         .chain(sizes.map(|(size, limit)| Beyond(size, limit)))

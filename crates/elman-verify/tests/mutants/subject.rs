@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use elman::ndarray::{Array2, ArrayView1, ArrayView2, ArrayViewMutD};
 use elman::{
-    Adam, Batch, Error, Feedback, Float, Layer, LayerParams, Layout, Learner, Network, Params, Recurrence,
-    RecurrenceGradient, Sentence, Sequences, Shape, States, Tagger, Trace, Update, check_backward,
-    check_places,
+    Adam, Batch, Direction, Error, Feedback, Float, Layer, LayerParams, Layout, Learner, Name, Network,
+    Params, Recurrence, RecurrenceGradient, Sentence, Sequences, Shape, States, Tagger, Trace, Update,
+    check_backward, check_places,
 };
 
 use super::mutation::{AdamFault, Fault, Mutation, Mutation::*, Object, Order, Size, Step};
@@ -68,8 +68,23 @@ struct Run<T> {
     fed: Vec<Vec<T>>,
     units: Vec<Vec<Local<T>>>,
     h: Vec<Vec<T>>,
+}
+
+/// A sentence: the runs of all layers in all directions, the states below the output, the scores and the outputs.
+struct Whole<T> {
+    runs: Vec<Run<T>>,
+    h: Vec<Vec<T>>,
     z: Vec<Vec<T>>,
     s: Vec<Vec<T>>,
+}
+
+/// Rows in the order in which a direction reads them.
+fn in_order<T: Clone>(rows: &[Vec<T>], direction: Direction) -> Vec<Vec<T>> {
+    let mut rows = rows.to_vec();
+    if direction == Direction::Reverse {
+        rows.reverse();
+    }
+    rows
 }
 
 fn real<T: Float>(value: f64) -> T {
@@ -283,7 +298,7 @@ impl Subject {
         output: Option<Output<'_, T>>,
     ) -> Run<T> {
         let states = layer.cell().states();
-        let mut run = Run { x, fed: vec![initial], units: vec![], h: vec![], z: vec![], s: vec![] };
+        let mut run = Run { x, fed: vec![initial], units: vec![], h: vec![] };
         match self.mutation {
             Sequence(Step::H0Ignored) => run.fed[0].fill(T::zero()),
             Sequence(Step::StateOfLastCall) => {
@@ -347,15 +362,16 @@ impl Subject {
                 each.map(|(gate, unit)| sum(&|state| of(&run.units[t][unit])[state][gate], unit)).collect()
             };
             let (dzx, dzh) = (by(|unit| &unit.by_x), by(|unit| &unit.by_fed));
-            for (i, mut row) in grad.wx_mut().rows_mut().into_iter().enumerate() {
+            for (i, mut row) in grad.matrix_mut(layer.name(Name::Wx)).rows_mut().into_iter().enumerate() {
                 row.iter_mut().zip(&dzx).for_each(|(sum, dz)| *sum += run.x[t][i] * *dz);
             }
             let from = if self.is(Sequence(Step::WhGradientOfOwnState)) { t + 1 } else { t };
-            for (i, mut row) in grad.wh_mut().rows_mut().into_iter().enumerate() {
+            for (i, mut row) in grad.matrix_mut(layer.name(Name::Wh)).rows_mut().into_iter().enumerate() {
                 row.iter_mut().zip(&dzh).for_each(|(sum, dz)| *sum += run.fed[from][i] * *dz);
             }
-            grad.bh_mut().iter_mut().zip(&dzx).for_each(|(sum, dz)| *sum += *dz);
-            if let Some(mut bhn) = grad.bhn_mut() {
+            let bh = grad.vector_mut(layer.name(Name::Bh)).into_iter().flatten();
+            bh.zip(&dzx).for_each(|(sum, dz)| *sum += *dz);
+            if let Some(mut bhn) = grad.vector_mut(layer.name(Name::Bhn)) {
                 bhn.iter_mut().zip(&dzh[(gates - 1) * hidden..]).for_each(|(sum, dz)| *sum += *dz);
             }
             let through = |row: ArrayView1<'_, T>, dz: &[T], more: T| {
@@ -378,7 +394,7 @@ impl Subject {
         (dx, carry)
     }
 
-    fn forward<T: Float>(&self, p: &Params<T>, words: &[u32]) -> Run<T> {
+    fn forward<T: Float>(&self, p: &Params<T>, words: &[u32]) -> Whole<T> {
         let shape = p.shape();
         let x = self.ids(&shape, words).into_iter().map(|ids| {
             let row = ids.into_iter().flat_map(|id| {
@@ -402,9 +418,34 @@ impl Subject {
         let output =
             |h: &[T]| if self.is(JordanScoresFedBack) { scores(h) } else { self.softmax(&scores(h)) };
         let output = (feedback == Feedback::Output).then_some(&output as Output<'_, T>);
-        let mut run = self.states(&p.layer(), x.collect(), p.layer().initial().to_vec(), output);
-        run.z = run.h.iter().map(|h| scores(h)).collect();
-        run.s = run.z.iter().map(|z| self.softmax(z)).collect();
+        let mut h: Vec<Vec<T>> = x.collect();
+        let mut runs = Vec::new();
+        for number in 0..shape.layers {
+            let x = std::mem::replace(&mut h, vec![Vec::new(); words.len()]);
+            for direction in shape.directions() {
+                let layer = p.layer_at(number, *direction);
+                let reads = if self.is(ReverseReadsForward) { Direction::Forward } else { *direction };
+                let initial = if self.is(H0OfFirstLayer) { p.layer().initial() } else { layer.initial() };
+                let run = self.states(&layer, in_order(&x, reads), initial.to_vec(), output);
+                let back = if self.is(ReverseLeftReversed) { Direction::Forward } else { reads };
+                for (row, states) in h.iter_mut().zip(in_order(&run.h, back)) {
+                    row.extend(states);
+                }
+                runs.push(run);
+            }
+            if self.is(DirectionsSwapped) {
+                h.iter_mut().for_each(|row| {
+                    let len = row.len();
+                    row.rotate_left(shape.hidden % len)
+                });
+            }
+            if self.is(SecondDirectionUnread) {
+                h.iter_mut().for_each(|row| row[shape.hidden..].fill(T::zero()));
+            }
+        }
+        let z: Vec<Vec<T>> = h.iter().map(|h| scores(h)).collect();
+        let s = z.iter().map(|z| self.softmax(z)).collect();
+        let mut run = Whole { runs, h, z, s };
         if self.too_large(&[
             (Size::Words, words.len()),
             (Size::Hidden, shape.hidden),
@@ -482,13 +523,14 @@ impl Subject {
         grad_w.fill(T::zero());
         grad_b.fill(T::zero());
         let last = words.len() - 1;
-        let (dx, dinitial) = {
-            let d_of = |t: usize, carry: &[T]| {
+        let is_jordan = shape.feedback == Feedback::Output;
+        let dx = {
+            let mut dh_of = |t: usize, carry: &[T]| -> Vec<T> {
                 let mut dz: Vec<T> = run.s[t].iter().map(|s| *s * mean * share).collect();
                 if !self.is(TargetMissing) {
                     dz[labels[t] as usize] = (run.s[t][labels[t] as usize] - T::one()) * mean * share;
                 }
-                if shape.feedback == Feedback::Output {
+                if is_jordan {
                     let dot = run.s[t].iter().zip(carry).fold(T::zero(), |sum, (s, c)| sum + *s * *c);
                     for ((dz, s), c) in dz.iter_mut().zip(&run.s[t]).zip(carry) {
                         *dz += match self.mutation {
@@ -505,26 +547,56 @@ impl Subject {
                     sums.iter_mut().zip(&dz).for_each(|(sum, dz)| *sum += *h * *dz);
                 }
                 let last_step_alone = self.is(LastStepOnly) && t < last;
-                let of_c = if shape.feedback == Feedback::Hidden { &carry[shape.hidden..] } else { &[] };
                 p.w()
                     .rows()
                     .into_iter()
-                    .enumerate()
-                    .map(|(i, row)| {
+                    .map(|row| {
                         let pairs: Vec<(T, T)> = row.iter().copied().zip(dz.iter().copied()).collect();
-                        let more = if shape.feedback == Feedback::Hidden { carry[i] } else { T::zero() };
-                        if last_step_alone { more } else { self.order.sum(&pairs, more) }
+                        if last_step_alone { T::zero() } else { self.order.sum(&pairs, T::zero()) }
                     })
-                    .chain(of_c.iter().copied())
                     .collect()
             };
-            self.back(&p.layer(), &run, vec![T::zero(); p.layer().initial().len()], grad, d_of)
+            let mut above: Vec<Vec<T>> = match is_jordan {
+                true => Vec::new(),
+                false => (0..words.len()).map(|t| dh_of(t, &[])).collect(),
+            };
+            let directions = shape.directions().len();
+            for number in (0..shape.layers).rev() {
+                if self.is(LowerLayersFrozen) && number + 1 < shape.layers {
+                    above.iter_mut().flatten().for_each(|d| *d = T::zero());
+                }
+                let mut dx = vec![vec![T::zero(); shape.layer(number).input]; words.len()];
+                for (place, direction) in shape.directions().iter().enumerate() {
+                    let layer = p.layer_at(number, *direction);
+                    let run = &run.runs[number * directions + place];
+                    let after = vec![T::zero(); layer.initial().len()];
+                    let d_of = |t: usize, carry: &[T]| {
+                        if is_jordan {
+                            return dh_of(t, carry);
+                        }
+                        let turned = *direction == Direction::Reverse && !self.is(ReverseGradientForward);
+                        let dh = &above[if turned { last - t } else { t }][place * shape.hidden..];
+                        let mut d = carry.to_vec();
+                        d.iter_mut().zip(&dh[..shape.hidden]).for_each(|(d, dh)| *d += *dh);
+                        d
+                    };
+                    let (by_x, dinitial) = self.back(&layer, run, after, grad, d_of);
+                    add_initial(&layer, grad, &dinitial);
+                    if self.is(SecondDirectionsInputUntrained) && place == 1 {
+                        continue;
+                    }
+                    for (sum, by_x) in dx.iter_mut().zip(in_order(&by_x, *direction)) {
+                        sum.iter_mut().zip(by_x).for_each(|(sum, d)| *sum += d);
+                    }
+                }
+                above = dx;
+            }
+            above
         };
         let mut w = grad.w_mut();
         w += &grad_w;
         let mut b = grad.b_mut();
         b += &grad_b;
-        add_initial(grad, &dinitial);
         for (ids, dx) in self.ids(&shape, words).into_iter().zip(dx) {
             for (slot, (id, dx)) in ids.into_iter().zip(dx.chunks(shape.embed)).enumerate() {
                 let centre = slot == shape.window / 2;
@@ -991,10 +1063,12 @@ impl Subject {
 }
 
 /// Adds the gradient of the states before the first step to those of h0 and c0.
-fn add_initial<T: Float, S: Layout>(grad: &mut Params<T, S>, dinitial: &[T]) {
-    let (dh0, dc0) = dinitial.split_at(grad.h0().len());
-    grad.h0_mut().iter_mut().zip(dh0).for_each(|(sum, d)| *sum += *d);
-    grad.c0_mut().into_iter().flatten().zip(dc0).for_each(|(sum, d)| *sum += *d);
+fn add_initial<T: Float, S: Layout>(layer: &Layer<'_, T>, grad: &mut Params<T, S>, dinitial: &[T]) {
+    let (dh0, dc0) = dinitial.split_at(layer.h0().len());
+    for (name, from) in [(Name::H0, dh0), (Name::C0, dc0)] {
+        let to = grad.vector_mut(layer.name(name)).into_iter().flatten();
+        to.zip(from).for_each(|(sum, d)| *sum += *d);
+    }
 }
 
 fn matrix<T: Float>(rows: Vec<Vec<T>>, width: usize) -> Array2<T> {
@@ -1108,7 +1182,7 @@ impl<T: Float> Trace<T> for SubjectTrace<'_, T> {
         if self.xs.initial().is_none() || is(H0GradientInAnyCase) {
             for (i, dinitial) in by_initial.iter().enumerate() {
                 if !(is(H0GradientOfFirst) && i > 0) {
-                    add_initial(&mut grad, dinitial);
+                    add_initial(layer, &mut grad, dinitial);
                 }
             }
         }
