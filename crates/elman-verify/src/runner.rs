@@ -131,9 +131,9 @@ impl Options {
         Networks { cells, stacked: self.stacked }
     }
 
-    /// Whether the tutorial's cell is among those that are asked for.
-    pub(crate) fn cells_include_the_tutorials(&self) -> bool {
-        self.cells.contains(&Cell::default())
+    /// Whether this cell is among those that are asked for.
+    pub(crate) fn include(&self, cell: Cell) -> bool {
+        self.cells.contains(&cell)
     }
 
     fn restricted(&self) -> Option<String> {

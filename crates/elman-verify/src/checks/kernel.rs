@@ -1,7 +1,7 @@
 //! A kernel that is known by its arrays alone.
 
 use elman::ndarray::{ArrayView2, ArrayViewD};
-use elman::{Error, Float, LayerShape, Recurrence, RecurrenceGradient};
+use elman::{Cell, Error, Float, LayerShape, Recurrence, RecurrenceGradient};
 
 use super::recurrence::{derivatives, gradient_of, subnormals};
 use crate::equations::rows;
@@ -34,7 +34,7 @@ pub fn check_kernel<T: Float>(
     let judge = Judge { kernel: ByArrays::new(kernel), options };
     let mut part = Part::new::<T>("recurrence", name.clone(), options);
     let subnormal = judge.kernel.abilities().gradients && options.subnormals && options.arithmetic.is_none();
-    if subnormal && options.cells_include_the_tutorials() {
+    if subnormal && options.include(Cell::default()) {
         part.fixed("subnormal", (), |(), trial| judge.watch(trial, None, |t| subnormals(&judge.kernel, t)));
     }
     let sequenced = |cell, input, hidden, lengths, ends| {

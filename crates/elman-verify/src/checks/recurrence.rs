@@ -2,7 +2,8 @@
 
 use elman::ndarray::{Array2, ArrayView2, Axis, concatenate};
 use elman::{
-    Cell, Error, Float, LayerParams, LayerShape, Layout, Name, Recurrence, RecurrenceGradient, Sequences,
+    Activation, Cell, Error, Float, LayerParams, LayerShape, Layout, Name, Recurrence, RecurrenceGradient,
+    Sequences,
 };
 
 use super::gradient::differences;
@@ -24,8 +25,11 @@ use crate::{Options, Report, duals, tolerance};
 pub fn check_recurrence<T: Float>(name: &str, recurrence: &dyn Recurrence<T>, options: &Options) -> Report {
     let mut part = Part::new::<T>("recurrence", name.to_string(), options);
     part.each_cell("doors", |cell, trial| doors(recurrence, *cell, trial));
-    if options.cells_include_the_tutorials() {
+    if options.include(Cell::default()) {
         part.fixed("subnormal", (), |(), trial| subnormals(recurrence, trial));
+    }
+    if options.include(Cell::Elman(Activation::Relu)) {
+        part.fixed("subnormal-state", (), |(), trial| subnormal_state(recurrence, trial));
     }
     let sequenced = |cell, input, hidden, lengths, ends| {
         let shape = LayerShape { input, hidden, cell };
@@ -366,6 +370,21 @@ pub(super) fn subnormals<T: Float>(
     // A quarter of a subnormal number loses digits.
     let allowed = (4.0 * T::EPSILON.sqrt() + 64.0 * T::EPSILON) * expected;
     trial.judge("initial", found.view(), &Judged { expected: filled(expected), allowed: filled(allowed) });
+    Ok(())
+}
+
+/// A ReLU lets a subnormal number pass as it is.
+fn subnormal_state<T: Float>(recurrence: &dyn Recurrence<T>, trial: &mut Trial<'_>) -> Result<(), Error> {
+    let shape = LayerShape { input: 3, hidden: 17, cell: Cell::Elman(Activation::Relu) };
+    let mut layer = LayerParams::zeros(shape)?;
+    let small = T::from_f64(subnormal::<T>());
+    layer.bh_mut().fill(small);
+    let rows = Array2::zeros((2, 3));
+    let states = recurrence.forward(layer.layer(), &Sequences::new(rows.view(), &[2])?)?;
+    for (name, found) in [("h", states.h.view()), ("last", states.last.view())] {
+        let filled = |value: f64| Array2::from_elem(found.raw_dim(), value);
+        trial.judge(name, found, &Judged { expected: filled(small.to_f64()), allowed: filled(0.0) });
+    }
     Ok(())
 }
 
