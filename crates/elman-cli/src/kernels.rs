@@ -70,7 +70,7 @@ impl KernelArgs {
     }
 
     /// The forms of the implementation that promise the same bits, on this CPU: instruction sets (unless one
-    /// is pinned) with 1, 2, 3 and 8 threads each, `exact` with one. None of the reference, which has one form.
+    /// is pinned) with 1, 2, 3 and 8 threads each. None of the reference, which has one form.
     ///
     /// # Errors
     /// As [`KernelArgs::implementation`].
@@ -79,12 +79,10 @@ impl KernelArgs {
         if self.kernel == Kernel::Fast {
             let sets = match &self.isa {
                 Some(name) => vec![name.parse::<Isa>()?],
-                None => Isa::promised(),
+                None => Isa::available().into_iter().filter(|isa| isa.is_fused()).collect(),
             };
             for isa in sets {
-                // One thread of the slow one is enough to compare with.
-                let threads = if isa == Isa::Exact { &[1][..] } else { &[1, 2, 3, 8] };
-                for threads in threads.iter().copied() {
+                for threads in [1, 2, 3, 8] {
                     forms.push(Box::new(Fast::with(isa)?.threads(threads)?));
                 }
             }

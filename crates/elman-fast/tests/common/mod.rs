@@ -87,7 +87,8 @@ pub(crate) fn rows<T: Num>(rows: usize, cols: usize, random: &mut Random) -> Arr
 /// The implementations that must agree to the bit, in groups: all instruction sets under the promise and up to
 /// four threads on the best of them; the others each with one thread and with three.
 pub(crate) fn groups() -> Vec<Vec<Fast>> {
-    let fused = Isa::promised();
+    // Without the slow `exact`, which the digests of elman-digest compare.
+    let fused: Vec<Isa> = Isa::available().into_iter().filter(|isa| isa.is_fused()).collect();
     let others: Vec<Isa> = Isa::available().into_iter().filter(|isa| !isa.is_fused()).collect();
     let with = |isa: &Isa, threads| Fast::with(*isa).unwrap().threads(threads).unwrap();
     let mut all: Vec<Fast> = fused.iter().map(|isa| with(isa, 1)).collect();
