@@ -51,7 +51,8 @@ pub(crate) struct Args {
     resume: bool,
     /// Goes on from the parameters of a model, with its network, words, features and tags
     #[arg(long, value_name = "DIR", conflicts_with_all = [
-        "resume", "network", "cell", "activation", "hidden", "embed", "window", "affixes", "shape", "lowercase", "digits",
+        "resume", "network", "cell", "activation", "layers", "bidirectional", "hidden", "embed", "window", "affixes", "shape",
+        "lowercase", "digits",
     ])]
     from: Option<PathBuf>,
     #[command(flatten)]

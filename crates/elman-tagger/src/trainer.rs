@@ -276,11 +276,20 @@ impl<'a> Trainer<'a> {
         train: &[TaggedSentence],
         dev: &'a [TaggedSentence],
     ) -> Result<Self, Error> {
-        let TrainConfig { feedback, cell, hidden, embed, window, features, normalization, .. } =
-            *model.config();
-        let from = Some(hex(&Sha256::digest(weights(model.params())?)));
-        let network =
-            TrainConfig { feedback, cell, hidden, embed, window, features, normalization, from, ..config };
+        let of_model = model.config();
+        let network = TrainConfig {
+            feedback: of_model.feedback,
+            cell: of_model.cell,
+            layers: of_model.layers,
+            bidirectional: of_model.bidirectional,
+            hidden: of_model.hidden,
+            embed: of_model.embed,
+            window: of_model.window,
+            features: of_model.features,
+            normalization: of_model.normalization,
+            from: Some(hex(&Sha256::digest(weights(model.params())?))),
+            ..config
+        };
         Trainer::begin(implementation, network, Some(model), train, dev)
     }
 
@@ -793,8 +802,8 @@ mod tests {
 
     #[test]
     fn a_training_goes_on_from_a_model_with_its_words_and_tags() {
-        let (records, model) =
-            history(TrainConfig { features: Features { affixes: 2, shape: true }, ..config() });
+        let features = Features { affixes: 2, shape: true };
+        let (records, model) = history(TrainConfig { features, bidirectional: true, ..config() });
         let (train, dev) = (travel::corpus(5, 60), travel::corpus(6, 20));
         let network = Reference::new();
         let other = TrainConfig { hidden: 7, learning_rate: 0.01, epochs: 1, ..config() };
@@ -807,7 +816,8 @@ mod tests {
         let config = TrainConfig { from: None, ..trainer.config().clone() };
         let message = Trainer::resume(&network, config, &train, &dev, checkpoint).map(drop).unwrap_err();
         assert!(message.to_string().contains(": from is "), "{message}");
-        assert_eq!(trainer.into_model().params().shape(), model.params().shape());
+        let next = trainer.into_model();
+        assert_eq!((next.params().shape(), next.shape()), (model.params().shape(), model.shape()));
         let message =
             Trainer::from_model(&network, other, &model, &never_seen(), &dev).map(drop).unwrap_err();
         assert_eq!(message.to_string(), "tag: expected one of the labels, found \"B-never\"");
