@@ -91,7 +91,7 @@ fn a_fault_is_kept_as_files_with_lines_that_run_it_again() {
         "t ? h + (t - 1) * hidden : h0.at;\n            for (size_t j = 0; j < hidden; j++) {\n                real state",
     );
     let program = compiled(folder.path(), "kernel", &[fault]);
-    let output = verify(folder.path(), &program, &["--keep", "kept"]);
+    let output = verify(folder.path(), &program, &["--keep", "kept", "--case", "recurrence/0"]);
     let table = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{table}");
     assert!(table.contains("FAILED kernel.c: wh["), "{table}");

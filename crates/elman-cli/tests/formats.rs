@@ -115,9 +115,12 @@ fn a_jordan_network_goes_to_npy_and_back_and_nowhere_else() {
     refused(folder, &import, 65, "the option --network jordan reads the other");
     done(folder, &[&import[..], &["--network", "jordan"]].concat());
     assert_eq!(loaded(folder).params(), model.params());
-    for (format, what) in [("torch", "nn.RNN and nn.GRU"), ("onnx", "ONNX's RNN and GRU nodes")] {
-        let message =
-            format!("{what}: expected a network of elman or elman-tanh or elman-relu or gru, found jordan");
+    for (format, what) in
+        [("torch", "nn.RNN, nn.GRU and nn.LSTM"), ("onnx", "ONNX's RNN, GRU and LSTM nodes")]
+    {
+        let message = format!(
+            "{what}: expected a network of elman or elman-tanh or elman-relu or gru or lstm, found jordan"
+        );
         refused(folder, &["export", "--model", "model", "--to", format, "file"], 2, &message);
         assert!(!folder.join("file").exists());
     }

@@ -24,13 +24,24 @@ fn fed_back(params: &Params<f64>, words: &[u32]) -> Array2<f64> {
     }
     let rows: Vec<usize> = words.iter().map(|word| *word as usize).collect();
     let x = params.emb().select(Axis(0), &rows);
-    Reference::new().forward(params.layer(), &sequences(&x, &[words.len()], None)).unwrap().h
+    // The last states of every start of the sentence: of an LSTM h and c.
+    let last = |t: usize| {
+        let x = x.slice(s![..=t, ..]).to_owned();
+        Reference::new().forward(params.layer(), &sequences(&x, &[t + 1], None)).unwrap().last
+    };
+    let rows: Vec<Array2<f64>> = (0..words.len()).map(last).collect();
+    let views: Vec<_> = rows.iter().map(|row| row.view()).collect();
+    ndarray::concatenate(Axis(0), &views).unwrap()
 }
 
-/// The same parameters with another h0.
-fn starting_from(params: &Params<f64>, h0: ArrayView1<'_, f64>) -> Params<f64> {
+/// The same parameters with another h0, and c0 where there is one.
+fn starting_from(params: &Params<f64>, initial: ArrayView1<'_, f64>) -> Params<f64> {
     let mut params = params.clone();
+    let (h0, c0) = initial.split_at(Axis(0), params.h0().len());
     params.h0_mut().assign(&h0);
+    if let Some(mut to) = params.c0_mut() {
+        to.assign(&c0);
+    }
     params
 }
 
@@ -91,6 +102,7 @@ fn a_truncated_gradient_is_that_of_the_last_steps() {
             let (_, grad) = gradient(Reference::new(), &later, one(&words[last..], &labels[last..]).batch());
             let mut expected = grad.map(|g| g * k as f64 / 5.0);
             expected.h0_mut().fill(0.0);
+            expected.c0_mut().into_iter().for_each(|mut c0| c0.fill(0.0));
             let (loss, found) = truncated(Some(k));
             assert_eq!(loss, whole_loss, "the loss is not truncated");
             assert_close(&found, &expected, 1e-15);
@@ -189,9 +201,11 @@ fn a_batch_is_the_sum_of_its_halves_bit_for_bit() {
 
 #[test]
 fn a_sequence_cut_anywhere_gives_the_same_bits() {
-    let (x, initial) = (numbers(7, 2, 0), numbers(1, 3, 1));
-    let (dh, dlast) = (numbers(7, 3, 2), numbers(1, 3, 5));
-    for (cell, initial) in Cell::ALL.into_iter().flat_map(|cell| [(cell, None), (cell, Some(&initial))]) {
+    let (x, dh) = (numbers(7, 2, 0), numbers(7, 3, 2));
+    for (cell, initial) in Cell::ALL.into_iter().flat_map(|cell| [(cell, false), (cell, true)]) {
+        let states = 3 * cell.states();
+        let (given, dlast) = (numbers(1, states, 1), numbers(1, states, 5));
+        let initial = initial.then_some(&given);
         let layer = params(LayerShape { input: 2, hidden: 3, cell }, 2);
         let xs = sequences(&x, &[7], initial);
         let whole = Reference::new().vjp(layer.layer(), &xs).unwrap();
@@ -241,10 +255,15 @@ fn packed_sequences_do_not_see_each_other() {
             backward(Reference::new(), &layer, &sequences(&x, &[range.len()], initial), &dh)
         };
         let h_0 = h.slice(s![..1, ..]).to_owned();
-        let ((first_h, first), (second_h, second)) = (part(1..3, Some(&h_0)), part(3..5, None));
+        let x_0 = x.slice(s![..1, ..]).to_owned();
+        let state_0 = Reference::new().forward(layer.layer(), &sequences(&x_0, &[1], None)).unwrap().last;
+        let ((first_h, first), (second_h, second)) = (part(1..3, Some(&state_0)), part(3..5, None));
         assert_eq!(h, concatenate![Axis(0), h_0, first_h, second_h]);
         assert_eq!(found.xs, concatenate![Axis(0), Array2::zeros((1, 2)), first.xs, second.xs]);
-        assert_eq!(found.initial, concatenate![Axis(0), Array2::zeros((1, 3)), second.initial]);
+        assert_eq!(
+            found.initial,
+            concatenate![Axis(0), Array2::zeros((1, 3 * cell.states())), second.initial]
+        );
         assert_eq!(found.layer.h0(), second.layer.h0());
         assert_abs_diff_eq!(
             found.layer.wx().to_owned(),
