@@ -799,8 +799,8 @@ impl<T: Float> SubjectLearner<T> {
         if !is(StepsNotCounted) {
             values.steps += 1;
         }
-        // Matrices come first in the table.
-        let matrices: usize = shape.table().filter(|t| t.dims().len() == 2).map(|t| t.entries()).sum();
+        let of_matrix: Vec<bool> =
+            shape.table().flat_map(|tensor| vec![tensor.is_matrix(); tensor.entries()]).collect();
         let [first, second] = &mut values.moments;
         let entries = self.params.as_mut_slice().iter_mut().zip(grad.as_slice());
         let moments = first.as_mut_slice().iter_mut().zip(second.as_mut_slice());
@@ -822,7 +822,7 @@ impl<T: Float> SubjectLearner<T> {
                 Some(clip) if (norm > clip || is(ClipScalesUp)) && !is(ClipIgnored) => g *= clip / norm,
                 _ => {}
             }
-            let mut decay = if i < matrices || is(DecayOfVectors) { values.weight_decay } else { T::zero() };
+            let mut decay = if of_matrix[i] || is(DecayOfVectors) { values.weight_decay } else { T::zero() };
             if is(DecayInGradient) {
                 g += decay * *p;
             }
