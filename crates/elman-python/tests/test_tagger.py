@@ -140,7 +140,8 @@ def test_stubs_name_what_there_is():
 
     stubs = ast.parse((Path(elman.__file__).parent / "__init__.pyi").read_text())
     stubbed = {node.name: node for node in stubs.body if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
-    public = {name for name in elman.__all__ if name != "__version__"}
+    # The module verify has stubs of its own.
+    public = {name for name in elman.__all__ if name not in ("__version__", "verify")}
     assert public == {name for name in stubbed if not name.startswith("_")}
     for name in public:
         found = getattr(elman, name)
