@@ -295,9 +295,15 @@ impl<T: Precision> Rounded<T> {
     /// A result of this value, not of a sum, with one rounding that has the standard deviation `amplitude`, in units of
     /// u, and if it underflows one of half the smallest subnormal number. `vanished` says whether a 0 is an underflow.
     fn result(value: f64, deviations: Deviations, amplitude: f64, vanished: bool) -> Self {
+        Self::result_of(value, value, deviations, amplitude, vanished)
+    }
+
+    /// The same, where the direction of the rounding depends on another number: a function's argument. Where a function
+    /// is saturated, its values are alike for arguments that are not, and each may err by a last place or not.
+    fn result_of(key: f64, value: f64, deviations: Deviations, amplitude: f64, vanished: bool) -> Self {
         let underflows = value.abs() < T::MIN_POSITIVE && (value != 0.0 || vanished);
         let lost = if underflows { T::MIN_POSITIVE / 2.0 * (T::EPSILON / unit::<T>()) } else { 0.0 };
-        Self::new(value, rounding::<T>(deviations, amplitude + lost, value))
+        Self::new(value, rounding::<T>(deviations, amplitude + lost, key))
     }
 
     /// The variance of the error of this sum, in units of `(u · top)²`.
@@ -315,7 +321,7 @@ impl<T: Precision> Rounded<T> {
             each(self.deviations, |e| (f(self.value + unit * e) - value) / unit)
         };
         // Only e^x is 0 where it is flat.
-        let mut number = Self::result(value, deviations, value.abs(), slope == 0.0);
+        let mut number = Self::result_of(self.value, value, deviations, value.abs(), slope == 0.0);
         // The part that near arguments have in common: its signs depend on the first digits alone.
         number.deviations = add_signed(number.deviations, value.abs(), value.to_bits() >> 44);
         number
