@@ -260,7 +260,7 @@ def pytensor_scan(cell, activation, dtype):
     pytensor.config.blas__ldflags = ""
     if cell == "lstm":
         raise Unknown("not written for two states")
-    f = {"sigmoid": pt.sigmoid, "tanh": pt.tanh, "relu": lambda a: pt.maximum(a, 0)}.get(activation)
+    f = {"sigmoid": pt.sigmoid, "tanh": pt.tanh, "relu": lambda a: pt.switch(a > 0, a, 0)}.get(activation)
     names = ["xs", "wx", "wh", "bh", "h0"] + ["bhn"] * (cell == "gru")
     kinds = {"xs": pt.matrix, "wx": pt.matrix, "wh": pt.matrix}
     x, wx, wh, bh, h0, *more = variables = [kinds.get(name, pt.vector)(name, dtype=dtype) for name in names]
@@ -300,7 +300,7 @@ def autograd_loop(cell, activation, dtype):
     import autograd.numpy as anp
 
     sigmoid = lambda a: 1 / (1 + anp.exp(-a))
-    f = {"sigmoid": sigmoid, "tanh": anp.tanh, "relu": lambda a: anp.maximum(a, 0)}.get(activation)
+    f = {"sigmoid": sigmoid, "tanh": anp.tanh, "relu": lambda a: a * (a > 0)}.get(activation)
     states = functools.partial(loop, sigmoid, anp.tanh, f, anp.stack, cell)
 
     def kernel(xs, lengths, wx, wh, bh, h0, dh, **more):
