@@ -186,7 +186,7 @@ fn quoted(word: &str) -> String {
     }
 }
 
-/// What a program can do, as it says.
+/// The abilities that a program says it has.
 #[derive(Debug)]
 struct Hello {
     name: String,
@@ -491,7 +491,7 @@ impl Process {
     /// How it ended.
     fn ended(mut self) -> String {
         let status = self.child.wait();
-        // What it said last is on its way through the pipe.
+        // Its last words are on their way through the pipe.
         thread::sleep(Duration::from_millis(50));
         let words = self.last_words();
         match status {

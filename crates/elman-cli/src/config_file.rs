@@ -163,7 +163,7 @@ fn options(
         }
     }
     let mut arguments = Vec::new();
-    // What stands in the subcommand's own table wins over the top of the file.
+    // The subcommand's own table wins over the top of the file.
     let own_names: BTreeSet<String> = own.keys().map(|key| key.replace('_', "-")).collect();
     table.retain(|key, _| !own_names.contains(&key.replace('_', "-")));
     for (key, value) in table.into_iter().chain(own) {

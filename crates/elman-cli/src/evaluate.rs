@@ -47,7 +47,7 @@ pub(crate) struct Args {
 #[derive(clap::Args)]
 #[command(next_help_heading = "As conlleval")]
 struct ConllevalArgs {
-    /// What parts the columns, a regular expression; without --model only [default: one blank]
+    /// The separator of columns, a regular expression; without --model only [default: one blank]
     #[arg(short = 'd', long, value_name = "REGEX", conflicts_with = "model", allow_hyphen_values = true)]
     delimiter: Option<String>,
     /// Print the rows of a LaTeX table

@@ -33,7 +33,7 @@ pub(crate) fn open(path: &Path) -> Result<Box<dyn Read>, Error> {
 #[derive(Clone, clap::Args)]
 #[command(next_help_heading = "Columns")]
 pub(crate) struct LayoutArgs {
-    /// What parts columns: tab (each one), blank (runs of blanks and tabs), or a text [default: tab if the first
+    /// The separator of columns: tab (each one), blank (runs of blanks and tabs), or a text [default: tab if the first
     /// line has one, else blank]
     #[arg(long, value_name = "WHAT", value_parser = Separator::from_str)]
     separator: Option<Separator>,

@@ -68,7 +68,7 @@ pub(crate) struct Args {
     kernel: KernelArgs,
 }
 
-/// What all trials have in common.
+/// The settings that all trials share.
 #[derive(Clone, Default, clap::Args)]
 #[command(next_help_heading = "Recipe of every trial")]
 struct FixedArgs {
@@ -84,7 +84,7 @@ struct FixedArgs {
     /// How the tags mark phrases, by which they are scored [default: recognised in the training corpus]
     #[arg(long, value_enum)]
     scheme: Option<SchemeName>,
-    /// What all trials have in common beside these options (`elman recipes` lists them)
+    /// The settings that all trials share beside these options (`elman recipes` lists them)
     #[arg(long, value_enum, default_value_t)]
     recipe: RecipeName,
     /// Sentences in one update [default: the recipe's]
@@ -143,7 +143,7 @@ fn windows(text: &str) -> Result<RangeInclusive<usize>, String> {
 }
 
 impl Args {
-    /// What all trials have in common.
+    /// The settings that all trials share.
     fn base(&self) -> Result<TrainConfig, Error> {
         let named = self.fixed.recipe.config();
         let cell = cell_of(self.fixed.cell, self.fixed.activation, self.fixed.recipe)?;

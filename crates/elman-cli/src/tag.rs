@@ -18,7 +18,7 @@ pub(crate) struct Args {
     /// The model folder
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// What to tag, one file after the other; the standard input if none is given, or for `-`
+    /// The files to tag, one after the other; the standard input if none is given, or for `-`
     #[arg(default_value = "-", hide_default_value = true)]
     files: Vec<PathBuf>,
     /// How the input is laid out

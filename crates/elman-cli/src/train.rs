@@ -168,7 +168,7 @@ pub(crate) enum RecipeName {
 }
 
 impl RecipeName {
-    /// What the name stands for.
+    /// The settings that the name stands for.
     pub(crate) fn config(self) -> TrainConfig {
         let tutorial = TrainConfig::default();
         let fast = TrainConfig {
@@ -451,7 +451,7 @@ impl RecipeArgs {
             OptimizerName::Sgd => Optimizer::Sgd,
             OptimizerName::Adam => Optimizer::Adam,
         });
-        // What belongs to another rule of updates is not taken over.
+        // Settings of another rule of updates are not taken over.
         let named = match optimizer {
             same if same == named.optimizer => named,
             Optimizer::Adam => TrainConfig { learning_rate: 0.001, ..named },

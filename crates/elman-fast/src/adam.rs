@@ -107,7 +107,7 @@ impl<T: Num> Factors<T> {
     }
 }
 
-/// What scales a gradient to the norm `clip`, if its own is larger.
+/// The factor that scales a gradient to the norm `clip`, if its own is larger.
 #[inline(always)]
 fn scale<T: Num>(grad: &Params<T>, rows: &[u32], clip: T) -> T {
     let mut sums = [T::zero(); LANES];

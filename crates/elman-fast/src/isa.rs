@@ -10,12 +10,12 @@ use fearless_simd::{Level, Simd};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Isa {
-    /// What every CPU of the target has, with a multiply-add that is computed so that it rounds once: the bits of the
-    /// fused ones, for CPUs without them and for WebAssembly. It is many times slower than [`Isa::Portable`], and
-    /// nobody gets it without asking, unless the target has no vector instructions at all.
+    /// The instructions that every CPU of the target has, with a multiply-add that is computed so that it rounds once:
+    /// the bits of the fused ones, for CPUs without them and for WebAssembly. It is many times slower than
+    /// [`Isa::Portable`], and nobody gets it without asking, unless the target has no vector instructions at all.
     Exact,
-    /// What every CPU of the target has (SSE2 on x86-64, simd128 in WebAssembly). It has no fused multiply-add, so its
-    /// results are as correct as the others' but not the same bits.
+    /// The instructions that every CPU of the target has (SSE2 on x86-64, simd128 in WebAssembly). They have no fused
+    /// multiply-add, so the results are as correct as the others' but not the same bits.
     Portable,
     /// AVX2 and FMA (x86-64-v3).
     Avx2,

@@ -62,7 +62,7 @@ fn order(direction: Direction, words: usize) -> (usize, usize, usize) {
     }
 }
 
-/// What layer `number` gives to what is above, `[words, hidden]` or of both directions `[words, 2·hidden]`.
+/// The output of layer `number`, `[words, hidden]` or of both directions `[words, 2·hidden]`.
 fn layer_below<'a, T: Num>(
     shape: &Shape,
     number: usize,

@@ -27,7 +27,7 @@ struct Function {
 /// The interrupt that ends the whole judgement.
 type Interrupted = Arc<Mutex<Option<PyErr>>>;
 
-/// What an exception says, in one line; an interrupt is kept, to be raised again.
+/// The message of an exception, in one line; an interrupt is kept, to be raised again.
 fn trouble(py: Python<'_>, error: PyErr, interrupted: &Interrupted) -> Trouble {
     if error.is_instance_of::<PyKeyboardInterrupt>(py) {
         *lock(interrupted) = Some(error);

@@ -28,7 +28,7 @@ struct Pass<T> {
 }
 
 impl<T: Real> Pass<T> {
-    /// What the layer gives to what is above: the `h` of all directions side by side.
+    /// The output of the layer: the `h` of all directions side by side.
     fn h(&self, shape: &Shape) -> Array2<T> {
         let parts: Vec<_> = self.states.iter().map(|states| h_of(states, shape.hidden)).collect();
         concatenate(Axis(1), &parts).expect("a row for each word")

@@ -125,10 +125,10 @@ pub struct TrainConfig {
     #[serde(default, skip_serializing_if = "is_default")]
     pub warm_up: usize,
     /// Drops so many of the embeddings of each word, and of the states before the output, in each update: a number from
-    /// 0 to below 1. What is kept is scaled to keep its mean.
+    /// 0 to below 1. The rest is scaled to keep its mean.
     #[serde(default, skip_serializing_if = "is_default")]
     pub dropout: f64,
-    /// What is seen of words beside themselves.
+    /// The features of words.
     #[serde(default, skip_serializing_if = "is_default")]
     pub features: Features,
     /// Ends the training after so many epochs without a better one.

@@ -106,7 +106,7 @@ impl Text {
     }
 }
 
-/// What taggers of forms are made from.
+/// Parameters and a tagger, from which taggers of forms are made.
 pub(crate) struct Base {
     pub(crate) params: Arc<Params<f32>>,
     pub(crate) tagger: Box<dyn Tagger<f32>>,
@@ -120,7 +120,7 @@ pub(crate) struct Dropout {
 }
 
 impl Dropout {
-    /// What a number is multiplied by in an update: 0, or as much more as keeps the mean. `place` is a form, or
+    /// The factor of a number in an update: 0, or as much more as keeps the mean. `place` is a form, or
     /// [`Dropout::STATES`].
     fn factor(&self, update: u64, place: u64, unit: usize) -> f32 {
         let key = [update, place, unit as u64].into_iter().fold(self.seed, |key, part| mix(key ^ part));
@@ -322,7 +322,7 @@ mod tests {
             let forms = Arc::new(forms());
             let mut learner = FormLearner::new(&network, forms, dropout, params.clone()).unwrap();
             for update in [3, 4] {
-                // What an earlier batch left must not show.
+                // An earlier batch must leave no trace.
                 learner.gradient(Sentences::one(&[1], &[0]).unwrap().batch(), 77).unwrap();
                 let found = learner.gradient(sentences().batch(), update).unwrap();
                 let expected = loss(&params, dropout, update);

@@ -16,7 +16,7 @@ use std::str::FromStr;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ColumnLayout {
-    /// What parts columns.
+    /// The separator of columns.
     pub separator: Separator,
     /// The column of the words; the first one by default.
     pub word: Option<Column>,
@@ -76,7 +76,7 @@ pub(crate) fn has_extension(path: &Path, extensions: &[&str]) -> bool {
     if is(path, &["gz"]) { is(&path.with_extension(""), extensions) } else { is(path, extensions) }
 }
 
-/// What parts the columns of a line.
+/// The separator of the columns of a line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Separator {
     /// As the first line of columns has it: each tab if there is one in it, else [`Separator::Blank`].

@@ -199,7 +199,7 @@ pub(crate) fn word_fault(word: &str) -> Option<(String, String)> {
     name_fault(word, MAX_TOKEN)
 }
 
-/// What is wrong with a tag, and what was expected.
+/// The fault of a tag, and the expectation.
 pub(crate) fn tag_fault(tag: &str) -> Option<(String, String)> {
     name_fault(tag, MAX_TOKEN).or_else(|| {
         tag.contains(' ').then(|| (format!("white space in the tag {}", shortened(tag)), "one tag".into()))

@@ -44,7 +44,7 @@ pub struct Pipeline {
     ids: Vec<u32>,
 }
 
-/// What labels words.
+/// A tagger of words or of their forms.
 enum Words {
     /// The words of the vocabulary.
     Known(Box<dyn Tagger<f32>>),

@@ -11,7 +11,7 @@ use crate::{Error, Normalization, TaggedSentence};
 /// The word that stands for all words the network does not know.
 pub const UNKNOWN: &str = "<UNK>";
 
-/// What a network sees of a word beside the word itself, known or not: its embedding is the sum of the word's own row
+/// The features that a network sees of a word, known or not: the word's embedding is the sum of the word's own row
 /// and of a row for each feature that the training corpus had in two words at least.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -137,7 +137,7 @@ impl Vocabulary {
         self
     }
 
-    /// What is seen of words beside themselves.
+    /// The features of words.
     pub fn features(&self) -> Features {
         self.features
     }

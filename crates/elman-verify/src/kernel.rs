@@ -45,7 +45,7 @@ pub struct Abilities {
     pub threads: bool,
 }
 
-/// What a [`Kernel`] is given.
+/// The input of a [`Kernel`].
 #[derive(Debug)]
 pub struct Given<'a, T> {
     /// The arithmetic of a unit.

@@ -481,7 +481,7 @@ def vjp(f, inputs, *, seed=42, entries=100, name=None):
     - JAX: the same, with jax.vjp.
 
     dy is drawn from the seed. Each input is checked in so many entries, drawn where it has more, and everything along
-    eight random directions. What is allowed is derived: the error of the extrapolated differences, and the noise of f's
+    eight random directions. The allowance is derived: the error of the extrapolated differences, and the noise of f's
     values, which is measured. The report cannot see an error of the values themselves (the gradient is compared with
     them alone), an error below what is allowed, or one entry among those that were not drawn. In float32 that is a good
     deal: check in float64 where f has it.

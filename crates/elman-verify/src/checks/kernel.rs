@@ -112,7 +112,7 @@ impl<T: Float> Judge<'_, T> {
         problem.draw::<T>()
     }
 
-    /// What is expected and allowed. Where subnormal numbers may be taken for zero, some of the smallest normal number is
+    /// The expectations and allowances. Where subnormal numbers may be taken for zero, some of the smallest normal number is
     /// allowed on top.
     fn judged(&self, drawn: &Drawn<T>) -> Result<States, Error> {
         let mut judged = tolerance::recurrence(drawn, self.options.arithmetic)?;
