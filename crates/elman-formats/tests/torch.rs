@@ -512,14 +512,16 @@ fn recurrences_that_no_network_of_the_cell_equals_are_refused() {
         assert!(message.starts_with("f: ") && message.contains(part), "{part:?} is not in {message}");
     }
     // One gate too many or too few beside a right weight_hh.
-    for (parts, weights) in
-        [(rnn.clone(), vec![12, 15]), (gru.clone(), vec![24, 15]), (lstm.clone(), vec![18, 15])]
+    let wh = "wh, transposed where PyTorch does, is [6, ";
+    let wx = "wx, transposed where PyTorch does, is [15, 18], expected a multiple of 4 columns";
+    for (parts, weights, expected) in
+        [(&rnn, vec![12, 15], wh), (&gru, vec![24, 15], wh), (&lstm, vec![18, 15], wx)]
     {
-        let mut parts = parts;
+        let mut parts = parts.clone();
         let part = parts.iter_mut().find(|part| part.0 == "rnn.weight_ih_l0").unwrap();
         part.3 = vec![0; 8 * weights[0] * weights[1]];
         part.2 = weights;
         let message = read(&parts, None).unwrap_err().to_string();
-        assert!(message.contains("wh, transposed where PyTorch does, is [6, "), "{message}");
+        assert!(message.contains(expected), "{message}");
     }
 }

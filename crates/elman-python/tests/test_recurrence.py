@@ -96,34 +96,6 @@ def gru_equations(xs, wx, wh, bh, h0, bhn, initial, lengths):
     return numpy.array(states)
 
 
-def test_a_gru_is_its_equations(dtype):
-    *inputs, bhn, initial = gru_arrays(dtype)
-    tolerance = 2e-6 if dtype == "float32" else 1e-14
-    for initial in (None, initial):
-        h = elman.recurrence(*inputs, [3, 4], cell="gru", bhn=bhn, initial=initial)
-        expected = gru_equations(*inputs, bhn, initial, [3, 4])
-        numpy.testing.assert_allclose(h, expected, atol=tolerance, rtol=0)
-
-
-@pytest.mark.parametrize("with_initial", [False, True])
-def test_backward_of_a_gru_is_that_of_finite_differences(with_initial):
-    *inputs, bhn, initial = gru_arrays("float64")
-    initial = initial if with_initial else None
-    dh = numpy.random.default_rng(2).normal(size=(7, 4))
-    gradients = elman.vjp(*inputs, [3, 4], cell="gru", bhn=bhn, initial=initial).backward(dh)
-    given = [array for array in (*inputs, bhn, initial) if array is not None]
-    assert [gradient.shape for gradient in gradients] == [array.shape for array in given]
-    for array, gradient in zip(given, gradients):
-        for index in numpy.ndindex(array.shape):
-            kept = array[index]
-            sides = []
-            for step in (1e-5, -1e-5):
-                array[index] = kept + step
-                sides.append((dh * gru_equations(*inputs, bhn, initial, [3, 4])).sum())
-            array[index] = kept
-            assert abs(gradient[index] - (sides[0] - sides[1]) / 2e-5) < 1e-8
-
-
 def lstm_arrays(dtype, rows=7, inputs=5, hidden=4, sequences=2, seed=1):
     """xs, wx, wh, bh, h0, c0 and initial states."""
     generator = numpy.random.default_rng(seed)
@@ -145,22 +117,31 @@ def lstm_equations(xs, wx, wh, bh, h0, c0, initial, lengths):
     return numpy.array(states)
 
 
-def test_an_lstm_is_its_equations(dtype):
-    *inputs, c0, initial = lstm_arrays(dtype)
+# Of each cell its arrays, its equations, and the name of the tensor that Elman's does not have.
+cells = pytest.mark.parametrize(
+    ("cell", "extra", "arrays_of", "equations_of"),
+    [("gru", "bhn", gru_arrays, gru_equations), ("lstm", "c0", lstm_arrays, lstm_equations)],
+)
+
+
+@cells
+def test_a_cell_is_its_equations(dtype, cell, extra, arrays_of, equations_of):
+    *inputs, more, initial = arrays_of(dtype)
     tolerance = 2e-6 if dtype == "float32" else 1e-14
     for initial in (None, initial):
-        h = elman.recurrence(*inputs, [3, 4], cell="lstm", c0=c0, initial=initial)
-        expected = lstm_equations(*inputs, c0, initial, [3, 4])
+        h = elman.recurrence(*inputs, [3, 4], cell=cell, initial=initial, **{extra: more})
+        expected = equations_of(*inputs, more, initial, [3, 4])
         numpy.testing.assert_allclose(h, expected, atol=tolerance, rtol=0)
 
 
+@cells
 @pytest.mark.parametrize("with_initial", [False, True])
-def test_backward_of_an_lstm_is_that_of_finite_differences(with_initial):
-    *inputs, c0, initial = lstm_arrays("float64")
+def test_backward_of_a_cell_is_that_of_finite_differences(with_initial, cell, extra, arrays_of, equations_of):
+    *inputs, more, initial = arrays_of("float64")
     initial = initial if with_initial else None
     dh = numpy.random.default_rng(2).normal(size=(7, 4))
-    gradients = elman.vjp(*inputs, [3, 4], cell="lstm", c0=c0, initial=initial).backward(dh)
-    given = [array for array in (*inputs, c0, initial) if array is not None]
+    gradients = elman.vjp(*inputs, [3, 4], cell=cell, initial=initial, **{extra: more}).backward(dh)
+    given = [array for array in (*inputs, more, initial) if array is not None]
     assert [gradient.shape for gradient in gradients] == [array.shape for array in given]
     for array, gradient in zip(given, gradients):
         for index in numpy.ndindex(array.shape):
@@ -168,9 +149,10 @@ def test_backward_of_an_lstm_is_that_of_finite_differences(with_initial):
             sides = []
             for step in (1e-5, -1e-5):
                 array[index] = kept + step
-                sides.append((dh * lstm_equations(*inputs, c0, initial, [3, 4])).sum())
+                sides.append((dh * equations_of(*inputs, more, initial, [3, 4])).sum())
             array[index] = kept
             assert abs(gradient[index] - (sides[0] - sides[1]) / 2e-5) < 1e-8
+
 
 
 def test_the_sigmoid_may_be_another_activation(dtype):

@@ -1,5 +1,5 @@
 import pytest
-from test_recurrence import arrays, gru_arrays
+from test_recurrence import arrays, gru_arrays, lstm_arrays
 
 import elman
 
@@ -34,11 +34,14 @@ def test_gradients_are_those_of_a_loop_in_torch():
         torch.testing.assert_close(a.grad, b.grad)
 
 
-def test_gradcheck_of_a_gru_with_initial_states():
-    tensors_ = [torch.from_numpy(array).requires_grad_() for array in gru_arrays("float64")]
+@pytest.mark.parametrize(
+    ("cell", "extra", "arrays_of"), [("gru", "bhn", gru_arrays), ("lstm", "c0", lstm_arrays)]
+)
+def test_gradcheck_with_initial_states(cell, extra, arrays_of):
+    tensors_ = [torch.from_numpy(array).requires_grad_() for array in arrays_of("float64")]
 
-    def recurrence(xs, wx, wh, bh, h0, bhn, initial):
-        return elman.recurrence(xs, wx, wh, bh, h0, [3, 4], cell="gru", bhn=bhn, initial=initial)
+    def recurrence(xs, wx, wh, bh, h0, more, initial):
+        return elman.recurrence(xs, wx, wh, bh, h0, [3, 4], cell=cell, initial=initial, **{extra: more})
 
     assert torch.autograd.gradcheck(recurrence, tensors_)
     assert torch.autograd.gradcheck(lambda *t: recurrence(*t, None), tensors_[:6])
@@ -54,16 +57,6 @@ def test_a_gru_is_that_of_torch():
         module.bias_hh_l0.zero_()[8:].copy_(bhn)
         expected = module(xs[:, None], h0[None, None])[0][:, 0]
     torch.testing.assert_close(elman.recurrence(xs, wx, wh, bh, h0, cell="gru", bhn=bhn), expected)
-
-
-def test_gradcheck_of_an_lstm_with_initial_states():
-    tensors_ = [torch.from_numpy(array).requires_grad_() for array in lstm_arrays("float64")]
-
-    def recurrence(xs, wx, wh, bh, h0, c0, initial):
-        return elman.recurrence(xs, wx, wh, bh, h0, [3, 4], cell="lstm", c0=c0, initial=initial)
-
-    assert torch.autograd.gradcheck(recurrence, tensors_)
-    assert torch.autograd.gradcheck(lambda *t: recurrence(*t, None), tensors_[:6])
 
 
 def test_an_lstm_is_that_of_torch():

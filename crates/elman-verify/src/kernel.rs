@@ -312,9 +312,8 @@ impl<T: Float> Recurrence<T> for ByArrays<T> {
         layer: Layer<'a, T>,
         xs: &'a Sequences<'a, T>,
     ) -> Result<Box<dyn Trace<T> + 'a>, Error> {
-        xs.check(&layer)?;
-        let Run { h, last, .. } = self.run(&layer, xs, None, None)?;
-        Ok(Box::new(ByArraysTrace { kernel: self.clone(), layer, xs, h, last }))
+        let states = self.forward(layer, xs)?;
+        Ok(Box::new(ByArraysTrace { kernel: self.clone(), layer, xs, states }))
     }
 }
 
@@ -322,17 +321,16 @@ struct ByArraysTrace<'a, T> {
     kernel: ByArrays<T>,
     layer: Layer<'a, T>,
     xs: &'a Sequences<'a, T>,
-    h: Array2<T>,
-    last: Array2<T>,
+    states: States<T>,
 }
 
 impl<T: Float> Trace<T> for ByArraysTrace<'_, T> {
     fn h(&self) -> ArrayView2<'_, T> {
-        self.h.view()
+        self.states.h.view()
     }
 
     fn last(&self) -> ArrayView2<'_, T> {
-        self.last.view()
+        self.states.last.view()
     }
 
     fn backward_into(

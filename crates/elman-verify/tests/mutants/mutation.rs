@@ -144,9 +144,24 @@ mutations! {
 }
 use Mutation::*;
 
-/// A fault of a step of Adam.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum AdamFault {
+/// An enum of faults, and the list of all of them.
+macro_rules! faults {
+    ($(#[$doc:meta])* $name:ident: $($(#[$fault_doc:meta])* $fault:ident,)*) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum $name {
+            $($(#[$fault_doc])* $fault,)*
+        }
+
+        impl $name {
+            const ALL: &[$name] = &[$($name::$fault),*];
+        }
+    };
+}
+
+faults! {
+    /// A fault of a step of Adam.
+    AdamFault:
     BiasKept,
     StepsFromZero,
     StepsNotCounted,
@@ -168,36 +183,9 @@ pub(crate) enum AdamFault {
     AlwaysNormalised,
 }
 
-impl AdamFault {
-    pub(crate) const ALL: [AdamFault; 19] = {
-        use AdamFault::*;
-        [
-            BiasKept,
-            StepsFromZero,
-            StepsNotCounted,
-            StepsOfThisLearner,
-            SecondOfFirst,
-            RootForgotten,
-            EpsilonInRoot,
-            EpsilonIgnored,
-            ClipIgnored,
-            ClipEachEntry,
-            ClipScalesUp,
-            NormOfAllRows,
-            DecayIgnored,
-            DecayInGradient,
-            DecayOfVectors,
-            AllRowsMoved,
-            MomentsOfAllRows,
-            NormaliseIgnored,
-            AlwaysNormalised,
-        ]
-    };
-}
-
-/// A fault of one tensor's gradient, or of its update.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+faults! {
+    /// A fault of one tensor's gradient, or of its update.
+    Fault:
     Dropped,
     Doubled,
     Negated,
@@ -258,9 +246,7 @@ pub(crate) enum Object {
 pub(crate) fn all() -> Vec<Mutation> {
     use Fault::*;
     let names = [Name::Emb, Name::Wx, Name::Wh, Name::W, Name::Bh, Name::Bhn, Name::B, Name::H0, Name::C0];
-    let faults =
-        [Dropped, Doubled, Negated, LargestEntry, LastEntry, LastSentence, LeftForNextCall, NotUpdated];
-    let tensors = names.into_iter().flat_map(|name| faults.map(|fault| Tensor(name, fault)));
+    let tensors = names.into_iter().flat_map(|name| Fault::ALL.iter().map(move |fault| Tensor(name, *fault)));
     let layered = [
         Name::Wx.of(0, Direction::Reverse),
         Name::H0.of(0, Direction::Reverse),
@@ -310,7 +296,7 @@ pub(crate) fn all() -> Vec<Mutation> {
         (Size::Multiple, 128),
         (Size::Multiple, 256),
     ];
-    let adam = AdamFault::ALL.map(Adam);
+    let adam = AdamFault::ALL.iter().copied().map(Adam);
     let objects = [Object::Learner, Object::Tagger, Object::Trace];
     let calls = objects.into_iter().chain([Object::Forward]).flat_map(|object| {
         let every = [200, 500].map(|n| EveryCall(object, n));
