@@ -5,7 +5,7 @@ use std::rc::Rc;
 use elman_tagger::Error;
 use elman_tagger::{
     ConllevalReader, Evaluation, FileKind, Model, Pipeline, RawTags, ReportForm, Scheme, TaggedSentence,
-    Tagging, ValidTags, write_output,
+    Tagging, write_output,
 };
 
 use crate::input::{self, LayoutArgs};
@@ -30,7 +30,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PAGE", requires = "model", conflicts_with = "raw")]
     report: Option<PathBuf>,
     /// Takes the most probable tags among the sequences that their scheme allows: I-x only after B-x or I-x
-    #[arg(long, requires = "model", conflicts_with_all = ["report", "raw"])]
+    #[arg(long, requires = "model", conflicts_with = "raw")]
     valid_iob: bool,
     /// How the tags mark phrases [default: recognised; for `conlleval`, as the script has it]
     #[arg(long, value_enum, conflicts_with = "raw")]
@@ -108,6 +108,9 @@ impl ConllevalArgs {
         if let Some(scheme) = args.scheme {
             pipeline = pipeline.with_scheme(scheme.into());
         }
+        if args.valid_iob {
+            pipeline = pipeline.with_valid_tags();
+        }
         if let Some(file) = &args.report {
             // The page shows sentences, so they are all kept.
             let sentences: Vec<TaggedSentence> = reader.collect::<Result<_, _>>()?;
@@ -118,7 +121,6 @@ impl ConllevalArgs {
             return Ok((pipeline.evaluate(&sentences)?, Some(tagging)));
         }
         let (own, raw) = (pipeline.tagging(), self.raw_tags());
-        let valid = args.valid_iob.then(|| ValidTags::new(model.labels(), own));
         let (mut truth, mut guess) = (Tags::default(), Tags::default());
         let mut evaluation = Evaluation::default();
         let mut sentences = Vec::with_capacity(TOGETHER);
@@ -126,14 +128,6 @@ impl ConllevalArgs {
             sentences.clear();
             for sentence in reader.by_ref().take(TOGETHER) {
                 sentences.push(sentence?);
-            }
-            if let Some(valid) = &valid {
-                for sentence in &sentences {
-                    let (predicted, _) = pipeline.scored(sentence.words(), 0, Some(valid))?;
-                    truth.push(sentence.tags().iter().map(String::as_str));
-                    guess.push(predicted.iter().copied());
-                }
-                continue;
             }
             let words: Vec<&[String]> = sentences.iter().map(TaggedSentence::words).collect();
             let predicted = pipeline.tag_all(&words)?;

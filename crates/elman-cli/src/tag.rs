@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use elman_tagger::{
     ConllWriter, Error, Lines, MAX_WORDS, Model, Phrase, Pipeline, RowLine, Scheme, Scored, SentenceReader,
-    Tagging, Unlabelled, ValidTags, json_object,
+    Tagging, Unlabelled, json_object,
 };
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -206,11 +206,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let network = args.kernel.network()?;
     let model = Model::load(&args.model)?;
     let mut pipeline = Pipeline::new(&model, network.as_ref())?;
-    let valid = args.valid_iob.then(|| ValidTags::new(model.labels(), model.tagging()));
+    if args.valid_iob {
+        pipeline = pipeline.with_valid_tags();
+    }
     let mut writer = Writer::new(args, model.tagging());
     let mut count = Count::default();
     for file in &args.files {
-        tag(args, file, &mut pipeline, valid.as_ref(), &mut writer, &mut count)?;
+        tag(args, file, &mut pipeline, &mut writer, &mut count)?;
     }
     if count.failed == 0 {
         return Ok(());
@@ -235,7 +237,6 @@ fn tag(
     args: &Args,
     file: &Path,
     pipeline: &mut Pipeline,
-    valid: Option<&ValidTags>,
     writer: &mut Writer,
     count: &mut Count,
 ) -> Result<(), Error> {
@@ -280,14 +281,13 @@ fn tag(
                 result => result,
             }
         };
-        if args.best().is_none() && valid.is_none() {
-            for (request, tags) in requests.iter().zip(pipeline.tag_all(&words)?) {
-                write(request, tags, None)?;
+        if let Some(count) = args.best() {
+            for (request, (tags, best)) in requests.iter().zip(pipeline.scored_all(&words, count)?) {
+                write(request, tags, Some(best))?;
             }
         } else {
-            for request in &requests {
-                let (tags, best) = pipeline.scored(&request.words, args.best().unwrap_or(0), valid)?;
-                write(request, tags, args.best().map(|_| best))?;
+            for (request, tags) in requests.iter().zip(pipeline.tag_all(&words)?) {
+                write(request, tags, None)?;
             }
         }
         // Whoever waits for an answer before going on gets it; a file is read and written in large pieces.

@@ -102,6 +102,9 @@ where
             scores.extend(tagger.scores(sentence.words)?.iter().copied());
         }
         add(format!("{name} scores"), hash(scores));
+        let mut scores = vec![T::zero(); batch.words().len() * shape.classes];
+        tagger.score_all(batch, &mut scores)?;
+        add(format!("{name} scores of a batch"), hash(scores));
         let mut labels = vec![0; batch.words().len()];
         tagger.label_all(batch, &mut labels)?;
         add(format!("{name} labels"), hash(labels.into_iter().map(|label| T::from_f64(f64::from(label)))));

@@ -25,7 +25,7 @@ mod private {
     use super::*;
 
     #[allow(unnameable_types, reason = "seals Num")]
-    pub trait Vectors: SimdFloatElement {
+    pub trait Vectors: SimdFloatElement + Default {
         /// Numbers in a vector.
         const LANES: usize;
         /// The buffers of this type that are free.

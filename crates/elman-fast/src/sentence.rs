@@ -182,22 +182,10 @@ impl<T: Num> Scratch<T> {
         }
     }
 
-    /// Row t of the logits that [`Scratch::forward`] left, or of the probabilities.
-    pub(crate) fn output(&self, shape: &Shape, t: usize) -> &[T] {
-        &self.s[t * row_stride::<T>(shape.classes)..][..shape.classes]
-    }
-
-    /// After [`Scratch::forward`]: the logits become probabilities.
-    pub(crate) fn probabilities<S: Simd>(&mut self, simd: S, shape: &Shape, words: usize) {
+    /// The rows of the logits that [`Scratch::forward`] left, with their padding.
+    pub(crate) fn outputs_mut(&mut self, shape: &Shape, words: usize) -> impl Iterator<Item = &mut [T]> {
         let (classes, stride) = (padded::<T>(shape.classes), row_stride::<T>(shape.classes));
-        simd.vectorize(
-            #[inline(always)]
-            || {
-                for row in self.s[..words * stride].chunks_exact_mut(stride) {
-                    kernel::softmax(simd, &mut row[..classes]);
-                }
-            },
-        );
+        self.s[..words * stride].chunks_exact_mut(stride).map(move |row| &mut row[..classes])
     }
 
     /// After [`Scratch::forward`]: the loss of the sentence, and the factors of `scale · words ·` its gradient.

@@ -75,6 +75,63 @@ impl<T: Num> FastTagger<T> {
         let (scratch, jobs, scores) = (Scratch::new(), Vec::new(), Array2::zeros((0, 0)));
         FastTagger { cpu, pool, model, scratch, jobs, scores }
     }
+
+    /// For each word of a batch the `width` numbers of a kind of output, to `places`.
+    fn outputs<R: Copy + Default + Send + Sync>(
+        &mut self,
+        batch: Batch<'_>,
+        width: usize,
+        places: &mut [R],
+        kind: impl for<'r> Fn(&'r mut [R]) -> Outputs<'r, T> + Sync,
+    ) -> Result<(), Error> {
+        batch.check_words(self.model.weights.shape())?;
+        let (cpu, model) = (self.cpu, &*self.model);
+        let table = model.table(cpu, &self.pool);
+        let weights = &model.weights;
+        // By length, so that the sentences of a group end together.
+        let mut start = 0;
+        self.jobs.clear();
+        self.jobs.extend((0..batch.len()).map(|sentence| {
+            let job = Job { sentence, start };
+            start += batch.length(sentence);
+            job
+        }));
+        self.jobs.sort_by_key(|job| Reverse(batch.length(job.sentence)));
+        let scratch = &mut self.scratch;
+        if self.pool.threads() == 1 || batch.len() <= GROUP {
+            for jobs in self.jobs.chunks(GROUP) {
+                cpu.run(Forward { weights, table, batch, scratch, jobs, outputs: kind(places) });
+            }
+            return Ok(());
+        }
+        // Small parts, taken as threads become free: groups differ in length.
+        use rayon::prelude::*;
+        let groups: Vec<Vec<R>> = self.pool.run(|| {
+            let of_group = |scratch: &mut Scratch<T>, jobs: &[Job]| {
+                let mut words = 0;
+                let of_job = |job: &Job| {
+                    let start = words;
+                    words += batch.length(job.sentence);
+                    Job { start, ..*job }
+                };
+                let jobs: Vec<Job> = jobs.iter().map(of_job).collect();
+                let mut found = vec![R::default(); words * width];
+                let outputs = kind(&mut found);
+                cpu.run(Forward { weights, table, batch, scratch, jobs: &jobs, outputs });
+                found
+            };
+            self.jobs.par_chunks(GROUP).map_init(Scratch::new, of_group).collect()
+        });
+        for (jobs, found) in self.jobs.chunks(GROUP).zip(groups) {
+            let mut found = &found[..];
+            for job in jobs {
+                let (own, rest) = found.split_at(batch.length(job.sentence) * width);
+                places[job.start * width..][..own.len()].copy_from_slice(own);
+                found = rest;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl<T: Num> Model<T> {
@@ -122,55 +179,33 @@ impl<T: Num> Tagger<T> for FastTagger<T> {
     fn scores(&mut self, words: &[u32]) -> Result<ArrayView2<'_, T>, Error> {
         let shape = self.model.weights.shape();
         check_words(words, shape)?;
-        self.cpu.run(Scores { weights: &self.model.weights, words, scratch: &mut self.scratch.sentence });
         if self.scores.dim() != (words.len(), shape.classes) {
             self.scores = Array2::zeros((words.len(), shape.classes));
         }
-        for (t, mut row) in self.scores.rows_mut().into_iter().enumerate() {
-            let s = self.scratch.sentence.output(shape, t);
-            row.iter_mut().zip(s).for_each(|(to, from)| *to = *from);
-        }
+        self.cpu.run(Forward {
+            weights: &self.model.weights,
+            table: None,
+            batch: Batch::new(words, &[], &[0, words.len()])?,
+            scratch: &mut self.scratch,
+            jobs: &[Job { sentence: 0, start: 0 }],
+            outputs: Outputs::Scores(self.scores.as_slice_mut().expect("made row-major")),
+        });
         Ok(self.scores.view())
+    }
+
+    fn score_all(&mut self, batch: Batch<'_>, scores: &mut [T]) -> Result<(), Error> {
+        let classes = self.model.weights.shape().classes;
+        let words = batch.words().len();
+        if words.checked_mul(classes) != Some(scores.len()) {
+            let expected = format!("{classes} for each of {words} words");
+            return Err(Error::shape("places for scores", expected, scores.len()));
+        }
+        self.outputs(batch, classes, scores, |scores| Outputs::Scores(scores))
     }
 
     fn label_all(&mut self, batch: Batch<'_>, labels: &mut [u32]) -> Result<(), Error> {
         check_places(batch, labels)?;
-        batch.check_words(self.model.weights.shape())?;
-        let (cpu, model) = (self.cpu, &*self.model);
-        let table = model.table(cpu, &self.pool);
-        let weights = &model.weights;
-        // By length, so that the sentences of a group end together.
-        let mut start = 0;
-        self.jobs.clear();
-        self.jobs.extend((0..batch.len()).map(|sentence| {
-            let job = Job { sentence, start };
-            start += batch.length(sentence);
-            job
-        }));
-        self.jobs.sort_by_key(|job| Reverse(batch.length(job.sentence)));
-        let threads = self.pool.threads();
-        let scratch = &mut self.scratch;
-        if threads == 1 || batch.len() <= GROUP {
-            for jobs in self.jobs.chunks(GROUP) {
-                let write = |place: usize, label| labels[place] = label;
-                cpu.run(Label { weights, table, batch, scratch, jobs, write });
-            }
-            return Ok(());
-        }
-        // Small parts, taken as threads become free: groups differ in length.
-        use rayon::prelude::*;
-        let groups: Vec<Vec<(usize, u32)>> = self.pool.run(|| {
-            let groups = self.jobs.par_chunks(GROUP);
-            let of_group = |scratch: &mut Scratch<T>, jobs: &[Job]| {
-                let mut found = Vec::new();
-                let write = |place, label| found.push((place, label));
-                cpu.run(Label { weights, table, batch, scratch, jobs, write });
-                found
-            };
-            groups.map_init(Scratch::new, of_group).collect()
-        });
-        groups.into_iter().flatten().for_each(|(place, label)| labels[place] = label);
-        Ok(())
+        self.outputs(batch, 1, labels, |labels| Outputs::Labels(labels))
     }
 
     fn prepare(&self, params: &Params<T>) -> Result<Box<dyn Tagger<T>>, Error> {
@@ -182,55 +217,64 @@ impl<T: Num> Tagger<T> for FastTagger<T> {
     }
 }
 
-/// The probabilities of one sentence.
-struct Scores<'a, T> {
-    weights: &'a Weights<T>,
-    words: &'a [u32],
-    scratch: &'a mut sentence::Scratch<T>,
-}
-
-impl<T: Num> Task for Scores<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let Scores { weights, words, scratch } = self;
-        scratch.forward(simd, weights, words);
-        scratch.probabilities(simd, weights.shape(), words.len());
-    }
-}
-
-/// One sentence of a batch, and the place of its first label.
+/// One sentence of a batch, and the number of its first word among those of the outputs.
 #[derive(Clone, Copy)]
 struct Job {
     sentence: usize,
     start: usize,
 }
 
-/// Labels some sentences, sorted by length, their steps together.
-struct Label<'a, T, W> {
+/// The places of a kind of output.
+enum Outputs<'a, T> {
+    /// `[words]`
+    Labels(&'a mut [u32]),
+    /// `[words, classes]`: probabilities.
+    Scores(&'a mut [T]),
+}
+
+impl<T: Num> Outputs<'_, T> {
+    /// Of one word, by its row of logits: `classes` of them, and then padding.
+    #[inline(always)]
+    fn write<S: Simd>(&mut self, simd: S, word: usize, classes: usize, logits: &mut [T]) {
+        match self {
+            Outputs::Labels(labels) => labels[word] = kernel::argmax(&logits[..classes]),
+            Outputs::Scores(scores) => {
+                kernel::softmax(simd, logits);
+                scores[word * classes..][..classes].copy_from_slice(&logits[..classes]);
+            }
+        }
+    }
+}
+
+/// The outputs of some sentences, sorted by length, their steps together.
+struct Forward<'a, T> {
     weights: &'a Weights<T>,
     table: Option<&'a [T]>,
     batch: Batch<'a>,
     scratch: &'a mut Scratch<T>,
     jobs: &'a [Job],
-    write: W,
+    outputs: Outputs<'a, T>,
 }
 
-impl<T: Num, W: FnMut(usize, u32)> Task for Label<'_, T, W> {
+impl<T: Num> Task for Forward<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Label { weights, table, batch, scratch, jobs, mut write } = self;
+        let Forward { weights, table, batch, scratch, jobs, mut outputs } = self;
         let shape = weights.shape();
         let words_of = |i: usize| batch.sentence(jobs[i].sentence).words;
         let Some(table) = table else {
             for (i, job) in jobs.iter().enumerate() {
                 scratch.sentence.forward(simd, weights, words_of(i));
-                for t in 0..words_of(i).len() {
-                    write(job.start + t, kernel::argmax(scratch.sentence.output(shape, t)));
-                }
+                let rows = scratch.sentence.outputs_mut(shape, words_of(i).len());
+                simd.vectorize(
+                    #[inline(always)]
+                    || {
+                        rows.enumerate()
+                            .for_each(|(t, row)| outputs.write(simd, job.start + t, shape.classes, row))
+                    },
+                );
             }
             return;
         };
@@ -274,8 +318,14 @@ impl<T: Num, W: FnMut(usize, u32)> Task for Label<'_, T, W> {
             let states = View::new(h, rows, shape.hidden, h_stride, 1);
             kernel::product(simd, states, w, ViewMut::new(s, rows, classes, s_stride));
         }
-        for (row, i, t) in pack.each_row() {
-            write(jobs[i].start + t, kernel::argmax(&s[row * s_stride..][..shape.classes]));
-        }
+        simd.vectorize(
+            #[inline(always)]
+            || {
+                for (row, i, t) in pack.each_row() {
+                    let logits = &mut s[row * s_stride..][..classes];
+                    outputs.write(simd, jobs[i].start + t, shape.classes, logits);
+                }
+            },
+        );
     }
 }

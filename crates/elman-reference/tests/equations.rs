@@ -73,8 +73,14 @@ fn the_gradient_of_one_word_by_hand() {
     }
 }
 
-/// The next state, and the probabilities of the labels, as the equations are written in `elman::Cell`.
-fn step(params: &Params<f64>, x: &Array1<f64>, fed_back: &Array1<f64>) -> (Array1<f64>, Array1<f64>) {
+/// The next state, and the probabilities of the labels, as the equations are written in `elman::Cell`. Of an LSTM, c
+/// becomes the next one too.
+fn step(
+    params: &Params<f64>,
+    x: &Array1<f64>,
+    fed_back: &Array1<f64>,
+    c: &mut Option<Array1<f64>>,
+) -> (Array1<f64>, Array1<f64>) {
     let sigmoid = |a: f64| 1.0 / (1.0 + (-a).exp());
     let Shape { hidden, cell, .. } = params.shape();
     let gate = |g: usize| {
@@ -93,6 +99,11 @@ fn step(params: &Params<f64>, x: &Array1<f64>, fed_back: &Array1<f64>) -> (Array
             let n = (by_x + r * (by_h + params.bhn().unwrap())).mapv(f64::tanh);
             (1.0 - &z) * n + z * fed_back
         }
+        Cell::Lstm => {
+            let [i, f, o] = [0, 1, 3].map(|g| sum(gate(g)).mapv(sigmoid));
+            let next = f * c.as_ref().unwrap() + i * sum(gate(2)).mapv(f64::tanh);
+            o * c.insert(next).mapv(|c| c.tanh())
+        }
         other => panic!("{other}: its equations are to be written here"),
     };
     let e = (h.dot(&params.w()) + params.b()).mapv(f64::exp);
@@ -104,13 +115,13 @@ fn every_network_is_its_equations() {
     let words = [1, 4, 1, 0];
     for shape in networks(Shape { vocab: 5, embed: 3, window: 3, hidden: 4, classes: 3, ..Shape::ELMAN }) {
         let params = common::params(shape, 3);
-        let mut fed_back = params.h0().to_owned();
+        let (mut fed_back, mut c) = (params.h0().to_owned(), params.c0().map(|c0| c0.to_owned()));
         let found = Reference::new().predict(&params, &words).unwrap();
         for (t, found) in found.rows().into_iter().enumerate() {
             let around: Vec<_> =
                 context(&words, t, &shape).map(|word| params.emb().row(word as usize).to_owned()).collect();
             let parts: Vec<_> = around.iter().map(|part| part.view()).collect();
-            let (h, s) = step(&params, &concatenate(Axis(0), &parts).unwrap(), &fed_back);
+            let (h, s) = step(&params, &concatenate(Axis(0), &parts).unwrap(), &fed_back, &mut c);
             for (j, (found, expected)) in found.iter().zip(&s).enumerate() {
                 close(&format!("{}: s[{t}][{j}]", shape.name()), *found, *expected, 1e-15);
             }

@@ -20,12 +20,13 @@ ACTIVATIONS = {"": sigmoid, "-tanh": tanh, "-relu": lambda a: max(a, mpf(0))}
 
 def tensors(network):
     """Names and dimensions, in the order of the buffer."""
-    gates = 3 if network == "gru" else 1
+    gates = {"gru": 3, "lstm": 4}.get(network, 1)
     back = CLASSES if network.startswith("jordan") else HIDDEN
     table = [("emb", VOCAB + 1, EMBED), ("wx", EMBED * WINDOW, gates * HIDDEN), ("wh", back, gates * HIDDEN)]
     table += [("w", HIDDEN, CLASSES), ("bh", 1, gates * HIDDEN)]
     table += [("bhn", 1, HIDDEN)] if network == "gru" else []
-    return table + [("b", 1, CLASSES), ("h0", 1, back)]
+    table += [("b", 1, CLASSES), ("h0", 1, back)]
+    return table + ([("c0", 1, HIDDEN)] if network == "lstm" else [])
 
 
 def run(network, values):
@@ -39,6 +40,7 @@ def run(network, values):
         return sum(v_i * row[j] for v_i, row in zip(v, p[name], strict=True))
 
     back, outputs, loss = p["h0"][0], [], mpf(0)
+    c = p["c0"][0] if network == "lstm" else None
     for t, label in enumerate(LABELS):
         around = [WORDS[i] if 0 <= i < len(WORDS) else VOCAB for i in range(t - 1, t + 2)]
         x = [entry for word in around for entry in p["emb"][word]]
@@ -50,6 +52,10 @@ def run(network, values):
                 r, z = sigmoid(by_x[0] + by_h[0]), sigmoid(by_x[1] + by_h[1])
                 n = tanh(by_x[2] + r * (by_h[2] + p["bhn"][0][j]))
                 h.append((1 - z) * n + z * back[j])
+            elif network == "lstm":
+                i, f, g, o = (a + b for a, b in zip(by_x, by_h, strict=True))
+                c[j] = sigmoid(f) * c[j] + sigmoid(i) * tanh(g)
+                h.append(sigmoid(o) * tanh(c[j]))
             else:
                 h.append(ACTIVATIONS[network.removeprefix("elman").removeprefix("jordan")](by_x[0] + by_h[0]))
         e = [exp(product(h, "w", k) + p["b"][0][k]) for k in range(CLASSES)]
@@ -61,7 +67,7 @@ def run(network, values):
 
 
 with open("numbers.txt", "w") as file:
-    for network in [name + end for name in ("elman", "jordan") for end in ACTIVATIONS] + ["gru"]:
+    for network in [name + end for name in ("elman", "jordan") for end in ACTIVATIONS] + ["gru", "lstm"]:
         entries = sum(rows * columns for _, rows, columns in tensors(network))
         values = [mpf((7 * k) % 19 - 9) / 20 for k in range(entries)]
         step, gradient = mpf(10) ** -25, []

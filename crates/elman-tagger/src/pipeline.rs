@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use elman::ndarray::{ArrayView1, ArrayView2};
 use elman::{Network, Sentences, Tagger};
 
 use crate::forms::{Base, Text};
 use crate::model::grows;
-use crate::valid::label_all;
+use crate::valid::{first_greatest, label_all};
 use crate::{Error, Evaluation, Labels, Model, Scheme, TaggedSentence, Tagging, ValidTags, Vocabulary};
 
 /// A model made ready by an implementation of the network: from words to tags.
@@ -42,6 +41,7 @@ pub struct Pipeline {
     /// Memory for the next call.
     sentences: Sentences,
     ids: Vec<u32>,
+    scores: Vec<f32>,
 }
 
 /// A tagger of words or of their forms.
@@ -53,6 +53,18 @@ enum Words {
 }
 
 impl Words {
+    /// Calls the tagger of a text.
+    fn run(
+        &mut self,
+        text: &Text,
+        call: impl FnOnce(&mut dyn Tagger<f32>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        match self {
+            Words::Known(tagger) => call(tagger.as_mut()),
+            Words::Forms(base) => call(text.tagger(base)?.as_mut()),
+        }
+    }
+
     fn fork(&self) -> Self {
         match self {
             Words::Known(tagger) => Words::Known(tagger.fork()),
@@ -79,8 +91,7 @@ impl Pipeline {
     /// The network's errors.
     pub fn new(model: &Model, network: &dyn Network<f32>) -> Result<Self, Error> {
         let tagger = network.tagger(model.params())?;
-        let valid = || ValidTags::new(model.labels(), model.tagging());
-        Ok(Pipeline {
+        let pipeline = Pipeline {
             vocabulary: model.vocabulary().clone(),
             labels: model.labels().clone(),
             tagging: model.tagging(),
@@ -91,10 +102,12 @@ impl Pipeline {
                 Words::Forms(Base { params: Arc::new(model.params().clone()), tagger })
             },
             grows: grows(model.params().shape().cell),
-            valid: model.config().valid_iob.then(valid),
+            valid: None,
             sentences: Sentences::new(),
             ids: Vec::new(),
-        })
+            scores: Vec::new(),
+        };
+        Ok(if model.config().valid_iob { pipeline.with_valid_tags() } else { pipeline })
     }
 
     /// Another pipeline of the same model, for another thread. What the network has prepared is shared.
@@ -109,6 +122,7 @@ impl Pipeline {
             valid: self.valid.clone(),
             sentences: Sentences::new(),
             ids: Vec::new(),
+            scores: Vec::new(),
         }
     }
 
@@ -116,6 +130,13 @@ impl Pipeline {
     pub fn with_scheme(mut self, scheme: Scheme) -> Self {
         self.tagging = self.tagging.with_scheme(scheme);
         self.forced = true;
+        self
+    }
+
+    /// The same, with the most probable tags among the sequences that their scheme allows, as [`ValidTags`] finds them; a
+    /// model that was trained so gives them anyway.
+    pub fn with_valid_tags(mut self) -> Self {
+        self.valid = Some(ValidTags::new(&self.labels, self.tagging));
         self
     }
 
@@ -141,35 +162,9 @@ impl Pipeline {
     /// # Errors
     /// The network's errors.
     pub fn tag(&mut self, words: &[impl AsRef<str>]) -> Result<Vec<&str>, Error> {
-        let mut text = Text::default();
-        let words = match self.tagger {
-            Words::Known(_) => self.vocabulary.ids(words),
-            Words::Forms(_) => text.ids(&self.vocabulary, words),
-        };
-        self.sentences.clear();
-        if !words.is_empty() {
-            self.sentences.push(&words, &[])?;
-        }
+        let text = self.read([words])?;
         self.label(&text)?;
         self.labels.tags_of(&self.ids)
-    }
-
-    /// The ids of the tags of the sentences, whose words a text may have numbered.
-    fn label(&mut self, text: &Text) -> Result<(), Error> {
-        let (batch, valid, grows) = (self.sentences.batch(), self.valid.as_ref(), self.grows);
-        self.ids.clear();
-        self.ids.resize(batch.words().len(), 0);
-        let ids = &mut self.ids[..];
-        let mut label = |tagger: &mut dyn Tagger<f32>| {
-            for sentence in batch.iter().filter(|_| grows) {
-                check_finite(tagger.scores(sentence.words)?)?;
-            }
-            label_all(tagger, valid, batch, ids)
-        };
-        match &mut self.tagger {
-            Words::Known(tagger) => label(tagger.as_mut()),
-            Words::Forms(base) => label(text.tagger(base)?.as_mut()),
-        }
     }
 
     /// The tags of many sentences, in their order: the same as one at a time, but faster with some implementations.
@@ -177,32 +172,18 @@ impl Pipeline {
     /// # Errors
     /// The network's errors.
     pub fn tag_all(&mut self, sentences: &[impl AsRef<[String]>]) -> Result<Vec<Vec<&str>>, Error> {
-        self.sentences.clear();
-        let mut text = Text::default();
-        for words in sentences.iter().map(AsRef::as_ref).filter(|words| !words.is_empty()) {
-            let ids = match self.tagger {
-                Words::Known(_) => self.vocabulary.ids(words),
-                Words::Forms(_) => text.ids(&self.vocabulary, words),
-            };
-            self.sentences.push(&ids, &[])?;
-        }
+        let text = self.read(sentences.iter().map(AsRef::as_ref))?;
         self.label(&text)?;
         let mut rest = &self.ids[..];
-        sentences
-            .iter()
-            .map(|words| {
-                let (ids, after) = rest.split_at(words.as_ref().len());
-                rest = after;
-                self.labels.tags_of(ids)
-            })
-            .collect()
+        let tags = |words: &[String]| self.labels.tags_of(split(&mut rest, words.len()));
+        sentences.iter().map(AsRef::as_ref).map(tags).collect()
     }
 
     /// For each word the `count` most probable tags, the most probable first; of equally probable ones the first
     /// label comes first.
     ///
     /// The first is the tag that [`Pipeline::tag`] gives, unless two tags are so nearly equal that their
-    /// probabilities round to the same number.
+    /// probabilities round to the same number, or the scheme does not allow it.
     ///
     /// # Errors
     /// The network's errors.
@@ -211,41 +192,74 @@ impl Pipeline {
         words: &[impl AsRef<str>],
         count: usize,
     ) -> Result<Vec<Vec<Scored<'_>>>, Error> {
-        Ok(self.scored(words, count, None)?.1)
+        let text = self.read([words])?;
+        self.score(&text)?;
+        let rows = self.scores.chunks_exact(self.labels.size().max(1));
+        Ok(rows.map(|row| best(&self.labels, row, count)).collect())
     }
 
-    /// One tag for each word and, from the same pass, [`Pipeline::best_tags`]. With `valid`, the tags are the most
-    /// probable ones among the sequences that a scheme allows; a model that was trained so has its own.
+    /// Of each sentence the tags and, from the same pass, [`Pipeline::best_tags`].
     ///
     /// # Errors
     /// The network's errors.
     #[allow(clippy::type_complexity, reason = "tags, and beside each the best")]
-    pub fn scored(
+    pub fn scored_all(
         &mut self,
-        words: &[impl AsRef<str>],
+        sentences: &[impl AsRef<[String]>],
         count: usize,
-        valid: Option<&ValidTags>,
-    ) -> Result<(Vec<&str>, Vec<Vec<Scored<'_>>>), Error> {
-        if words.is_empty() {
-            return Ok(Default::default());
-        }
-        let s = match &mut self.tagger {
-            Words::Known(tagger) => tagger.scores(&self.vocabulary.ids(words))?.to_owned(),
-            Words::Forms(base) => {
-                let mut text = Text::default();
-                let words = text.ids(&self.vocabulary, words);
-                text.tagger(base)?.scores(&words)?.to_owned()
+    ) -> Result<Vec<(Vec<&str>, Vec<Vec<Scored<'_>>>)>, Error> {
+        let text = self.read(sentences.iter().map(AsRef::as_ref))?;
+        self.score(&text)?;
+        let classes = self.labels.size();
+        let mut rest = &self.scores[..];
+        let of_sentence = |words: &[String]| {
+            let scores = split(&mut rest, words.len() * classes);
+            let rows = scores.chunks_exact(classes.max(1));
+            let mut ids: Vec<u32> = rows.clone().map(|row| first_greatest(row) as u32).collect();
+            if let Some(valid) = self.valid.as_ref().filter(|valid| !valid.allows(&ids)) {
+                ids = valid.best(scores);
             }
+            Ok((self.labels.tags_of(&ids)?, rows.map(|row| best(&self.labels, row, count)).collect()))
         };
-        check_finite(s.view())?;
-        let ids = match valid.or(self.valid.as_ref()) {
-            Some(valid) => valid.best(s.view()),
-            None => s.rows().into_iter().map(|row| greatest(row, 1)[0].0).collect(),
-        };
-        let tags = self.labels.tags_of(&ids)?;
-        let scored = |(id, score): (u32, f32)| self.labels.tag(id).map(|tag| Scored { tag, score });
-        let ranked = |row| greatest(row, count).into_iter().filter_map(scored).collect();
-        Ok((tags, s.rows().into_iter().filter(|_| count > 0).map(ranked).collect()))
+        sentences.iter().map(AsRef::as_ref).map(of_sentence).collect()
+    }
+
+    /// Takes sentences up as ids of words, those without words apart. The text numbers the words of a model of forms.
+    fn read<'w, W: AsRef<str> + 'w>(
+        &mut self,
+        sentences: impl IntoIterator<Item = &'w [W]>,
+    ) -> Result<Text, Error> {
+        self.sentences.clear();
+        let mut text = Text::default();
+        for words in sentences.into_iter().filter(|words| !words.is_empty()) {
+            let ids = match self.tagger {
+                Words::Known(_) => self.vocabulary.ids(words),
+                Words::Forms(_) => text.ids(&self.vocabulary, words),
+            };
+            self.sentences.push(&ids, &[])?;
+        }
+        Ok(text)
+    }
+
+    /// The ids of the tags of the sentences.
+    fn label(&mut self, text: &Text) -> Result<(), Error> {
+        if self.grows {
+            self.score(text)?;
+        }
+        let (batch, valid) = (self.sentences.batch(), self.valid.as_ref());
+        self.ids.clear();
+        self.ids.resize(batch.words().len(), 0);
+        self.tagger.run(text, |tagger| label_all(tagger, valid, batch, &mut self.ids))
+    }
+
+    /// The probabilities of the tags, `[words, labels]`.
+    fn score(&mut self, text: &Text) -> Result<(), Error> {
+        let batch = self.sentences.batch();
+        self.scores.clear();
+        self.scores.resize(batch.words().len() * self.labels.size(), 0.0);
+        self.tagger.run(text, |tagger| Ok(tagger.score_all(batch, &mut self.scores)?))?;
+        let odd = self.scores.iter().find(|score| !score.is_finite());
+        odd.map_or(Ok(()), |score| Err(Error::shape("score of a tag", "a finite number", score)))
     }
 
     /// Tags a corpus and compares with its own tags; phrases are those of the tags' schemes, as
@@ -264,11 +278,24 @@ impl Pipeline {
     }
 }
 
+/// Takes the first `count` of a slice.
+fn split<'s, T>(rest: &mut &'s [T], count: usize) -> &'s [T] {
+    let (first, others) = rest.split_at(count);
+    *rest = others;
+    first
+}
+
+/// The tags with the greatest of some scores, at most `count`, the greatest first; of equals the first.
+fn best<'l>(labels: &'l Labels, row: &[f32], count: usize) -> Vec<Scored<'l>> {
+    let scored = |(id, score): (u32, f32)| labels.tag(id).map(|tag| Scored { tag, score });
+    greatest(row, count).into_iter().filter_map(scored).collect()
+}
+
 /// The greatest of some scores with their ids, at most `count`, the greatest first; of equals the first.
-fn greatest(row: ArrayView1<'_, f32>, count: usize) -> Vec<(u32, f32)> {
+fn greatest(row: &[f32], count: usize) -> Vec<(u32, f32)> {
     let all = row.iter().zip(0..).map(|(score, id)| (id, *score));
-    // A stable sort, as the insertion below, keeps the order of the ids among equals.
     if count > row.len() / 8 && count > 1 {
+        // A stable sort, as the insertion below, keeps the order of the ids among equals.
         let mut all: Vec<(u32, f32)> = all.collect();
         all.sort_by(|a, b| b.1.total_cmp(&a.1));
         all.truncate(count);
@@ -283,11 +310,6 @@ fn greatest(row: ArrayView1<'_, f32>, count: usize) -> Vec<(u32, f32)> {
         }
     }
     best
-}
-
-fn check_finite(s: ArrayView2<'_, f32>) -> Result<(), Error> {
-    let odd = s.iter().find(|score| !score.is_finite());
-    odd.map_or(Ok(()), |score| Err(Error::shape("score of a tag", "a finite number", score)))
 }
 
 #[cfg(test)]
@@ -362,7 +384,7 @@ mod tests {
     #[test]
     fn the_greatest_scores_are_those_of_a_stable_sort() {
         let scores: Vec<f32> = (0..97).map(|id| ((id * 37) % 11) as f32).collect();
-        let row = ArrayView1::from(&scores[..]);
+        let row = &scores[..];
         let sorted = greatest(row, 97);
         assert!(sorted.windows(2).all(|w| w[0].1 > w[1].1 || (w[0].1 == w[1].1 && w[0].0 < w[1].0)));
         for count in [1, 2, 5, 12, 13, 97, 500] {

@@ -792,7 +792,7 @@ mod tests {
             let of_iob2 = Tagging::new(Scheme::Iob2).convert(tags, Scheme::Iob2);
             assert_eq!(*tags, of_iob2, "an I without its B");
             assert_eq!(fork.tag(words).unwrap(), *tags);
-            assert_eq!(loaded.scored(words, 0, None).unwrap().0, *tags);
+            assert_eq!(loaded.scored_all(&[words], 0).unwrap()[0].0, *tags);
         }
         // Dropout alone.
         let alone = TrainConfig { features: Features::default(), epochs: 3, ..config };

@@ -1,23 +1,27 @@
 //! The most probable tags among the sequences that a scheme allows.
 
-use elman::ndarray::ArrayView2;
 use elman::{Batch, Tagger};
 use indexmap::IndexSet;
 
 use crate::{Error, Labels, Tagging};
 
-/// [`Tagger::label_all`], among the sequences that a scheme allows if `valid` says so.
+/// [`Tagger::label_all`], among the sequences that a scheme allows if `valid` says so: where the most probable label
+/// of each word makes one, it is the most probable of all.
 pub(crate) fn label_all(
     tagger: &mut dyn Tagger<f32>,
     valid: Option<&ValidTags>,
     batch: Batch<'_>,
     ids: &mut [u32],
 ) -> Result<(), Error> {
-    let Some(valid) = valid else { return Ok(tagger.label_all(batch, ids)?) };
+    tagger.label_all(batch, ids)?;
+    let Some(valid) = valid else { return Ok(()) };
     let mut rest = ids;
     for sentence in batch.iter() {
         let (places, after) = rest.split_at_mut(sentence.words.len());
-        places.copy_from_slice(&valid.best(tagger.scores(sentence.words)?));
+        if !valid.allows(places) {
+            let scores: Vec<f32> = tagger.scores(sentence.words)?.iter().copied().collect();
+            places.copy_from_slice(&valid.best(&scores));
+        }
         rest = after;
     }
     Ok(())
@@ -31,14 +35,14 @@ pub(crate) fn label_all(
 /// probable tag of each word.
 ///
 /// ```
-/// use elman::ndarray::array;
 /// use elman_tagger::{Labels, Tagging, ValidTags};
 ///
 /// let labels = Labels::from_tags(["B-x", "I-x", "O"].map(str::to_owned))?;
 /// let valid = ValidTags::new(&labels, Tagging::of_tags(labels.tags()));
 /// // Alone, the first word would be O and the second one I-x.
-/// let s = array![[0.4_f32, 0.0, 0.6], [0.0, 0.9, 0.1]];
-/// assert_eq!(valid.best(s.view()), [0, 1]);
+/// let s = [0.4, 0.0, 0.6, /* and of the second: */ 0.0, 0.9, 0.1];
+/// assert_eq!(valid.best(&s), [0, 1]);
+/// assert!(valid.allows(&[0, 1]) && !valid.allows(&[2, 1]));
 /// # Ok::<(), elman_tagger::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -86,17 +90,31 @@ impl ValidTags {
         ValidTags { labels, kinds: kinds.len() }
     }
 
-    /// The ids of the tags, from the probabilities of each word: `[words, classes]`. Of equal sequences it is the
+    /// Whether the scheme allows this sequence of tags, given by their ids.
+    pub fn allows(&self, ids: &[u32]) -> bool {
+        let mut labels = ids.iter().map(|id| &self.labels[*id as usize]);
+        let Some(mut last) = labels.next() else { return true };
+        last.begins
+            && labels.all(|label| {
+                let before = std::mem::replace(&mut last, label);
+                before.can_end && label.begins
+                    || before.can_go_on && label.goes_on && before.kind == label.kind
+            })
+            && last.can_end
+    }
+
+    /// The ids of the tags, from the probabilities of each word, `[words, classes]`, row after row. Of equal sequences it is the
     /// one with the first ids. Where the tags allow no sequence at all, it is the most probable tag of each word.
-    pub fn best(&self, probabilities: ArrayView2<'_, f32>) -> Vec<u32> {
-        let (words, classes) = probabilities.dim();
-        assert_eq!(classes, self.labels.len(), "one probability for each tag");
+    pub fn best(&self, probabilities: &[f32]) -> Vec<u32> {
+        let classes = self.labels.len();
+        let rows = probabilities.chunks(classes.max(1));
+        let words = rows.len();
         // A probability of 0 is one too small for a number.
         let log = |p: f32| f64::from(p.max(f32::MIN_POSITIVE)).ln();
         // The scores of the sequences that end here with each label, and the label before.
         let mut scores: Vec<Option<f64>> = Vec::new();
         let mut before = vec![0; words * classes];
-        for (word, row) in probabilities.rows().into_iter().enumerate() {
+        for (word, row) in rows.clone().enumerate() {
             let (mut ended, mut open) = (None, vec![None; self.kinds]);
             for (id, (label, score)) in self.labels.iter().zip(&scores).enumerate() {
                 let ending = score.map(|score| (score, id));
@@ -127,7 +145,7 @@ impl ValidTags {
             better(best, score.filter(|_| label.can_end).map(|score| (score, id)))
         });
         let Some((_, mut id)) = last else {
-            return probabilities.rows().into_iter().map(|row| first_greatest(row.iter()) as u32).collect();
+            return rows.map(|row| first_greatest(row) as u32).collect();
         };
         let mut ids = vec![0; words];
         for word in (0..words).rev() {
@@ -138,8 +156,12 @@ impl ValidTags {
     }
 }
 
-fn first_greatest<'p>(row: impl Iterator<Item = &'p f32>) -> usize {
-    row.enumerate().reduce(|best, other| if other.1 > best.1 { other } else { best }).map_or(0, |(id, _)| id)
+/// The place of the greatest number, of equal ones the first.
+pub(crate) fn first_greatest(row: &[f32]) -> usize {
+    row.iter()
+        .enumerate()
+        .reduce(|best, other| if other.1 > best.1 { other } else { best })
+        .map_or(0, |(id, _)| id)
 }
 
 #[cfg(test)]
@@ -190,9 +212,14 @@ mod tests {
             });
             let tagging = Tagging::new(scheme);
             let s = Array2::from_shape_fn((4, labels.size()), |(word, id)| numbers[word * labels.size() + id]);
-            let best = ValidTags::new(&labels, tagging).best(s.view());
+            let valid = ValidTags::new(&labels, tagging);
+            let best = valid.best(s.as_slice().unwrap());
             prop_assert_eq!(tagging.faults(&labels.tags_of(&best).unwrap(), false), []);
             let expected = by_hand(&labels, tagging, &s).unwrap();
+            let alone: Vec<u32> = s.rows().into_iter().map(|row| first_greatest(&row.to_vec()) as u32).collect();
+            let is_allowed = tagging.faults(&labels.tags_of(&alone).unwrap(), false).is_empty();
+            prop_assert_eq!(valid.allows(&alone), is_allowed);
+            prop_assert!(!is_allowed || best == alone);
             prop_assert!((score(&s, &best) - expected).abs() < 1e-9);
         }
     }
@@ -201,12 +228,14 @@ mod tests {
     fn where_everything_is_allowed_each_word_has_its_most_probable_tag() {
         let s = elman::ndarray::array![[0.2_f32, 0.5, 0.3], [0.4, 0.4, 0.2], [0.0, 0.0, 0.0]];
         for (tags, scheme) in [("DT NN VB", Scheme::Plain), ("I-x I-y O", Scheme::Io)] {
-            assert_eq!(ValidTags::new(&labels(tags), Tagging::new(scheme)).best(s.view()), [1, 0, 0]);
+            assert_eq!(
+                ValidTags::new(&labels(tags), Tagging::new(scheme)).best(s.as_slice().unwrap()),
+                [1, 0, 0]
+            );
         }
         // No tag may begin a sentence.
         let stuck = labels("I-x I-y I-z");
-        assert_eq!(ValidTags::new(&stuck, Tagging::new(Scheme::Iob2)).best(s.view()), [1, 0, 0]);
-        let none = Array2::zeros((0, 3));
-        assert!(ValidTags::new(&stuck, Tagging::new(Scheme::Iob2)).best(none.view()).is_empty());
+        assert_eq!(ValidTags::new(&stuck, Tagging::new(Scheme::Iob2)).best(s.as_slice().unwrap()), [1, 0, 0]);
+        assert!(ValidTags::new(&stuck, Tagging::new(Scheme::Iob2)).best(&[]).is_empty());
     }
 }

@@ -23,10 +23,21 @@ pub(crate) fn gradient(params: &Params<f64>, batch: Batch<'_>) -> Result<Params<
 /// The derivative of the loss when the parameters move along `direction`.
 pub(crate) fn along(params: &Params<f64>, batch: Batch<'_>, direction: &Params<f64>) -> Result<f64, Error> {
     let mut duals = params.map(Dual64::from);
-    for (dual, direction) in duals.as_mut_slice().iter_mut().zip(direction.as_slice()) {
-        dual.eps = *direction;
-    }
-    Ok(loss(&duals, batch)?.eps)
+    scaled(|scale| {
+        for (dual, direction) in duals.as_mut_slice().iter_mut().zip(direction.as_slice()) {
+            dual.eps = scale * *direction;
+        }
+        Ok(loss(&duals, batch)?.eps)
+    })
+}
+
+/// A derivative, which is linear in the dual parts of the arguments, from one that was computed from `scale` times these
+/// parts. With a large scale no intermediate result underflows, which a large factor after it would make visible; a
+/// power of two rounds nothing. Where it overflows, the scale is 1.
+fn scaled(mut f: impl FnMut(f64) -> Result<f64, Error>) -> Result<f64, Error> {
+    let scale = 2.0_f64.powi(500);
+    let derivative = f(scale)? / scale;
+    if derivative.is_finite() { Ok(derivative) } else { f(1.0) }
 }
 
 fn loss(params: &Params<Dual64>, batch: Batch<'_>) -> Result<Dual64, Error> {
@@ -74,8 +85,10 @@ fn by_each<A>(
     f: impl Fn(&A) -> Result<f64, Error>,
 ) -> Result<(), Error> {
     for (i, result) in result.iter_mut().enumerate() {
-        entries(&mut at)[i].eps = 1.0;
-        *result = f(&at)?;
+        *result = scaled(|scale| {
+            entries(&mut at)[i].eps = scale;
+            f(&at)
+        })?;
         entries(&mut at)[i].eps = 0.0;
     }
     Ok(())

@@ -97,6 +97,29 @@ pub trait Tagger<T: Real>: Send {
     /// There is no word, or one that is not in the vocabulary.
     fn scores(&mut self, words: &[u32]) -> Result<ArrayView2<'_, T>, Error>;
 
+    /// The probabilities of all words of a batch, `[words, classes]`, one word after the other: those of
+    /// [`Tagger::scores`] but for rounding. [`Tagger::label_all`] gives the labels of the greatest ones.
+    ///
+    /// # Errors
+    /// A word is not in the vocabulary, or `scores` has other than one place for each word and label; what `scores` then
+    /// holds is not specified.
+    fn score_all(&mut self, batch: Batch<'_>, scores: &mut [T]) -> Result<(), Error> {
+        let (places, mut rest) = (scores.len(), scores);
+        let wrong = |expected: String| Err(Error::shape("places for scores", expected, places));
+        for sentence in batch.iter() {
+            let s = self.scores(sentence.words)?;
+            let Some(places) = rest.split_off_mut(..s.len()) else {
+                return wrong(format!("{} for each of {} words", s.ncols(), batch.words().len()));
+            };
+            places.iter_mut().zip(s).for_each(|(place, score)| *place = *score);
+        }
+        if rest.is_empty() {
+            Ok(())
+        } else {
+            wrong(format!("{}, one for each word and label", places - rest.len()))
+        }
+    }
+
     /// The labels of all words of a batch, one after the other: the same labels as one sentence at a time.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Labels and scores.
 
-use elman::ndarray::{ArrayView1, Axis};
+use elman::ndarray::{ArrayView1, ArrayView2, Axis, Slice};
 use elman::{Error, Float, Name, Network, Params, Sentences, Shape};
 
 use super::{LITTLE, TUTORIAL, both, labels_of};
@@ -13,7 +13,7 @@ use crate::{Options, Report, tolerance};
 ///
 /// A label is accepted if no other is more probable by more than rounding may do to both, in the `f64`
 /// reference. Ties are made exact by `w = 0`, so that the scores are the entries of `b`; so are scores of 10^30. The
-/// labels are those of the tagger's own scores. Many sentences at once get the labels they get one at a time, a fork
+/// labels are those of the tagger's own scores. Many sentences at once get the scores and the labels they get one at a time, a fork
 /// gives the same labels, and a refused batch leaves its places alone.
 pub fn check_tagger<T: Float>(network: &dyn Network<T>, options: &Options) -> Report {
     let mut part = Part::new::<T>("tagger", network.name(), options);
@@ -37,31 +37,22 @@ fn labels<T: Float>(network: &dyn Network<T>, problem: &Problem, trial: &mut Tri
     let (params, exact) = both::<T>(problem)?;
     let batch = problem.batch.batch();
     let mut tagger = network.tagger(&params)?;
-    let mut one_at_a_time = Vec::new();
+    let (mut one_at_a_time, mut judged) = (Vec::new(), Vec::new());
     for (i, sentence) in batch.iter().enumerate() {
         let mut found = vec![u32::MAX; sentence.words.len()];
         tagger.label(sentence.words, &mut found)?;
         let s = tagger.scores(sentence.words)?;
-        for (t, (s, label)) in s.rows().into_iter().zip(&found).enumerate() {
-            let s = s.mapv(|v| v.to_f64());
-            let sum = s.sum();
-            trial.require((sum - 1.0).abs() <= 4.0 * T::EPSILON * (s.len() as f64), || {
-                format!("the scores of word {t} have the sum {sum}, expected 1")
-            });
-            let best = best(s.view());
-            trial.require(*label as usize == best, || {
-                format!("word {t} has the label {label}, and {best} has the best of the tagger's own scores")
-            });
-        }
+        greatest(s, &found, trial);
         if i < 6 {
-            let judged = tolerance::predict::<T>(&exact, sentence.words)?;
-            trial.judge("s", s, &judged);
+            let of_sentence = tolerance::predict::<T>(&exact, sentence.words)?;
+            trial.judge("s", s, &of_sentence);
             for (t, label) in found.iter().enumerate() {
-                trial.require(may_be_best(&judged, t, *label as usize), || {
-                    let s = judged.expected.row(t);
+                trial.require(may_be_best(&of_sentence, t, *label as usize), || {
+                    let s = of_sentence.expected.row(t);
                     format!("word {t} has the label {label}, expected {}", best(s))
                 });
             }
+            judged.push(of_sentence);
         }
         one_at_a_time.extend(found);
     }
@@ -74,6 +65,17 @@ fn labels<T: Float>(network: &dyn Network<T>, problem: &Problem, trial: &mut Tri
         prepared.scores(words)?,
         network.tagger(&other)?.scores(words)?,
     );
+    let classes = params.shape().classes;
+    let mut scores = vec![T::from_f64(f64::NAN); one_at_a_time.len() * classes];
+    tagger.score_all(batch, &mut scores)?;
+    let scores = ArrayView2::from_shape((one_at_a_time.len(), classes), &scores).expect("rows of a matrix");
+    greatest(scores, &one_at_a_time, trial);
+    let mut from = 0;
+    for (sentence, judged) in batch.iter().zip(&judged) {
+        let words = sentence.words.len();
+        trial.judge("score_all", scores.slice_axis(Axis(0), Slice::from(from..from + words)), judged);
+        from += words;
+    }
     let mut fork = tagger.fork();
     for (what, tagger) in [("label_all", &mut tagger), ("label_all of a fork", &mut fork)] {
         let found = labels_of(tagger.as_mut(), batch)?;
@@ -87,6 +89,21 @@ fn labels<T: Float>(network: &dyn Network<T>, problem: &Problem, trial: &mut Tri
     let found = labels_of(fork.as_mut(), batch)?;
     trial.require(found == one_at_a_time, || "a fork gives other labels without its origin".to_string());
     Ok(())
+}
+
+/// Scores of words are distributions, and the labels have the greatest ones.
+fn greatest<T: Float>(s: ArrayView2<'_, T>, labels: &[u32], trial: &mut Trial<'_>) {
+    for (t, (s, label)) in s.rows().into_iter().zip(labels).enumerate() {
+        let s = s.mapv(|v| v.to_f64());
+        let sum = s.sum();
+        trial.require((sum - 1.0).abs() <= 4.0 * T::EPSILON * (s.len() as f64), || {
+            format!("the scores of word {t} have the sum {sum}, expected 1")
+        });
+        let best = best(s.view());
+        trial.require(*label as usize == best, || {
+            format!("word {t} has the label {label}, and {best} has the best of the tagger's own scores")
+        });
+    }
 }
 
 fn refusals<T: Float>(
@@ -105,6 +122,14 @@ fn refusals<T: Float>(
     trial.refused("scores of the padding", tagger.scores(&[padding]));
     trial.refused("scores of no word", tagger.scores(&[]));
     trial.refused("labels of no word", tagger.label(&[], &mut []));
+    let numbers = words * problem.shape.classes;
+    let all = tagger.score_all(refused.batch(), &mut vec![T::zero(); numbers]);
+    trial.refused("scores of the padding, among others,", all);
+    for places in [numbers - 1, numbers + 1] {
+        let result =
+            tagger.score_all(problem.batch.batch(), &mut vec![T::zero(); places - 2 * problem.shape.classes]);
+        trial.refused(&format!("{places} places for scores, expected {numbers}, "), result);
+    }
     for places in [words - 3, words - 1] {
         let result = tagger.label_all(problem.batch.batch(), &mut vec![7; places]);
         trial.refused(&format!("{places} places for {} words", words - 2), result);

@@ -115,6 +115,8 @@ mutations! {
     LastLabelNeverGiven,
     LabelAllReversed,
     LabelsClearedOnRefusal,
+    ScorePlacesUnchecked,
+    ScoreAllReversed,
     ScoresBeforeSoftmax,
     ForkForgets,
     PrepareForgets,

@@ -992,6 +992,23 @@ impl<T: Float> Tagger<T> for SubjectTagger<T> {
         Ok(self.s.view())
     }
 
+    fn score_all(&mut self, batch: Batch<'_>, scores: &mut [T]) -> Result<(), Error> {
+        let (classes, words) = (self.params.shape().classes, batch.words().len());
+        if scores.len() != words * classes && !self.subject.is(ScorePlacesUnchecked) {
+            return Err(Error::shape("places for scores", words * classes, scores.len()));
+        }
+        let mut rows: Vec<Vec<T>> = Vec::new();
+        for sentence in batch.iter() {
+            rows.extend(self.scores(sentence.words)?.rows().into_iter().map(|row| row.to_vec()));
+        }
+        if self.subject.is(ScoreAllReversed) {
+            rows.reverse();
+        }
+        let numbers = rows.into_iter().flatten();
+        scores.iter_mut().zip(numbers).for_each(|(place, score)| *place = score);
+        Ok(())
+    }
+
     fn label_all(&mut self, batch: Batch<'_>, labels: &mut [u32]) -> Result<(), Error> {
         let is = |mutation| self.subject.is(mutation);
         if is(LabelsClearedOnRefusal) {
