@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Read, StdoutLock, Write};
 use std::path::{Path, PathBuf};
@@ -326,24 +327,24 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, answer: Answer<'_>, form: &Form) -> Result<(), Error> {
+    fn write<'a>(&mut self, answer: Answer<'a>, form: &'a Form) -> Result<(), Error> {
         if let Form::Failed(error) = form {
             return self.write_error(error);
         }
         let Answer { words, tags, best } = answer;
         match self {
             Writer::Conll { writer, nbest, own } => {
-                let columns = |(word, tag): (usize, &&str)| -> Vec<String> {
-                    let pairs = |s: &Scored<'_>| [s.tag.to_owned(), format!("{:.6}", s.score)];
+                let columns = |(word, tag): (usize, &&'a str)| -> Vec<Cow<'a, str>> {
+                    let pairs = |s: &Scored<'a>| [s.tag.into(), decimal(s.score).into()];
                     match &best {
-                        None => vec![(*tag).to_owned()],
+                        None => vec![(*tag).into()],
                         Some(best) if *nbest => best[word].iter().flat_map(pairs).collect(),
-                        Some(best) => vec![(*tag).to_owned(), format!("{:.6}", best[word][0].score)],
+                        Some(best) => vec![(*tag).into(), decimal(best[word][0].score).into()],
                     }
                 };
-                let rows: Vec<Vec<String>> = tags.iter().enumerate().map(columns).collect();
+                let rows: Vec<Vec<Cow<'_, str>>> = tags.iter().enumerate().map(columns).collect();
                 match form {
-                    Form::Columns(given) => writer.write_lines(&with_columns(given, &rows, *own)),
+                    Form::Columns(given) => writer.write_lines(&with_columns(given, rows, *own)),
                     _ => writer.write_columns(words, &rows),
                 }
             }
@@ -401,24 +402,35 @@ impl Writer {
 /// The lines of a column file, each word with its new columns. The line of a document has as many, so that conlleval
 /// reads it, too: the tag O, and `_` for what else there is. A sentence ends with a blank line, also at the end of the
 /// file.
-fn with_columns(lines: &[RowLine], rows: &[Vec<String>], own: usize) -> Vec<Vec<String>> {
-    let mut rows = rows.iter();
-    let mut all: Vec<Vec<String>> = Vec::with_capacity(lines.len() + 1);
+fn with_columns<'a>(
+    lines: &'a [RowLine],
+    rows: Vec<Vec<Cow<'a, str>>>,
+    own: usize,
+) -> Vec<Vec<Cow<'a, str>>> {
+    let mut rows = rows.into_iter();
+    let mut all: Vec<Vec<Cow<'_, str>>> = Vec::with_capacity(lines.len() + 1);
+    let borrowed = |given: &'a [String]| given.iter().map(|column| Cow::from(column.as_str()));
     for line in lines {
         all.push(match line {
-            RowLine::Word(given) => [&given[..], rows.next().map_or(&[][..], Vec::as_slice)].concat(),
+            RowLine::Word(given) => borrowed(given).chain(rows.next().unwrap_or_default()).collect(),
             RowLine::Document(given) => {
                 let filler = ["O"].into_iter().chain(std::iter::repeat("_"));
-                given.iter().cloned().chain(filler.take(own).map(str::to_owned)).collect()
+                borrowed(given).chain(filler.take(own).map(Cow::from)).collect()
             }
             RowLine::Other(text) if text.trim().is_empty() => Vec::new(),
-            RowLine::Other(text) => text.split('\t').map(str::to_owned).collect(),
+            RowLine::Other(text) => text.split('\t').map(Cow::from).collect(),
         });
     }
     if matches!(lines.last(), Some(RowLine::Word(_))) {
         all.push(Vec::new());
     }
     all
+}
+
+/// A probability with six decimals, rounded as by `{:.6}`: its product with 10^6 is exact in `f64`.
+fn decimal(score: f32) -> String {
+    let millionths = (f64::from(score) * 1e6).round_ties_even() as u32;
+    format!("{}.{:06}", millionths / 1_000_000, millionths % 1_000_000)
 }
 
 /// The phrases as JSON: their types, the first word and the one after the last, and the same in characters of the
@@ -474,6 +486,16 @@ mod tests {
         assert_eq!(words, ["to", "z\u{fc}rich", "\u{1f468}\u{200d}\u{1f469}!"]);
         assert_eq!(places, [(1, 3), (4, 10), (12, 16)]);
         assert!(super::words_of(" ").0.is_empty());
+    }
+
+    #[test]
+    fn decimals_are_those_of_the_formatter() {
+        let every_bit = (0..=f32::to_bits(1.0)).step_by(9973).map(f32::from_bits);
+        // The halves between two millionths that are numbers.
+        let halves = (0..64).map(|i| (2 * i + 1) as f32 / 128.0);
+        for score in every_bit.chain(halves).chain([0.0, 0.5, 0.999_999_5, 1.0]) {
+            assert_eq!(super::decimal(score), format!("{score:.6}"), "{score:e}");
+        }
     }
 
     #[test]

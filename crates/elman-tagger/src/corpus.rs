@@ -731,9 +731,10 @@ impl<W: Write> ConllWriter<W> {
     ///
     /// # Errors
     /// [`Error::Input`] for a column with a tab, a line end or a null byte in it; [`Error::Io`] if writing fails.
-    pub fn write_lines(&mut self, rows: &[Vec<String>]) -> Result<(), Error> {
+    pub fn write_lines<S: AsRef<str>>(&mut self, rows: &[Vec<S>]) -> Result<(), Error> {
         for (row, columns) in rows.iter().enumerate() {
-            if let Some(column) = columns.iter().find(|column| column.contains(['\t', '\n', '\r', '\0'])) {
+            let mut columns = columns.iter().map(AsRef::as_ref);
+            if let Some(column) = columns.find(|column| column.contains(['\t', '\n', '\r', '\0'])) {
                 return Err(Error::Input {
                     path: self.path.clone(),
                     line: Some(self.line + row as u64),
@@ -742,8 +743,8 @@ impl<W: Write> ConllWriter<W> {
                 });
             }
         }
-        let (firsts, others): (Vec<&str>, Vec<&[String]>) =
-            rows.iter().map(|row| row.split_first().map_or(("", &[][..]), |(a, b)| (a.as_str(), b))).unzip();
+        let (firsts, others): (Vec<&str>, Vec<&[S]>) =
+            rows.iter().map(|row| row.split_first().map_or(("", &[][..]), |(a, b)| (a.as_ref(), b))).unzip();
         self.put(&firsts, &others).map_err(|source| self.io(source))?;
         self.line += rows.len() as u64;
         Ok(())
