@@ -8,7 +8,6 @@
 //!
 //! Threads take groups of sentences, distinct words, or rows of a gradient; the sums are the same.
 
-use std::cmp::Reverse;
 use std::ops::Range;
 
 use elman::{Batch, Feedback, Shape};
@@ -18,7 +17,7 @@ use crate::kernel::{self, Backwards, Blocks, Onto};
 use crate::layer::{self, Backward, Output};
 use crate::matrix::{Buffer, Matrix, View, ViewMut, buffer, grow, padded, row_stride};
 use crate::num::Num;
-use crate::pack::Pack;
+use crate::pack::{Pack, by_length};
 use crate::pool::Split;
 use crate::unit::{blocks, parts};
 use crate::weights::{Dense, LayerView, Places, Weights};
@@ -289,9 +288,7 @@ impl<T: Num> Scratch<T> {
 
     /// Sorts the sentences into groups; returns the number of words.
     fn plan(&mut self, batch: Batch<'_>, shape: &Shape) -> usize {
-        self.order.clear();
-        self.order.extend(0..batch.len());
-        self.order.sort_unstable_by_key(|i| (Reverse(batch.length(*i)), *i));
+        by_length(&mut self.order, batch.len(), &|sentence| batch.length(sentence));
         let groups = batch.len().div_ceil(GROUP).max(self.groups.len());
         self.groups.resize_with(groups, Group::default);
         let mut row = 0;

@@ -6,6 +6,7 @@ use std::cmp::Reverse;
 /// row `offset(t) + rank`, and the sequences that have a step t are the first `active(t)`.
 #[derive(Default)]
 pub(crate) struct Pack {
+    lengths: Vec<usize>,
     order: Vec<usize>,
     offsets: Vec<usize>,
 }
@@ -13,9 +14,14 @@ pub(crate) struct Pack {
 impl Pack {
     /// Packs so many sequences, of which `length` gives the number of steps.
     pub(crate) fn pack(&mut self, sequences: usize, length: impl Fn(usize) -> usize) {
-        self.order.clear();
-        self.order.extend(0..sequences);
-        self.order.sort_unstable_by_key(|i| (Reverse(length(*i)), *i));
+        self.lengths.clear();
+        self.lengths.extend((0..sequences).map(length));
+        self.arrange();
+    }
+
+    fn arrange(&mut self) {
+        let length = |i: usize| self.lengths[i];
+        by_length(&mut self.order, self.lengths.len(), &length);
         self.offsets.clear();
         self.offsets.push(0);
         let mut active = self.order.len();
@@ -56,6 +62,13 @@ impl Pack {
             (0..self.active(t)).map(move |rank| (self.offset(t) + rank, self.order[rank], t))
         })
     }
+}
+
+/// The numbers of sequences, the longest first, of equally long ones the first.
+pub(crate) fn by_length(order: &mut Vec<usize>, sequences: usize, length: &dyn Fn(usize) -> usize) {
+    order.clear();
+    order.extend(0..sequences);
+    order.sort_unstable_by_key(|i| (Reverse(length(*i)), *i));
 }
 
 #[cfg(test)]

@@ -51,12 +51,14 @@ pub(crate) trait Split: Sized + Send {
 
     /// Calls `work` on `parts` parts of about the same number of pieces, in parallel if there is more than
     /// one; each with the number of the first of its pieces. Must be called from [`Pool::run`].
-    fn each(self, parts: usize, work: &(impl Fn(usize, Self) + Sync)) {
+    ///
+    /// `work` is no type parameter: rayon's code would be compiled again for each one.
+    fn each(self, parts: usize, work: &(dyn Fn(usize, Self) + Sync)) {
         self.each_from(0, parts, work);
     }
 
     #[doc(hidden)]
-    fn each_from(self, from: usize, parts: usize, work: &(impl Fn(usize, Self) + Sync)) {
+    fn each_from(self, from: usize, parts: usize, work: &(dyn Fn(usize, Self) + Sync)) {
         let pieces = self.pieces();
         if parts <= 1 || pieces <= 1 {
             return work(from, self);

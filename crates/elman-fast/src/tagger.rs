@@ -88,15 +88,7 @@ impl<T: Num> FastTagger<T> {
         let (cpu, model) = (self.cpu, &*self.model);
         let table = model.table(cpu, &self.pool);
         let weights = &model.weights;
-        // By length, so that the sentences of a group end together.
-        let mut start = 0;
-        self.jobs.clear();
-        self.jobs.extend((0..batch.len()).map(|sentence| {
-            let job = Job { sentence, start };
-            start += batch.length(sentence);
-            job
-        }));
-        self.jobs.sort_by_key(|job| Reverse(batch.length(job.sentence)));
+        by_length(&mut self.jobs, batch);
         let scratch = &mut self.scratch;
         if self.pool.threads() == 1 || batch.len() <= GROUP {
             for jobs in self.jobs.chunks(GROUP) {
@@ -222,6 +214,18 @@ impl<T: Num> Tagger<T> for FastTagger<T> {
 struct Job {
     sentence: usize,
     start: usize,
+}
+
+/// The sentences of a batch, the longest first, so that those of a group end together.
+fn by_length(jobs: &mut Vec<Job>, batch: Batch<'_>) {
+    let mut start = 0;
+    jobs.clear();
+    jobs.extend((0..batch.len()).map(|sentence| {
+        let job = Job { sentence, start };
+        start += batch.length(sentence);
+        job
+    }));
+    jobs.sort_by_key(|job| Reverse(batch.length(job.sentence)));
 }
 
 /// The places of a kind of output.
