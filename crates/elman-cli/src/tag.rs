@@ -7,6 +7,7 @@ use elman_tagger::{
     ConllWriter, Error, Lines, MAX_WORDS, Model, Phrase, Pipeline, RowLine, Scheme, Scored, SentenceReader,
     Tagging, Unlabelled, json_object,
 };
+use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -338,7 +339,11 @@ impl Writer {
                     let pairs = |s: &Scored<'a>| [s.tag.into(), decimal(s.score).into()];
                     match &best {
                         None => vec![(*tag).into()],
-                        Some(best) if *nbest => best[word].iter().flat_map(pairs).collect(),
+                        Some(best) if *nbest => {
+                            let mut columns = Vec::with_capacity(*own);
+                            columns.extend(best[word].iter().flat_map(pairs));
+                            columns
+                        }
                         Some(best) => vec![(*tag).into(), decimal(best[word][0].score).into()],
                     }
                 };
@@ -353,28 +358,25 @@ impl Writer {
             Writer::Json { .. } if words.is_empty() && matches!(form, Form::Columns(_)) => Ok(()),
             Writer::Json { out, scores, nbest, tagging } => {
                 let object = if let Form::Json(object) = form { Some(object) } else { None };
-                let mut fields: Vec<(&str, Value)> = Vec::new();
+                let mut fields: Vec<(&str, String)> = Vec::new();
                 if object
                     .is_none_or(|object| !object.keys.contains("words") && !object.keys.contains("tokens"))
                 {
-                    fields.push(("words", json!(words)));
+                    fields.push(("words", text(words)?));
                 }
-                fields.push(("tags", json!(tags)));
+                fields.push(("tags", text(&tags)?));
                 if tagging.scheme() != Scheme::Plain {
                     let characters = object.and_then(|object| object.characters.as_ref());
-                    fields
-                        .push(("entities", entities(&tagging.phrases(&tags), characters.map(Vec::as_slice))));
+                    let entities = entities(&tagging.phrases(&tags), characters.map(Vec::as_slice));
+                    fields.push(("entities", text(&entities)?));
                 }
                 if let Some(best) = &best {
                     if *scores {
                         let first: Vec<f32> = best.iter().map(|word| word[0].score).collect();
-                        fields.push(("scores", json!(first)));
+                        fields.push(("scores", text(&first)?));
                     }
                     if *nbest {
-                        let pair = |s: &Scored<'_>| json!({ "tag": s.tag, "score": s.score });
-                        let all: Vec<Vec<Value>> =
-                            best.iter().map(|word| word.iter().map(pair).collect()).collect();
-                        fields.push(("nbest", json!(all)));
+                        fields.push(("nbest", text(best)?));
                     }
                 }
                 let line = joined(object, &fields)?;
@@ -430,7 +432,10 @@ fn with_columns<'a>(
 /// A probability with six decimals, rounded as by `{:.6}`: its product with 10^6 is exact in `f64`.
 fn decimal(score: f32) -> String {
     let millionths = (f64::from(score) * 1e6).round_ties_even() as u32;
-    format!("{}.{:06}", millionths / 1_000_000, millionths % 1_000_000)
+    // Eight digits, of which the first makes room for the point: several times as fast as the formatter.
+    let mut text = (10_000_000 + millionths).to_string();
+    text.replace_range(..2, if millionths < 1_000_000 { "0." } else { "1." });
+    text
 }
 
 /// The phrases as JSON: their types, the first word and the one after the last, and the same in characters of the
@@ -447,8 +452,17 @@ fn entities(phrases: &[Phrase<'_>], characters: Option<&[(usize, usize)]>) -> Va
     phrases.iter().map(entity).collect()
 }
 
+/// A value as JSON.
+fn text(value: &(impl Serialize + ?Sized)) -> Result<String, Error> {
+    serde_json::to_string(value).map_err(|error| Error::Io {
+        path: STANDARD_OUTPUT.into(),
+        action: "write",
+        source: error.into(),
+    })
+}
+
 /// The object as it came, with fields at its end. A name that it has already becomes `predicted_NAME`.
-fn joined(object: Option<&Object>, fields: &[(&str, Value)]) -> Result<String, Error> {
+fn joined(object: Option<&Object>, fields: &[(&str, String)]) -> Result<String, Error> {
     let mut line = match object {
         // It was read as an object with at least one key.
         Some(object) => object.line[..object.line.len() - 1].trim_end().to_owned() + ",",

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use crate::Error;
 use crate::layout::{Column, ColumnLayout, Separator, Suspect, has_extension};
 use crate::limits::{MAX_CORPUS, MAX_WORDS};
-use crate::lines::{BYTE_ORDER_MARK, Lines, invisible, tag_fault, word_fault};
+use crate::lines::{BYTE_ORDER_MARK, Lines, has_separator, invisible, tag_fault, word_fault};
 
 /// The first column of a line that parts documents; such a line is no word.
 const DOCUMENT_START: &str = "-DOCSTART-";
@@ -734,7 +734,7 @@ impl<W: Write> ConllWriter<W> {
     pub fn write_lines<S: AsRef<str>>(&mut self, rows: &[Vec<S>]) -> Result<(), Error> {
         for (row, columns) in rows.iter().enumerate() {
             let mut columns = columns.iter().map(AsRef::as_ref);
-            if let Some(column) = columns.find(|column| column.contains(['\t', '\n', '\r', '\0'])) {
+            if let Some(column) = columns.find(|column| has_separator(column)) {
                 return Err(Error::Input {
                     path: self.path.clone(),
                     line: Some(self.line + row as u64),
@@ -773,9 +773,10 @@ impl<W: Write> ConllWriter<W> {
         for (word, columns) in words.iter().zip(rows) {
             self.writer.write_all(word.as_ref().as_bytes())?;
             for column in columns.as_ref() {
-                write!(self.writer, "\t{}", column.as_ref())?;
+                self.writer.write_all(b"\t")?;
+                self.writer.write_all(column.as_ref().as_bytes())?;
             }
-            writeln!(self.writer)?;
+            self.writer.write_all(b"\n")?;
         }
         Ok(())
     }

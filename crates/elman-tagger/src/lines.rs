@@ -213,11 +213,16 @@ pub(crate) fn name_fault(token: &str, longest: usize) -> Option<(String, String)
         Some(("empty word or tag".into(), "at least one character".into()))
     } else if token.len() > longest {
         Some((format!("word or tag of {} bytes", token.len()), format!("at most {longest}")))
-    } else if token.contains(['\t', '\n', '\r', '\0']) || token.starts_with(' ') || token.ends_with(' ') {
+    } else if has_separator(token) || token.starts_with(' ') || token.ends_with(' ') {
         Some((format!("white space or null byte in {}", shortened(token)), "one word".into()))
     } else {
         None
     }
+}
+
+/// Whether there is a tab, a line end or a null byte.
+pub(crate) fn has_separator(text: &str) -> bool {
+    text.bytes().any(|byte| matches!(byte, b'\t' | b'\n' | b'\r' | 0))
 }
 
 /// A text in quotes, at most its first characters.

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use elman::{Network, Sentences, Tagger};
+use serde::Serialize;
 
 use crate::forms::{Base, Text};
 use crate::model::grows;
-use crate::valid::{first_greatest, label_all};
+use crate::valid::label_all;
 use crate::{Error, Evaluation, Labels, Model, Scheme, TaggedSentence, Tagging, ValidTags, Vocabulary};
 
 /// A model made ready by an implementation of the network: from words to tags.
@@ -76,7 +77,7 @@ impl Words {
 }
 
 /// A tag with its probability.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Scored<'a> {
     /// The tag.
     pub tag: &'a str,
@@ -195,7 +196,7 @@ impl Pipeline {
         let text = self.read([words])?;
         self.score(&text)?;
         let rows = self.scores.chunks_exact(self.labels.size().max(1));
-        Ok(rows.map(|row| best(&self.labels, row, count)).collect())
+        Ok(rows.map(|row| scored(&self.labels, &greatest(row, count))).collect())
     }
 
     /// Of each sentence the tags and, from the same pass, [`Pipeline::best_tags`].
@@ -215,11 +216,13 @@ impl Pipeline {
         let of_sentence = |words: &[String]| {
             let scores = split(&mut rest, words.len() * classes);
             let rows = scores.chunks_exact(classes.max(1));
-            let mut ids: Vec<u32> = rows.clone().map(|row| first_greatest(row) as u32).collect();
+            let ranked: Vec<Vec<(u32, f32)>> = rows.map(|row| greatest(row, count.max(1))).collect();
+            let mut ids: Vec<u32> = ranked.iter().map(|best| best[0].0).collect();
             if let Some(valid) = self.valid.as_ref().filter(|valid| !valid.allows(&ids)) {
                 ids = valid.best(scores);
             }
-            Ok((self.labels.tags_of(&ids)?, rows.map(|row| best(&self.labels, row, count)).collect()))
+            let best = ranked.iter().map(|best| scored(&self.labels, &best[..count.min(best.len())]));
+            Ok((self.labels.tags_of(&ids)?, best.collect()))
         };
         sentences.iter().map(AsRef::as_ref).map(of_sentence).collect()
     }
@@ -285,10 +288,8 @@ fn split<'s, T>(rest: &mut &'s [T], count: usize) -> &'s [T] {
     first
 }
 
-/// The tags with the greatest of some scores, at most `count`, the greatest first; of equals the first.
-fn best<'l>(labels: &'l Labels, row: &[f32], count: usize) -> Vec<Scored<'l>> {
-    let scored = |(id, score): (u32, f32)| labels.tag(id).map(|tag| Scored { tag, score });
-    greatest(row, count).into_iter().filter_map(scored).collect()
+fn scored<'l>(labels: &'l Labels, best: &[(u32, f32)]) -> Vec<Scored<'l>> {
+    best.iter().filter_map(|(id, score)| labels.tag(*id).map(|tag| Scored { tag, score: *score })).collect()
 }
 
 /// The greatest of some scores with their ids, at most `count`, the greatest first; of equals the first.
@@ -302,11 +303,16 @@ fn greatest(row: &[f32], count: usize) -> Vec<(u32, f32)> {
         return all;
     }
     let mut best: Vec<(u32, f32)> = Vec::with_capacity(count + 1);
+    // No greater score is left out.
+    let mut least = if count == 0 { f32::INFINITY } else { f32::NEG_INFINITY };
     for (id, score) in all {
-        if best.len() < count || best.last().is_some_and(|last| score > last.1) {
+        if score > least || best.len() < count {
             let place = best.iter().position(|other| score > other.1).unwrap_or(best.len());
             best.insert(place, (id, score));
             best.truncate(count);
+            if best.len() == count {
+                least = best[count - 1].1;
+            }
         }
     }
     best

@@ -157,7 +157,7 @@ impl ValidTags {
 }
 
 /// The place of the greatest number, of equal ones the first.
-pub(crate) fn first_greatest(row: &[f32]) -> usize {
+fn first_greatest(row: &[f32]) -> usize {
     row.iter()
         .enumerate()
         .reduce(|best, other| if other.1 > best.1 { other } else { best })
