@@ -14,7 +14,7 @@ use crate::{Options, Report};
 /// Outputs, loss, gradients, labels and parameters after some steps of the first form are those that the others
 /// must give, bit by bit. The report bears the names of all.
 pub fn check_same_bits<T: Float>(networks: &[&dyn Network<T>], options: &Options) -> Report {
-    let names = networks.iter().map(|network| network.name()).collect::<Vec<_>>().join(" = ");
+    let names = joined(networks.iter().map(|network| network.name()));
     let mut part = Part::new::<T>("same-bits", names, options);
     if networks.len() > 1 {
         // Several chunks of a batch.
@@ -27,6 +27,16 @@ pub fn check_same_bits<T: Float>(networks: &[&dyn Network<T>], options: &Options
     part.report
 }
 
+/// The different names, with the number of forms of each: `fast/avx2 (4) = fast/avx512 (4)`.
+fn joined(names: impl Iterator<Item = String>) -> String {
+    let names: Vec<String> = names.collect();
+    let forms = names.chunk_by(|a, b| a == b).map(|same| match same.len() {
+        1 => same[0].clone(),
+        forms => format!("{} ({forms})", same[0]),
+    });
+    forms.collect::<Vec<_>>().join(" = ")
+}
+
 /// Several forms of one recurrence that promise the same bits, each with its name.
 ///
 /// Each sequence of a pack must also have the bits that it has alone, in its states and in the gradients of
@@ -35,7 +45,7 @@ pub fn check_same_bits_recurrence<T: Float>(
     recurrences: &[(&str, &dyn Recurrence<T>)],
     options: &Options,
 ) -> Report {
-    let names = recurrences.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" = ");
+    let names = joined(recurrences.iter().map(|(name, _)| (*name).to_owned()));
     let mut part = Part::new::<T>("same-bits-recurrence", names, options);
     part.each_cell("large", |cell, trial| {
         let large = Sequenced {
