@@ -3,8 +3,8 @@
 
 use elman::ndarray::Array2;
 use elman::{
-    Batch, Cell, Error, Feedback, LayerParams, LayerShape, Layout, Network, Params, Recurrence, Sentences,
-    Sequences, Shape, Update,
+    Adam, Batch, Cell, Error, Feedback, LayerParams, LayerShape, Layout, Network, Params, Recurrence,
+    Sentences, Sequences, Shape, Update,
 };
 use elman_fast::raw::{self, Kernel};
 use elman_fast::{Fast, Isa, Num};
@@ -79,9 +79,15 @@ where
     }
     let sentences = sentences()?;
     let batch = sentences.batch();
-    for shape in
-        Cell::ALL.into_iter().flat_map(|cell| Feedback::ALL.map(|feedback| Shape { cell, feedback, ..SIZES }))
-    {
+    let single = Cell::ALL
+        .into_iter()
+        .flat_map(|cell| Feedback::ALL.map(|feedback| Shape { cell, feedback, ..SIZES }));
+    let directions = [(1, true), (2, false), (2, true)];
+    let layered =
+        Cell::ALL.into_iter().filter(|cell| cell.gates() > 1 || *cell == SIZES.cell).flat_map(|cell| {
+            directions.map(|(layers, bidirectional)| Shape { cell, layers, bidirectional, ..SIZES })
+        });
+    for shape in single.chain(layered) {
         if shape.check().is_err() {
             continue;
         }
@@ -95,7 +101,12 @@ where
             gradients.extend_from_slice(grad.as_slice());
         }
         add(format!("{name} gradient"), hash(gradients));
-        add(format!("{name} steps"), hash(trained(&fast, params.clone(), batch)?.as_slice().iter().copied()));
+        let mut adam = Adam::new(T::from_f64(0.01), shape)?;
+        (adam.weight_decay, adam.clip, adam.normalise) = (T::from_f64(0.02), Some(T::from_f64(0.25)), true);
+        for (rule, update) in [("", Update::sgd(T::from_f64(0.1))), ("adam ", Update::Adam(adam))] {
+            let trained = trained(&fast, params.clone(), batch, update)?;
+            add(format!("{name} {rule}steps"), hash(trained.as_slice().iter().copied()));
+        }
         let mut tagger = Network::<T>::tagger(&fast, &params)?;
         let mut scores = Vec::new();
         for sentence in batch.iter() {
@@ -108,7 +119,7 @@ where
         let mut labels = vec![0; batch.words().len()];
         tagger.label_all(batch, &mut labels)?;
         add(format!("{name} labels"), hash(labels.into_iter().map(|label| T::from_f64(f64::from(label)))));
-        if shape.feedback == Feedback::Hidden {
+        if shape.feedback == Feedback::Hidden && shape.is_single() {
             add(format!("{name} recurrence"), recurrence(&fast, shape.cell)?);
         }
     }
@@ -116,12 +127,16 @@ where
 }
 
 /// Steps on single sentences, and on batches of one chunk and of three.
-fn trained<T: Num>(fast: &Fast, params: Params<T>, batch: Batch<'_>) -> Result<Params<T>, Error>
+fn trained<T: Num>(
+    fast: &Fast,
+    params: Params<T>,
+    batch: Batch<'_>,
+    mut update: Update<T>,
+) -> Result<Params<T>, Error>
 where
     Fast: Network<T>,
 {
     let mut learner = Network::<T>::learner(fast, params)?;
-    let mut update = Update::sgd(T::from_f64(0.1));
     for part in [batch.slice(3..4), batch.slice(8..9), batch.slice(0..2), batch.slice(5..21), batch] {
         learner.step(part, &mut update)?;
     }

@@ -3,6 +3,7 @@
 
 mod adam;
 mod batch;
+mod exact;
 mod isa;
 mod kept;
 mod kernel;

@@ -3,8 +3,9 @@
 use elman::Float;
 use std::any::TypeId;
 
-use fearless_simd::{Fallback, Level, Simd, SimdFloat, SimdFloatElement, f32x16, f64x8, prelude::*};
+use fearless_simd::{Fallback, Simd, SimdFloat, SimdFloatElement, f32x16, f64x8, prelude::*};
 
+use crate::exact::{Factors, chains_f32, chains_f64, on_the_baseline};
 use crate::kept::{Free, Kept};
 
 /// `f32` or `f64`: a number type that the kernels compute in. It cannot be implemented elsewhere.
@@ -35,6 +36,9 @@ mod private {
 
         /// `a·b + c` for each lane: rounded once, but for [`Isa::Portable`](crate::Isa::Portable), which rounds twice.
         fn fma<S: Simd>(simd: S, a: Self::V<S>, b: Self::V<S>, c: Self::V<S>) -> Self::V<S>;
+
+        /// A vector of chains of [`Isa::Exact`](crate::Isa::Exact): see [`Factors`].
+        fn chains<const EACH: bool>(factors: Factors<'_, Self>, c: &mut [Self]);
 
         /// e to the power of each lane, infinity above the largest, 0 below the smallest, NaN for NaN. The largest
         /// error that was measured is 0.98 units in the last place, in f32 and in f64; tests/kernels/functions.rs asserts 1.
@@ -78,37 +82,46 @@ mod private {
 }
 
 macro_rules! impl_vectors {
-    ($t:ident, $free:ident, $v:ident, $lanes:expr, $gemm:path, $mantissa:expr, exp: {
+    ($t:ident, $free:ident, $v:ident, $lanes:expr, $chains:ident, $gemm:path, $mantissa:expr, exp: {
         log2_e: $log2_e:expr, ln2_high: $ln2_high:expr, ln2_low: $ln2_low:expr,
         lowest: $lowest:expr, highest: $highest:expr, polynomial: $polynomial:expr
     }) => {
         const _: () = {
-            use private::Vectors as _;
-
             /// Adding 1.5·2^mantissa rounds to an integer and leaves it in the low bits.
             const MAGIC: $t = 1.5 * (1u64 << $mantissa) as $t;
 
+            /// `a·b + c` for each lane, of [`Isa::Exact`](crate::Isa::Exact) by whichever instructions.
+            #[inline(always)]
+            fn fma<S: Simd, const EXACT: bool>(_: S, a: $v<S>, b: $v<S>, c: $v<S>) -> $v<S> {
+                if !EXACT {
+                    return a.mul_add(b, c);
+                }
+                let (mut c, a, b) = (c, a.as_slice(), b.as_slice());
+                $chains::<true>(Factors { depth: 1, a, a_step: 0, b, b_step: 0 }, c.as_mut_slice());
+                c
+            }
+
             /// `x = n·ln 2 + r`, |r| <= ln 2 / 2: n, n + MAGIC, r.
             #[inline(always)]
-            fn reduce<S: Simd>(simd: S, x: $v<S>) -> ($v<S>, $v<S>, $v<S>) {
-                let shifted = $t::fma(simd, x, $v::splat(simd, $log2_e), $v::splat(simd, MAGIC));
+            fn reduce<S: Simd, const EXACT: bool>(simd: S, x: $v<S>) -> ($v<S>, $v<S>, $v<S>) {
+                let shifted = fma::<S, EXACT>(simd, x, $v::splat(simd, $log2_e), $v::splat(simd, MAGIC));
                 let n = shifted - $v::splat(simd, MAGIC);
-                let r = $t::fma(simd, n, $v::splat(simd, -$ln2_high), x);
-                let r = $t::fma(simd, n, $v::splat(simd, -$ln2_low), r);
+                let r = fma::<S, EXACT>(simd, n, $v::splat(simd, -$ln2_high), x);
+                let r = fma::<S, EXACT>(simd, n, $v::splat(simd, -$ln2_low), r);
                 (n, shifted, r)
             }
 
             /// `exp(r) - 1` as `r + r²·p(r)`, for |r| <= ln 2 / 2.
             #[inline(always)]
-            fn expm1_of_reduced<S: Simd>(simd: S, r: $v<S>) -> $v<S> {
+            fn expm1_of_reduced<S: Simd, const EXACT: bool>(simd: S, r: $v<S>) -> $v<S> {
                 let coefficients = $polynomial;
                 let mut p = $v::splat(simd, coefficients[0]);
                 let mut i = 1;
                 while i < coefficients.len() {
-                    p = $t::fma(simd, p, r, $v::splat(simd, coefficients[i]));
+                    p = fma::<S, EXACT>(simd, p, r, $v::splat(simd, coefficients[i]));
                     i += 1;
                 }
-                $t::fma(simd, r * r, p, r)
+                fma::<S, EXACT>(simd, r * r, p, r)
             }
 
             /// `2^n` from n + MAGIC, for an n whose power is a normal number.
@@ -118,31 +131,15 @@ macro_rules! impl_vectors {
                 $v::from_bits((magic_n.to_bits() << $mantissa) + bits_of_one)
             }
 
-            /// `a·b + c` rounded once, by instructions that every CPU of the target has. Inlined everywhere, it would
-            /// take minutes to compile.
-            #[inline(never)]
-            fn exact(a: &[$t], b: &[$t], c: &[$t]) -> [$t; $lanes] {
-                #[inline(always)]
-                fn on<S: Simd>(simd: S, [a, b, c]: [&[$t]; 3]) -> [$t; $lanes] {
-                    let [a, b, c] = [a, b, c].map(|x| $v::from_slice(simd, x));
-                    a.mul_add_precise(b, c).to_array()
-                }
-                #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-                if let Some(simd) = Level::baseline().as_sse2() {
-                    return on(simd, [a, b, c]);
-                }
-        fearless_simd::dispatch!(Level::baseline(), simd => on(simd, [a, b, c]))
-            }
-
             #[inline(always)]
-            fn exp<S: Simd>(simd: S, x: $v<S>) -> $v<S> {
+            fn exp<S: Simd, const EXACT: bool>(simd: S, x: $v<S>) -> $v<S> {
                 let clamped = x.max($v::splat(simd, $lowest)).min($v::splat(simd, $highest));
-                let (n, _, r) = reduce(simd, clamped);
+                let (n, _, r) = reduce::<S, EXACT>(simd, clamped);
                 // exp(r) = 1 + (r + r²·p), the last addition exact but for its rounding.
-                let p = expm1_of_reduced(simd, r) + $v::splat(simd, 1.0);
+                let p = expm1_of_reduced::<S, EXACT>(simd, r) + $v::splat(simd, 1.0);
                 // 2^n in two factors, each a normal number, so that the result may be subnormal or infinite.
                 let magic = $v::splat(simd, MAGIC);
-                let half = $t::fma(simd, n, $v::splat(simd, 0.5), magic);
+                let half = n * 0.5 + magic; // (The product is exact.)
                 let n1 = half - magic;
                 let other = (n - n1) + magic;
                 let result = p * power_of_2(simd, half) * power_of_2(simd, other);
@@ -150,29 +147,34 @@ macro_rules! impl_vectors {
             }
 
             #[inline(always)]
-            fn sigmoid<S: Simd>(simd: S, x: $v<S>) -> $v<S> {
+            fn sigmoid<S: Simd, const EXACT: bool>(simd: S, x: $v<S>) -> $v<S> {
                 // With z = exp(-|x|): 1/(1+z) for x >= 0, z/(1+z) below, where 1/(1+exp(-x)) would overflow.
                 let one = $v::splat(simd, 1.0);
-                let z = exp(simd, -x.abs());
+                let z = exp::<S, EXACT>(simd, -x.abs());
                 let negative = x.simd_lt($v::splat(simd, 0.0));
                 let (numerator, denominator) = (negative.select(z, one), one + z);
                 let q = numerator / denominator;
                 // What the rounding of 1 + z and of the quotient left (2.3 units in the last place without).
                 let left = z - (denominator - one);
-                let residual = $t::fma(simd, q, -denominator, numerator);
+                let residual = fma::<S, EXACT>(simd, q, -denominator, numerator);
                 let reciprocal = negative.select(one - q, q);
-                $t::fma(simd, $t::fma(simd, q, -left, residual), reciprocal, q)
+                fma::<S, EXACT>(simd, fma::<S, EXACT>(simd, q, -left, residual), reciprocal, q)
             }
 
             #[inline(always)]
-            fn tanh<S: Simd>(simd: S, x: $v<S>) -> $v<S> {
+            fn tanh<S: Simd, const EXACT: bool>(simd: S, x: $v<S>) -> $v<S> {
                 // With e = exp(2|x|) - 1: e / (e + 2), which loses no digits where x is small. From 22 on it is 1.
                 let two = $v::splat(simd, 2.0);
                 let y = (x.abs() * two).min($v::splat(simd, 44.0));
-                let (_, magic_n, r) = reduce(simd, y);
+                let (_, magic_n, r) = reduce::<S, EXACT>(simd, y);
                 // exp(y) - 1 = 2^n·(exp(r) - 1) + (2^n - 1).
                 let power = power_of_2(simd, magic_n);
-                let e = $t::fma(simd, power, expm1_of_reduced(simd, r), power - $v::splat(simd, 1.0));
+                let e = fma::<S, EXACT>(
+                    simd,
+                    power,
+                    expm1_of_reduced::<S, EXACT>(simd, r),
+                    power - $v::splat(simd, 1.0),
+                );
                 let positive = e / (e + two);
                 let result = x.simd_lt($v::splat(simd, 0.0)).select(-positive, positive);
                 x.simd_eq(x).select(result, x)
@@ -184,15 +186,18 @@ macro_rules! impl_vectors {
 
             /// One of the functions for [`Isa::Exact`](crate::Isa::Exact), compiled once.
             #[inline(never)]
-            fn apart(function: u8, x: &[$t]) -> [$t; $lanes] {
-                let simd = Fallback::new();
-                let x = $v::from_slice(simd, x);
-                let result = match function {
-                    EXP => exp(simd, x),
-                    SIGMOID => sigmoid(simd, x),
-                    _ => tanh(simd, x),
-                };
-                result.to_array()
+            fn apart<const FUNCTION: u8>(x: &[$t]) -> [$t; $lanes] {
+                #[inline(always)]
+                fn here<S: Simd, const FUNCTION: u8>(simd: S, x: &[$t]) -> [$t; $lanes] {
+                    let x = $v::from_slice(simd, x);
+                    let result = match FUNCTION {
+                        EXP => exp::<S, true>(simd, x),
+                        SIGMOID => sigmoid::<S, true>(simd, x),
+                        _ => tanh::<S, true>(simd, x),
+                    };
+                    result.to_array()
+                }
+        on_the_baseline!(simd => here::<_, FUNCTION>(simd, x))
             }
 
             impl private::Vectors for $t {
@@ -206,35 +211,40 @@ macro_rules! impl_vectors {
                 #[inline(always)]
                 fn fma<S: Simd>(simd: S, a: $v<S>, b: $v<S>, c: $v<S>) -> $v<S> {
                     if is_exact::<S>() {
-                        return $v::from_slice(simd, &exact(a.as_slice(), b.as_slice(), c.as_slice()));
+                        fma::<S, true>(simd, a, b, c)
+                    } else {
+                        fma::<S, false>(simd, a, b, c)
                     }
-                    a.mul_add(b, c)
+                }
+
+                fn chains<const EACH: bool>(factors: Factors<'_, $t>, c: &mut [$t]) {
+                    $chains::<EACH>(factors, c);
                 }
 
                 #[inline(always)]
                 fn exp_each<S: Simd>(simd: S, x: $v<S>) -> $v<S> {
                     if is_exact::<S>() {
-                        $v::from_slice(simd, &apart(EXP, x.as_slice()))
+                        $v::from_slice(simd, &apart::<EXP>(x.as_slice()))
                     } else {
-                        exp(simd, x)
+                        exp::<S, false>(simd, x)
                     }
                 }
 
                 #[inline(always)]
                 fn sigmoid_each<S: Simd>(simd: S, x: $v<S>) -> $v<S> {
                     if is_exact::<S>() {
-                        $v::from_slice(simd, &apart(SIGMOID, x.as_slice()))
+                        $v::from_slice(simd, &apart::<SIGMOID>(x.as_slice()))
                     } else {
-                        sigmoid(simd, x)
+                        sigmoid::<S, false>(simd, x)
                     }
                 }
 
                 #[inline(always)]
                 fn tanh_each<S: Simd>(simd: S, x: $v<S>) -> $v<S> {
                     if is_exact::<S>() {
-                        $v::from_slice(simd, &apart(TANH, x.as_slice()))
+                        $v::from_slice(simd, &apart::<TANH>(x.as_slice()))
                     } else {
-                        tanh(simd, x)
+                        tanh::<S, false>(simd, x)
                     }
                 }
 
@@ -286,7 +296,7 @@ macro_rules! impl_vectors {
     };
 }
 
-impl_vectors!(f32, of_f32, f32x16, 16, matrixmultiply::sgemm, 23, exp: {
+impl_vectors!(f32, of_f32, f32x16, 16, chains_f32, matrixmultiply::sgemm, 23, exp: {
     log2_e: std::f32::consts::LOG2_E,
     // ln 2 in two parts, the first with zeros at its end so that n·ln2_high is exact (Cephes).
     ln2_high: 0.693_359_4, ln2_low: -2.121_944_4e-4,
@@ -295,7 +305,7 @@ impl_vectors!(f32, of_f32, f32x16, 16, matrixmultiply::sgemm, 23, exp: {
     // Cephes' expf: (exp(r) - 1 - r) / r² on |r| <= ln 2 / 2.
     polynomial: [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.0e-1f32]
 });
-impl_vectors!(f64, of_f64, f64x8, 8, matrixmultiply::dgemm, 52, exp: {
+impl_vectors!(f64, of_f64, f64x8, 8, chains_f64, matrixmultiply::dgemm, 52, exp: {
     log2_e: std::f64::consts::LOG2_E,
     ln2_high: 6.93145751953125e-1, ln2_low: 1.428_606_820_309_417_2e-6,
     lowest: -746.0, highest: 710.0,

@@ -3,8 +3,9 @@
 use fearless_simd::{Simd, prelude::*};
 
 use super::product::{load, product, store};
+use crate::exact::Factors;
 use crate::matrix::{View, ViewMut};
-use crate::num::Num;
+use crate::num::{Num, is_exact};
 
 /// `C[r, k] += sum over j of A[r, j] · W[k, j]`.
 ///
@@ -185,6 +186,7 @@ fn tile<S: Simd, T: Num, const R: usize, const J: usize, const P: usize>(
     assert_eq!((c.rows(), w.rows()), (R, columns + last * blocks.w));
     assert!(R <= 4 && width.is_multiple_of(T::LANES) && w.col_stride() == 1);
     let (w_row, c_row) = (w.row_stride(), c.row_stride());
+    let slices = (a, w);
     let (a, w, c) = (a.map(<[T]>::as_ptr), w.as_ptr(), c.as_mut_ptr());
     let zero = T::V::<S>::splat(simd, T::zero());
     let mut folded = [zero; P];
@@ -203,6 +205,19 @@ fn tile<S: Simd, T: Num, const R: usize, const J: usize, const P: usize>(
             let mut sums = [[zero; J]; R];
             for o in 0..blocks.count {
                 let block = (last - o) * blocks.a;
+                if is_exact::<S>() {
+                    let (depth, step) = (width / T::LANES, T::LANES);
+                    for i in 0..J {
+                        let row = (p + i * P).min(columns - 1) + o * blocks.w;
+                        let b = slices.1.row(row);
+                        for r in 0..R {
+                            let factors =
+                                Factors { depth, a: &slices.0[r][block..], a_step: step, b, b_step: step };
+                            T::chains::<true>(factors, sums[r][i].as_mut_slice());
+                        }
+                    }
+                    continue;
+                }
                 let mut j = 0;
                 while j < width {
                     let mut x = [zero; R];

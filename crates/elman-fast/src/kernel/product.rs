@@ -2,8 +2,9 @@
 
 use fearless_simd::{Simd, prelude::*};
 
+use crate::exact::Factors;
 use crate::matrix::{View, ViewMut};
-use crate::num::Num;
+use crate::num::{Num, is_exact};
 
 /// Rows and vectors of columns of a tile, so that its sums stay in registers.
 const fn tile_of(native_lanes: usize) -> (usize, usize) {
@@ -156,6 +157,7 @@ fn tile<S: Simd, T: Num, const R: usize, const V: usize, const ONTO: u8>(
     assert_eq!((a.rows(), c.rows(), b.rows()), (R, R, depth));
     assert_eq!((b.cols(), c.cols(), b.col_stride()), (V * T::LANES, V * T::LANES, 1));
     let (a_row, a_col, b_row, c_row) = (a.row_stride(), a.col_stride(), b.row_stride(), c.row_stride());
+    let views = (a, b);
     let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr());
     let mut sums = [[T::V::<S>::splat(simd, T::zero()); V]; R];
     // SAFETY: the views hold every (row, column) of their sizes inside their slices (View::new), and the
@@ -169,15 +171,26 @@ fn tile<S: Simd, T: Num, const R: usize, const V: usize, const ONTO: u8>(
                 }
             }
         }
-        for k in 0..depth {
-            let mut weights = [T::V::<S>::splat(simd, T::zero()); V];
-            for v in 0..V {
-                weights[v] = load(simd, b.add(k * b_row + v * T::LANES));
-            }
+        if is_exact::<S>() {
             for r in 0..R {
-                let x = T::V::<S>::splat(simd, *a.add(r * a_row + k * a_col));
                 for v in 0..V {
-                    sums[r][v] = T::fma(simd, x, weights[v], sums[r][v]);
+                    let a = views.0.rows_from(r, 1).row(0);
+                    let b = views.1.cols_from(v * T::LANES, T::LANES).row(0);
+                    let factors = Factors { depth, a, a_step: a_col, b, b_step: b_row };
+                    T::chains::<false>(factors, sums[r][v].as_mut_slice());
+                }
+            }
+        } else {
+            for k in 0..depth {
+                let mut weights = [T::V::<S>::splat(simd, T::zero()); V];
+                for v in 0..V {
+                    weights[v] = load(simd, b.add(k * b_row + v * T::LANES));
+                }
+                for r in 0..R {
+                    let x = T::V::<S>::splat(simd, *a.add(r * a_row + k * a_col));
+                    for v in 0..V {
+                        sums[r][v] = T::fma(simd, x, weights[v], sums[r][v]);
+                    }
                 }
             }
         }

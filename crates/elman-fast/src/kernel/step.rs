@@ -3,8 +3,9 @@
 use fearless_simd::{Simd, prelude::*};
 
 use super::product::{load, store};
+use crate::exact::Factors;
 use crate::matrix::View;
-use crate::num::Num;
+use crate::num::{Num, is_exact};
 use crate::unit::{Function, Identity};
 
 /// Vectors of sums that a pass over the weights keeps in registers, at most: few, so that one pass's sigmoids
@@ -39,7 +40,7 @@ pub(crate) fn step<S: Simd, T: Num>(
     simd.vectorize(
         #[inline(always)]
         || {
-            if is_large(wh) {
+            if is_large::<S, T>(wh) {
                 h.copy_from_slice(z);
                 return stream_here(simd, fed_back, wh, h, f);
             }
@@ -61,7 +62,7 @@ pub(crate) fn step_in_place<S: Simd, T: Num>(
     simd.vectorize(
         #[inline(always)]
         || {
-            if is_large(wh) {
+            if is_large::<S, T>(wh) {
                 return stream_here(simd, fed_back, wh, z, Identity);
             }
             let (len, z) = (z.len(), z.as_mut_ptr());
@@ -71,8 +72,9 @@ pub(crate) fn step_in_place<S: Simd, T: Num>(
     );
 }
 
-fn is_large<T: Num>(wh: View<'_, T>) -> bool {
-    wh.rows() * wh.row_stride() * size_of::<T>() > LARGE
+/// [`Isa::Exact`](crate::Isa::Exact) computes longer than it reads.
+fn is_large<S: Simd, T: Num>(wh: View<'_, T>) -> bool {
+    !is_exact::<S>() && wh.rows() * wh.row_stride() * size_of::<T>() > LARGE
 }
 
 /// # Safety
@@ -171,18 +173,26 @@ unsafe fn pass_of<S: Simd, T: Num, const V: usize>(
 ) {
     let row = wh.row_stride();
     let depth = wh.rows();
-    let wh = wh.as_ptr();
+    let (view, wh) = (wh, wh.as_ptr());
     let mut sums = [T::V::<S>::splat(simd, T::zero()); V];
     // SAFETY: the caller's promise.
     unsafe {
         for v in 0..V {
             sums[v] = load(simd, z.add(v * T::LANES));
         }
-        for (k, fed_back) in fed_back[..depth].iter().enumerate() {
-            let fed_back = T::V::<S>::splat(simd, *fed_back);
+        if is_exact::<S>() {
             for v in 0..V {
-                let weights: T::V<S> = load(simd, wh.add(k * row + v * T::LANES));
-                sums[v] = T::fma(simd, fed_back, weights, sums[v]);
+                let b = view.cols_from(v * T::LANES, T::LANES).row(0);
+                let factors = Factors { depth, a: fed_back, a_step: 1, b, b_step: row };
+                T::chains::<false>(factors, sums[v].as_mut_slice());
+            }
+        } else {
+            for (k, fed_back) in fed_back[..depth].iter().enumerate() {
+                let fed_back = T::V::<S>::splat(simd, *fed_back);
+                for v in 0..V {
+                    let weights: T::V<S> = load(simd, wh.add(k * row + v * T::LANES));
+                    sums[v] = T::fma(simd, fed_back, weights, sums[v]);
+                }
             }
         }
         for v in 0..V {

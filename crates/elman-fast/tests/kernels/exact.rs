@@ -92,9 +92,10 @@ fn triple<T: Encoded>(kind: usize, random: &mut Random) -> [T; 3] {
             let b = T::with(bias - power - half - 1, (1 << half) - 2 * n, random);
             [a, b, T::with(0, small(random), random)]
         }
-        // Zeros and few bits: exact results, and signs of zero.
-        _ => std::array::from_fn(|_| match random.below(3) {
-            0 => T::with(0, 0, random),
+        // Zeros and few bits: exact results, and signs of zero. Sums that begin at infinity, too.
+        _ => std::array::from_fn(|i| match random.below(9) {
+            0..3 => T::with(0, 0, random),
+            3 if i == 2 => T::with(T::EXPONENTS, 0, random),
             _ => T::with(bias + small(random) % 4 - 2, small(random) << (half - 6), random),
         }),
     }
