@@ -40,8 +40,8 @@ Exit codes:
    2  wrong usage: an option that is not known, or that the chosen kernel does not have
   65  bad input: a file was read, and its content is wrong; the message names the file and, in text, the line
   74  a file or folder is not there, or could not be read or written
- 130  a training or a search was interrupted (SIGINT, SIGTERM, SIGHUP); the best model of the finished epochs, or the
-      finished trials, are saved";
+ 130  a training or a search was interrupted (SIGINT, SIGTERM, SIGHUP, SIGXCPU, SIGUSR1, SIGUSR2); the best model of
+      the finished epochs, or the finished trials, are saved";
 
 /// The Elman network of the Theano slot-filling tutorial: trains, evaluates and tags.
 #[derive(Parser)]
@@ -113,6 +113,9 @@ enum Command {
 
 /// Does what the command line says; errors go to the standard error.
 pub fn main() -> ExitCode {
+    // A file beyond the limit (`ulimit -f`) is then an error of the write, and not the end of the program.
+    #[cfg(unix)]
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Default::default());
     let command = config_file::expand(std::env::args_os().collect(), &Cli::command())
         .map(|arguments| Cli::parse_from(arguments).command);
     match command.and_then(run) {

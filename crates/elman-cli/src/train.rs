@@ -640,14 +640,20 @@ fn checkpoint_of(model: &Path) -> PathBuf {
     model.with_file_name(name)
 }
 
-/// What becomes true when the program is asked to end (SIGINT, SIGTERM, SIGHUP); the second time it ends at once.
+/// What becomes true when the program is asked to end (SIGINT, SIGTERM, SIGHUP); the second time it ends at once. So
+/// do the signals by which batch systems announce the end, often more than once: SIGXCPU (the soft limit of CPU time),
+/// SIGUSR1 and SIGUSR2; a second one of these changes nothing.
 pub(crate) fn interrupts() -> Result<Arc<AtomicBool>, Error> {
+    let watch = |source| Error::Io { path: "signal".into(), action: "watch", source };
     let stop = Arc::new(AtomicBool::new(false));
     for signal in SIGNALS.iter().copied().filter(|signal| !is_ignored(*signal)) {
         // In this order: the first signal finds the flag unset.
         flag::register_conditional_shutdown(signal, 130, stop.clone())
             .and_then(|_| flag::register(signal, stop.clone()))
-            .map_err(|source| Error::Io { path: "signal".into(), action: "watch", source })?;
+            .map_err(watch)?;
+    }
+    for signal in ANNOUNCEMENTS.iter().copied().filter(|signal| !is_ignored(*signal)) {
+        flag::register(signal, stop.clone()).map_err(watch)?;
     }
     Ok(stop)
 }
@@ -656,6 +662,11 @@ pub(crate) fn interrupts() -> Result<Arc<AtomicBool>, Error> {
 const SIGNALS: [i32; 3] = [SIGINT, SIGTERM, signal_hook::consts::SIGHUP];
 #[cfg(not(unix))]
 const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
+#[cfg(unix)]
+const ANNOUNCEMENTS: [i32; 3] =
+    [signal_hook::consts::SIGXCPU, signal_hook::consts::SIGUSR1, signal_hook::consts::SIGUSR2];
+#[cfg(not(unix))]
+const ANNOUNCEMENTS: [i32; 0] = [];
 
 /// Whether whoever started the program wants it to ignore a signal: `nohup` does for SIGHUP, a script's `&` for SIGINT.
 fn is_ignored(signal: i32) -> bool {
