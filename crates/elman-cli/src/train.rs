@@ -306,6 +306,12 @@ pub(crate) enum SchemeName {
     /// BMES with W for S
     #[value(alias = "bmew")]
     Bmewo,
+    /// IOBES with B for S
+    #[value(alias = "bioe")]
+    Iobe,
+    /// IOBES with I for E
+    #[value(alias = "bios")]
+    Iobs,
     /// I inside phrases, E only between two of one type
     Ioe1,
     /// E at the last word of each phrase, I at the others
@@ -327,6 +333,8 @@ impl From<SchemeName> for Scheme {
             SchemeName::Bilou => Scheme::Bilou,
             SchemeName::Bmes => Scheme::Bmes,
             SchemeName::Bmewo => Scheme::Bmewo,
+            SchemeName::Iobe => Scheme::Iobe,
+            SchemeName::Iobs => Scheme::Iobs,
             SchemeName::Ioe1 => Scheme::Ioe1,
             SchemeName::Ioe2 => Scheme::Ioe2,
             SchemeName::Brackets => Scheme::Brackets,

@@ -252,6 +252,18 @@ mod tests {
                     (11, "B-x ends the sentence: its phrase has no end"),
                 ],
             ),
+            // IOBES without E or without S: one complaint for each tag that does not fit.
+            (
+                "a B-x\nb E-x\nc B-y\n\nd B-x\ne I-x\nf E-x\ng B-y\n\nh I-x\ni O\nj B-z\nk O\n",
+                &[
+                    (10, "I-x after O: no B-x before it"),
+                    (11, "O after I-x: the phrase before it has no end"),
+                ],
+            ),
+            (
+                "a B-x\nb I-x\nc S-y\n\nd B-x\ne I-x\nf I-x\ng S-y\n\nh O\ni B-x\nj S-z\n",
+                &[(12, "S-z after B-x: the phrase before it has no end")],
+            ),
             ("a B-x\nb O-x\n", &[(2, "the tag O-x is none of IOB (B-type, I-type, O)")]),
             ("a B-x\nb B\nc I-y\n", &[(2, "B without a type"), (3, "I-y after B: another type")]),
             ("a B\nb I\n", &[]),

@@ -21,6 +21,10 @@ pub enum Scheme {
     Bmes,
     /// As [`Scheme::Bmes`], with `W-x` for `S-x`.
     Bmewo,
+    /// As [`Scheme::Iobes`], with `B-x` for `S-x`: only the last word of several is marked.
+    Iobe,
+    /// As [`Scheme::Iobes`], with `I-x` for `E-x`: only a phrase of one word is marked. Also called BIOS.
+    Iobs,
     /// `I-x` inside a phrase; `E-x` only on the last word of a phrase that another one of its type directly follows.
     Ioe1,
     /// `E-x` on the last word of every phrase, `I-x` on its other words.
@@ -36,13 +40,15 @@ pub enum Scheme {
 
 impl Scheme {
     /// All schemes.
-    pub const ALL: [Scheme; 11] = [
+    pub const ALL: [Scheme; 13] = [
         Scheme::Iob1,
         Scheme::Iob2,
         Scheme::Iobes,
         Scheme::Bilou,
         Scheme::Bmes,
         Scheme::Bmewo,
+        Scheme::Iobe,
+        Scheme::Iobs,
         Scheme::Ioe1,
         Scheme::Ioe2,
         Scheme::Brackets,
@@ -59,6 +65,8 @@ impl Scheme {
             Scheme::Bilou => "BILOU",
             Scheme::Bmes => "BMES",
             Scheme::Bmewo => "BMEWO",
+            Scheme::Iobe => "IOBE",
+            Scheme::Iobs => "IOBS",
             Scheme::Ioe1 => "IOE1",
             Scheme::Ioe2 => "IOE2",
             Scheme::Brackets => "brackets",
@@ -75,6 +83,8 @@ impl Scheme {
             Scheme::Bilou => "BILOU (B-type, I-type, L-type, U-type, O)",
             Scheme::Bmes => "BMES (B-type, M-type, E-type, S-type, O)",
             Scheme::Bmewo => "BMEWO (B-type, M-type, E-type, W-type, O)",
+            Scheme::Iobe => "IOBE (B-type, I-type, E-type, O)",
+            Scheme::Iobs => "IOBS (B-type, I-type, S-type, O)",
             Scheme::Ioe1 | Scheme::Ioe2 => "IOE (I-type, E-type, O)",
             Scheme::Brackets => "brackets ((type*, *, *), (type*))",
             Scheme::Io => "IO (I-type, O)",
@@ -89,18 +99,27 @@ impl Scheme {
             Scheme::Bilou => ['B', 'I', 'L', 'U'],
             Scheme::Bmes => ['B', 'M', 'E', 'S'],
             Scheme::Bmewo => ['B', 'M', 'E', 'W'],
+            Scheme::Iobe => ['B', 'I', 'E', 'B'],
+            Scheme::Iobs => ['B', 'I', 'I', 'S'],
             Scheme::Ioe1 | Scheme::Ioe2 => ['I', 'I', 'E', 'E'],
             Scheme::Iob1 | Scheme::Iob2 | Scheme::Plain | Scheme::Brackets => ['B', 'I', 'I', 'B'],
             Scheme::Io => ['I'; 4],
         }
     }
 
-    /// Whether the last word of a phrase is marked, so that a phrase that was begun must be ended.
-    fn marks_ends(self) -> bool {
-        matches!(
-            self,
-            Scheme::Iobes | Scheme::Bilou | Scheme::Bmes | Scheme::Bmewo | Scheme::Ioe2 | Scheme::Brackets
-        )
+    /// Whether the phrase of a word with this role must go on at the next word.
+    fn must_go_on(self, role: Role) -> bool {
+        match self {
+            Scheme::Iobes
+            | Scheme::Bilou
+            | Scheme::Bmes
+            | Scheme::Bmewo
+            | Scheme::Ioe2
+            | Scheme::Brackets => matches!(role, Role::Begin | Role::Inside),
+            Scheme::Iobe => role == Role::Inside,
+            Scheme::Iobs => role == Role::Begin,
+            Scheme::Iob1 | Scheme::Iob2 | Scheme::Ioe1 | Scheme::Io | Scheme::Plain => false,
+        }
     }
 }
 
@@ -219,6 +238,8 @@ impl Tagging {
             Scheme::Bilou,
             Scheme::Bmes,
             Scheme::Bmewo,
+            Scheme::Iobe,
+            Scheme::Iobs,
             Scheme::Ioe2,
             Scheme::Ioe1,
         ]
@@ -253,6 +274,10 @@ impl Tagging {
             if count(&['B']) > 0 || all == 0 { Scheme::Iob2 } else { Scheme::Io }
         } else if count(&['B', 'S', 'L', 'U', 'M', 'W']) == 0 {
             Scheme::Ioe2
+        } else if count(&['E']) == other {
+            Scheme::Iobe
+        } else if count(&['S']) == other && count(&['B', 'I']) > 0 {
+            Scheme::Iobs
         } else if count(&['L', 'U']) > count(&['E', 'S', 'M']) {
             Scheme::Bilou
         } else if count(&['W']) > count(&['S']) {
@@ -474,12 +499,12 @@ impl Tagging {
                 Scheme::Ioe2 => {}
                 _ if goes_on && !is_open(last.0) => found(place, Fault::NoStart),
                 _ if goes_on && last.1 != tag.1 => found(place, Fault::OtherType),
-                scheme if scheme.marks_ends() && !goes_on && is_open(last.0) => found(place, Fault::Open),
+                scheme if !goes_on && scheme.must_go_on(last.0) => found(place, Fault::Open),
                 _ => {}
             }
             last = tag;
         }
-        if self.scheme.marks_ends() && is_open(last.0) {
+        if self.scheme.must_go_on(last.0) {
             found(tags.len() - 1, Fault::Open);
         }
         if self.scheme == Scheme::Ioe1 && last.0 == Role::End {
@@ -550,7 +575,8 @@ impl Tagging {
             _ => {
                 let open = matches!(role, Role::Begin | Role::Inside);
                 let goes_on = matches!(role, Role::Inside | Role::End);
-                Link { kind, begins: !goes_on, goes_on, can_go_on: open, can_end: !open }
+                let can_end = !self.scheme.must_go_on(role);
+                Link { kind, begins: !goes_on, goes_on, can_go_on: open, can_end }
             }
         }
     }
@@ -690,6 +716,8 @@ mod tests {
             (&["B-x M-x E-x O", "S-x"], "BMES"),
             (&["B M E S S B E"], "BMES"),
             (&["B-x M-x E-x O", "W-x O B-y E-y"], "BMEWO"),
+            (&["B-x E-x O B-y", "B-x I-x E-x B-x"], "IOBE"),
+            (&["B-x I-x O S-y", "B-x I-x I-x S-x"], "IOBS"),
             (&["I-x E-x O E-y", "E-x I-x E-x"], "IOE2"),
             (&["I-x I-x O I-y", "I-x E-x I-x O"], "IOE1"),
             (&["(x* *) * (y*)", "* * (x*)"], "brackets"),
@@ -726,6 +754,9 @@ mod tests {
             ("B-x I-x L-x U-x O", "BILOU"),
             ("B M E S", "BMES"),
             ("B-x M-x E-x W-x O", "BMEWO"),
+            ("B-x I-x E-x O", "IOBE"),
+            ("B-x I-x S-x O", "IOBS"),
+            ("S-x S-y O", "IOBES"),
             ("I-x E-x O", "IOE2"),
             ("(x* * *) (x*)", "brackets"),
             ("( ) * DT", "plain"),
@@ -780,6 +811,8 @@ mod tests {
         assert_eq!(convert(Scheme::Bilou), "B-x L-x U-x O U-y B-x I-x L-x");
         assert_eq!(convert(Scheme::Bmes), "B-x E-x S-x O S-y B-x M-x E-x");
         assert_eq!(convert(Scheme::Bmewo), "B-x E-x W-x O W-y B-x M-x E-x");
+        assert_eq!(convert(Scheme::Iobe), "B-x E-x B-x O B-y B-x I-x E-x");
+        assert_eq!(convert(Scheme::Iobs), "B-x I-x S-x O S-y B-x I-x I-x");
         assert_eq!(convert(Scheme::Ioe1), "I-x E-x I-x O I-y I-x I-x I-x");
         assert_eq!(convert(Scheme::Ioe2), "I-x E-x E-x O E-y I-x I-x E-x");
         assert_eq!(convert(Scheme::Brackets), "(x* *) (x*) * (y*) (x* * *)");
@@ -826,6 +859,8 @@ mod tests {
             (Scheme::Iobes, "B-x B-x ? E-x", "B-x B-x O B-x"),
             (Scheme::Iob2, "O I-x I-x I-y", "O B-x I-x B-y"),
             (Scheme::Ioe2, "I-x I-y O I-x", "B-x B-y O B-x"),
+            (Scheme::Iobe, "B-x O B-x I-x O E-x", "B-x O B-x I-x O B-x"),
+            (Scheme::Iobs, "B-x O S-x I-x", "B-x O B-x B-x"),
             (Scheme::Ioe1, "E-x O E-x E-y", "B-x O B-x B-y"),
             (Scheme::Brackets, "*) * (x* (y* *) ? *", "O O B-x B-y I-y O O"),
         ] {

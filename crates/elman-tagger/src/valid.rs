@@ -201,13 +201,16 @@ mod tests {
         fn no_allowed_sequence_is_better(
             numbers in prop::collection::vec(0.0_f32..1.0, 28),
             scheme in prop::sample::select(
-                &[Scheme::Iob1, Scheme::Iob2, Scheme::Ioe1, Scheme::Ioe2, Scheme::Iobes, Scheme::Bmes][..]
+                &[Scheme::Iob1, Scheme::Iob2, Scheme::Ioe1, Scheme::Ioe2, Scheme::Iobes, Scheme::Bmes,
+                  Scheme::Iobe, Scheme::Iobs][..]
             ),
         ) {
             let labels = labels(match scheme {
                 Scheme::Iob1 | Scheme::Iob2 => "B-x B-y I-x I-y O",
                 Scheme::Ioe1 | Scheme::Ioe2 => "E-x E-y I-x I-y O",
                 Scheme::Iobes => "B-x E-x I-x O S-x S-y E-y",
+                Scheme::Iobe => "B-x E-x I-x O B-y E-y",
+                Scheme::Iobs => "B-x I-x O S-x S-y B-y",
                 _ => "B E M S",
             });
             let tagging = Tagging::new(scheme);
