@@ -87,6 +87,13 @@ fn npy_goes_there_and_back() {
         fs::write(&file, format!("{text}one-more\n")).unwrap();
         refused(folder, import, 65, &format!("{name}: "));
         refused(folder, import, 65, &format!("(option {option})"));
+        // A line that is empty or there twice, by its number.
+        for (line, message) in
+            [("", ":2: empty word or tag"), (text.lines().next().unwrap(), ":2: the name of line 1 again")]
+        {
+            fs::write(&file, text.replacen('\n', &format!("\n{line}\n"), 1)).unwrap();
+            refused(folder, import, 65, &format!("{name}{message}"));
+        }
         fs::write(&file, text).unwrap();
     }
 

@@ -152,7 +152,8 @@ impl Import {
         nonlinearity: Option<Nonlinearity>,
         naming: &Naming,
     ) -> Result<Model, Error> {
-        let (params, metadata) = torch::read_named(path, cell, nonlinearity, naming)?;
+        let read = torch::read_named(path, cell, nonlinearity, naming);
+        let (params, metadata) = read.map_err(|error| self.with_dashes(error))?;
         let in_file = |error| in_file(path, error);
         let stored = Names::from_metadata(&metadata).map_err(in_file)?;
         if stored.is_none() && (self.words.is_none() || self.labels.is_none()) {
@@ -189,6 +190,20 @@ impl Import {
             other => other,
         })?;
         Ok((path, lines))
+    }
+
+    /// The hint of [`torch`] names options as a command line has them.
+    fn with_dashes(&self, error: Error) -> Error {
+        match error {
+            Error::Input { path, line, problem, expected } => {
+                let named = |text: String, option: &str| {
+                    text.replace(&format!("--{option} "), &format!("{}{option} ", self.dashes))
+                };
+                let expected = named(named(expected, "prefix"), "rename");
+                Error::Input { path, line, problem, expected }
+            }
+            other => other,
+        }
     }
 
     /// That a wh does not fit may be because it is the other network's.
@@ -248,7 +263,6 @@ impl Import {
             digits: self.normalization.digits || stored.digits,
         };
         assemble(params, Names { words, tags, normalization }, &self.unknown, source)
-            .map_err(|error| in_file(&words_file, error))
     }
 }
 

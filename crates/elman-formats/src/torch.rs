@@ -3,7 +3,7 @@
 //! The layouts, and why a sigmoid network is an exact `nn.RNN` with tanh, are in the [crate]'s
 //! documentation. Sums for the conversion are made in `f64` and rounded once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use elman::ndarray::{Array1, Array2, ArrayD};
@@ -85,6 +85,41 @@ impl Naming {
         Ok(by_name)
     }
 
+    /// The option that would help with a file of these names, of which `unknown` is left as no tensor's.
+    fn hint(&self, names: &[&str], unknown: &str) -> String {
+        let below: Vec<&str> = names.iter().filter_map(|name| name.strip_prefix(&self.prefix)).collect();
+        let before = |name: &&str| {
+            let prefix = TENSORS.iter().find_map(|known| name.strip_suffix(known))?;
+            (prefix.is_empty() || prefix.ends_with('.')).then(|| prefix.to_owned())
+        };
+        // The modules that all names begin with, or those before the most tensors that are known.
+        let common = below.iter().copied().reduce(|a, b| {
+            let same = a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
+            a.get(..same).unwrap_or_default()
+        });
+        let common = common.and_then(|common| Some(&common[..=common.rfind('.')?]));
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        below.iter().filter_map(before).for_each(|prefix| *counts.entry(prefix).or_default() += 1);
+        let most = || counts.into_iter().max_by_key(|(_, count)| *count).map(|(prefix, _)| prefix);
+        let prefix = common.map(str::to_owned).or_else(most).unwrap_or_default();
+        if !prefix.is_empty() {
+            return format!("--prefix {}{prefix} reads the tensors whose names begin so", self.prefix);
+        }
+        let (module, part) = unknown.split_once('.').unwrap_or((unknown, ""));
+        let own = match part {
+            _ if ["emb", "rnn", "out"].contains(&module) => {
+                return "other layers, directions and parameters are not read".to_owned();
+            }
+            _ if ["weight_ih", "weight_hh", "bias_ih", "bias_hh"].iter().any(|p| part.starts_with(p)) => {
+                "rnn"
+            }
+            "weight" if module.contains("emb") => "emb",
+            "weight" | "bias" => "out",
+            _ => return "a file without other tensors can be read".to_owned(),
+        };
+        format!("--rename {module}={own} reads it by another name")
+    }
+
     /// The names to be written, in the order of this crate's.
     fn written(&self) -> Result<[String; TENSORS.len()], Error> {
         for (from, _) in &self.renames {
@@ -100,6 +135,16 @@ impl Naming {
             }
         }
         Ok(names)
+    }
+}
+
+/// What a file is that is no safetensors file, by its first bytes.
+fn other_format(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [b'P', b'K', 3, 4, ..] => Some("a zip archive, as torch.save and numpy.savez write it"),
+        [0x80, 2..=5, ..] => Some("a pickle, as torch.save can write it"),
+        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => Some("an array of NumPy"),
+        _ => None,
     }
 }
 
@@ -268,8 +313,10 @@ pub fn from_bytes_named<T: Number>(
     nonlinearity: Option<Nonlinearity>,
     naming: &Naming,
 ) -> Result<(Params<T>, HashMap<String, String>), Error> {
-    let not_safetensors =
-        |error: safetensors::SafeTensorError| input(path, error.to_string(), "a safetensors file");
+    let not_safetensors = |error: safetensors::SafeTensorError| {
+        let problem = other_format(bytes).map_or_else(|| error.to_string(), str::to_owned);
+        input(path, problem, "a safetensors file, as safetensors.torch.save_file writes it of a state dict")
+    };
     let file = SafeTensors::deserialize(bytes).map_err(not_safetensors)?;
     if let Some(key) = repeated_key(bytes) {
         return Err(input(path, format!("{key:?} twice in the header"), "each name once"));
@@ -284,7 +331,7 @@ pub fn from_bytes_named<T: Number>(
     let mut unknown: Vec<&String> = names.keys().filter(|name| !TENSORS.contains(&name.as_str())).collect();
     unknown.sort_unstable();
     if let Some(name) = unknown.first() {
-        let expected = format!("only {} (a prefix and renamings can be given)", TENSORS.join(", "));
+        let expected = format!("only {}; {}", TENSORS.join(", "), naming.hint(&all, name));
         return Err(input(path, format!("tensor {:?}", names[*name]), expected));
     }
     let tensors = Tensors { file: &file, path, names: &names };

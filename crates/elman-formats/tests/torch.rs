@@ -326,6 +326,8 @@ fn other_names_are_read_and_written() {
 
     for (naming, message) in [
         (naming("", &[]), "tensor \"module.encoder.rnn.bias_hh_l0\", expected only emb.weight"),
+        (naming("", &[]), "c0; --prefix module. reads the tensors whose names begin so"),
+        (naming("module.", &[]), "tensor \"module.encoder.rnn.bias_hh_l0\", expected only emb.weight"),
         (naming("model.", &[]), "no tensor begins with \"model.\", expected a prefix of one of module.enc"),
         (naming("module.", &[("rn", "rnn")]), "no tensor \"rn\", which is to be renamed"),
         // A part of a name between dots is not a name.
@@ -339,6 +341,30 @@ fn other_names_are_read_and_written() {
         let error = read(&bytes, &naming).unwrap_err();
         assert!(error.starts_with("f: ") && error.contains(message), "{message:?} is not in {error}");
     }
+    // One part of a larger model, names without a prefix, and what no option would read.
+    let own = || tensors(&torch::to_bytes(&params(), Nonlinearity::Tanh, []).unwrap()).into_keys();
+    for (names, message) in [
+        (
+            own().map(|name| format!("tagger.{name}")).chain(["loss.weight".to_owned()]).collect(),
+            "--prefix tagger. reads",
+        ),
+        (
+            own().map(|name| name.replace("rnn.", "lstm.")).collect(),
+            "--rename lstm=rnn reads it by another name",
+        ),
+        (own().map(|name| name.replace("emb.", "embedding.")).collect(), "--rename embedding=emb reads"),
+        (own().map(|name| name.replace("out.", "fc.")).collect(), "--rename fc=out reads"),
+        (
+            own().chain(["rnn.weight_ih_l1".to_owned()]).collect(),
+            "other layers, directions and parameters are not read",
+        ),
+        (own().chain(["steps".to_owned()]).collect::<Vec<_>>(), "a file without other tensors can be read"),
+    ] {
+        let view = || TensorView::new(Dtype::F64, vec![1], &[0; 8]).unwrap();
+        let bytes = safetensors::serialize(names.into_iter().map(|name| (name, view())), None).unwrap();
+        let error = read(&bytes, &naming("", &[])).unwrap_err();
+        assert!(error.starts_with("f: tensor ") && error.contains(message), "{message:?} is not in {error}");
+    }
     for (naming, message) in [
         (naming("", &[("embedding", "e")]), "tensor to be renamed: expected emb.weight"),
         (naming("", &[("emb", "out")]), "out.weight for emb.weight and out.weight"),
@@ -346,6 +372,23 @@ fn other_names_are_read_and_written() {
         let error =
             torch::to_bytes_named(&params(), Nonlinearity::Tanh, [], &naming).unwrap_err().to_string();
         assert!(error.contains(message), "{message:?} is not in {error}");
+    }
+}
+
+#[test]
+fn a_file_of_another_format_is_named() {
+    for (bytes, message) in [
+        (
+            &b"PK\x03\x04 data.pkl"[..],
+            "f: a zip archive, as torch.save and numpy.savez write it, expected a safetensors file",
+        ),
+        (b"\x80\x02}q\x00.", "f: a pickle, as torch.save can write it"),
+        (b"\x93NUMPY\x01\x00", "f: an array of NumPy"),
+        (b"epoch 1 done", "f: header too large"),
+    ] {
+        let error = torch::from_bytes::<f32>(bytes, Path::new("f"), None).unwrap_err().to_string();
+        assert!(error.starts_with(message), "{error}");
+        assert!(error.ends_with("as safetensors.torch.save_file writes it of a state dict"), "{error}");
     }
 }
 

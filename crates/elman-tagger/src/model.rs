@@ -391,16 +391,33 @@ pub(crate) fn at(path: &Path, error: Error) -> Error {
     }
 }
 
+/// The next word or tag of a file that has one a line, each once.
+fn next_name(
+    lines: &mut Lines<&[u8]>,
+    before: &IndexSet<String>,
+    longest: usize,
+) -> Result<Option<String>, Error> {
+    let Some(line) = lines.next_line()? else { return Ok(None) };
+    let fault = name_fault(line, longest);
+    let name = line.to_owned();
+    if let Some((problem, expected)) = fault {
+        return Err(lines.error(problem, expected));
+    }
+    match before.get_index_of(&name) {
+        Some(first) => {
+            Err(lines.error(format!("the name of line {} again", first + 1), "each word or tag once"))
+        }
+        None => Ok(Some(name)),
+    }
+}
+
 /// The words or tags of a file, one a line, as many as `config.toml` says.
 fn parse_names(path: &Path, bytes: &[u8], count: usize, what: &str) -> Result<IndexSet<String>, Error> {
     let mut lines = Lines::new(bytes, path);
     let mut names = IndexSet::new();
-    while let Some(line) = lines.next_line()? {
-        let fault = name_fault(line, if what == VOCAB_COUNT { MAX_NAME } else { MAX_TOKEN });
-        let name = line.to_owned();
-        if let Some((problem, expected)) = fault {
-            return Err(lines.error(problem, expected));
-        }
+    while let Some(name) =
+        next_name(&mut lines, &names, if what == VOCAB_COUNT { MAX_NAME } else { MAX_TOKEN })?
+    {
         if names.len() == count {
             return Err(lines.error("one line more", format!("{count}, {what} in {CONFIG}")));
         }
@@ -644,11 +661,11 @@ pub fn read_lines(path: impl AsRef<Path>) -> Result<Vec<String>, Error> {
     let path = path.as_ref();
     let bytes = read_file(path, MAX_NAMES)?;
     let mut lines = Lines::new(&bytes[..], path);
-    let mut names = Vec::new();
-    while let Some(line) = lines.next_line()? {
-        names.push(line.to_owned());
+    let mut names = IndexSet::new();
+    while let Some(name) = next_name(&mut lines, &names, MAX_NAME)? {
+        names.insert(name);
     }
-    Ok(names)
+    Ok(names.into_iter().collect())
 }
 
 /// Opens a regular file and gives its size, which is at most `limit`.
@@ -844,7 +861,7 @@ mod tests {
         );
         assert!(replaced(VOCAB, "<UNK>\n", "<UNK>\nx\n").contains(": one line more, expected "));
         assert!(
-            replaced(VOCAB, "<UNK>\n", "<UNK>\n<UNK>\n").starts_with("vocab.txt:2: a line that was there")
+            replaced(VOCAB, "<UNK>\n", "<UNK>\n<UNK>\n").starts_with("vocab.txt:2: the name of line 1 again")
         );
         assert!(replaced(VOCAB, "<UNK>\n", "<UNK>\n\n").starts_with("vocab.txt:2: empty word or tag"));
         // A word may have blanks in it, as tabs part columns.
