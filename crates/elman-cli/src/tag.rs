@@ -33,7 +33,7 @@ pub(crate) struct Args {
     #[arg(long)]
     scores: bool,
     /// Also the N most probable tags of each word with their probabilities: pairs of columns, or `nbest`
-    #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=16_384))]
     nbest: Option<usize>,
     /// Answers a sentence that cannot be read with an error in its place (a line `# error: ...`, or an object with
     /// `error`), and goes on; their number is told at the end, with the exit code 65
@@ -409,6 +409,8 @@ fn with_columns<'a>(
     rows: Vec<Vec<Cow<'a, str>>>,
     own: usize,
 ) -> Vec<Vec<Cow<'a, str>>> {
+    // A model can have fewer tags than --nbest asks for.
+    let own = rows.first().map_or(own, Vec::len);
     let mut rows = rows.into_iter();
     let mut all: Vec<Vec<Cow<'_, str>>> = Vec::with_capacity(lines.len() + 1);
     let borrowed = |given: &'a [String]| given.iter().map(|column| Cow::from(column.as_str()));

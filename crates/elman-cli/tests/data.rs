@@ -208,12 +208,18 @@ fn tag_writes_every_line_of_a_column_file() {
         }
     }
     // As many columns for conlleval, whatever is asked for; a sentence at the end of the file ends with a blank line.
+    let tags = elman_tagger::Model::load(trained().join("model")).unwrap().labels().size();
     let document = "-DOCSTART- -X- O\nto TO O\n-DOCSTART- -X- O\noslo NN B-x";
-    for (more, columns) in [(&[][..], 4), (&["--scores"], 5), (&["--nbest", "2"], 7)] {
+    for (more, columns) in
+        [(&[][..], 4), (&["--scores"], 5), (&["--nbest", "2"], 7), (&["--nbest", "16384"], 3 + 2 * tags)]
+    {
         let tagged = success(&tag(&[&["--format", "conll"], more].concat(), document));
         let counts: Vec<usize> = tagged.lines().map(|line| line.split('\t').count()).collect();
         assert_eq!(counts, [columns, columns, columns, columns, 1], "{tagged}");
     }
+    // More than any model has, which once overflowed.
+    let refused = tag(&["--format", "conll", "--nbest", &u64::MAX.to_string()], document);
+    assert_eq!(refused.status.code(), Some(2));
     let tagged = tag(&["--format", "conll"], document);
     success(&with_input(elman(trained(), &["conlleval", "-d", "\t"]), &tagged.stdout));
     // In CoNLL-U rows that are no words have no tag, and JSON has the sentences alone.
