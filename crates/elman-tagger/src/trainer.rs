@@ -420,7 +420,9 @@ impl<'a> Trainer<'a> {
     pub fn is_finished(&self) -> bool {
         let (epochs, config) = (self.history.len(), &self.config);
         epochs >= config.epochs
-            || config.recipe.halves() && self.rate.rate < Recipe::LAST_LEARNING_RATE
+            || config.recipe.halves()
+                && self.rate.rate < Recipe::LAST_LEARNING_RATE
+                && self.rate.rate < config.learning_rate
             || config.patience.is_some_and(|patience| epochs - self.best.epoch >= patience)
     }
 
@@ -959,6 +961,13 @@ mod tests {
                 let expected = trainer.train.batch().words().len() as f64;
                 assert!((words / expected - 1.0).abs() < 1e-9, "{words}, {expected}");
             }
+            // A rate that is below the last one from the start was not halved.
+            let config = TrainConfig { learning_rate: 0.5 * Recipe::LAST_LEARNING_RATE, epochs: 3, ..config };
+            let mut small = Trainer::new(&network, config, &train, &dev).unwrap();
+            while !small.is_finished() {
+                small.run_epoch(&mut |_| {}).unwrap();
+            }
+            assert_eq!(small.history().len(), 3, "{recipe:?}");
             // Halved once, the rate is below the last one.
             assert_eq!(trainer.history.len(), 11, "{recipe:?}");
             assert_eq!(trainer.learner.params() == trainer.best.params, goes_back, "{recipe:?}");
