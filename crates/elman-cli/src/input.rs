@@ -147,13 +147,7 @@ pub(crate) fn with_suggestion(error: Error) -> Error {
     use io::ErrorKind::{NotADirectory, NotFound};
     match error {
         Error::Io { path, action, source } if matches!(source.kind(), NotFound | NotADirectory) => {
-            let (path, action, mut text) = match missing_model(&path) {
-                Some((model, problem)) => (model.to_owned(), "read the model", problem),
-                None => {
-                    let text = missing_file(&path).unwrap_or_else(|| source.to_string());
-                    (path, action, text)
-                }
-            };
+            let mut text = missing_file(&path).unwrap_or_else(|| source.to_string());
             if let Some(near) = near_path(&path) {
                 text = format!("{text}; did you mean {near}?");
             }
@@ -161,20 +155,6 @@ pub(crate) fn with_suggestion(error: Error) -> Error {
         }
         error => error,
     }
-}
-
-/// The folder that was taken for a model, by the path of its first file, and why it is none.
-fn missing_model(path: &Path) -> Option<(&Path, String)> {
-    if path.file_name()? != "config.toml" {
-        return None;
-    }
-    let model = folder_of(path);
-    let problem = match fs::metadata(model) {
-        Ok(found) if found.is_dir() => "the folder has no config.toml, so it is no model",
-        Ok(_) => "it is a file, and a model is a folder",
-        Err(_) => "there is no such folder",
-    };
-    Some((model, format!("{problem}; elman train --model DIR and elman import write model folders")))
 }
 
 /// What is at a path that cannot be opened, if that is not simply nothing.
@@ -251,25 +231,15 @@ mod tests {
     fn what_is_not_there_is_explained() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
-        fs::write(path("file"), "").unwrap();
-        fs::create_dir(path("empty")).unwrap();
         let explained = |name: &str| {
             let source = File::open(path(name)).unwrap_err();
             let error = Error::Io { path: path(name), action: "open", source };
             with_suggestion(error).to_string()[folder.path().to_str().unwrap().len() + 1..].to_owned()
         };
-        for (name, message) in [
-            ("none/config.toml", "none: cannot read the model: there is no such folder; elman train --model"),
-            ("file/config.toml", "file: cannot read the model: it is a file, and a model is a folder;"),
-            (
-                "empty/config.toml",
-                "empty: cannot read the model: the folder has no config.toml, so it is no model",
-            ),
-            ("emtpy/config.toml", "emtpy: cannot read the model: there is no such folder; "),
-        ] {
-            assert!(explained(name).starts_with(message), "{}", explained(name));
-        }
-        assert!(explained("emtpy/config.toml").ends_with("/empty?"));
+        fs::create_dir(path("empty")).unwrap();
+        let error = with_suggestion(elman_tagger::Model::load(path("emtpy")).unwrap_err()).to_string();
+        assert!(error.contains("emtpy: cannot read the model: there is no such folder; "), "{error}");
+        assert!(error.ends_with("/empty?"), "{error}");
         #[cfg(unix)]
         {
             std::os::unix::fs::symlink("nowhere", path("link")).unwrap();

@@ -521,8 +521,8 @@ mod tests {
         assert_eq!(words(r#"{"text": " to\tyork ", "id": 7}"#).unwrap(), ["to", "york"]);
         assert!(words(r#"{"words": []}"#).unwrap().is_empty());
         for (line, problem) in [
-            ("{", "no JSON object: EOF while parsing an object"),
-            ("[1]", "no JSON object: invalid type: sequence, expected a map"),
+            ("{", "no whole JSON object (jq -c . writes each on one line)"),
+            ("[1]", "a JSON array (jq -c '.[]' writes each of its objects on a line)"),
             ("{}", "no words"),
             (r#"{"words": "to york"}"#, r#"the words "to york""#),
             (r#"{"words": ["to", 7]}"#, "the word 7"),

@@ -420,6 +420,13 @@ impl Args {
                 words.len()
             ));
         }
+        if let Some(longest) =
+            train.iter().map(|sentence| sentence.words().len()).filter(|n| *n >= limits::LONG_SENTENCE).max()
+        {
+            note(&format!(
+                "{file}: a sentence of {longest} words; is there a blank line after each sentence?"
+            ));
+        }
         let corpora = [(&self.dev, Some(dev)), (&self.test, test)];
         for (file, corpus) in corpora.into_iter().filter_map(|(file, corpus)| Some((file, corpus?))) {
             let unknown = corpus.iter().flat_map(TaggedSentence::tags);
@@ -524,7 +531,19 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     }
     let from = args.from.as_ref().map(Model::load).transpose()?;
     let mut trainer = match (found, &from) {
-        (_, Some(from)) => Trainer::from_model(&*network, config, from, &train, &dev),
+        (_, Some(from)) => {
+            let news =
+                train.iter().flat_map(TaggedSentence::tags).find(|tag| from.labels().id(tag).is_none());
+            if let (Some(tag), Some(model)) = (news, &args.from) {
+                return Err(Error::Input {
+                    path: input::names(&args.train).into(),
+                    line: None,
+                    problem: format!("the tag {tag:?}"),
+                    expected: format!("one of the {} tags of {}", from.labels().size(), model.display()),
+                });
+            }
+            Trainer::from_model(&*network, config, from, &train, &dev)
+        }
         (Some(found), _) => Trainer::resume(&*network, config, &train, &dev, found),
         (None, None) => Trainer::new(&*network, config, &train, &dev),
     }

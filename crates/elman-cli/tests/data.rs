@@ -314,6 +314,12 @@ fn a_training_warns_of_many_tags_and_of_the_learning_rate_of_a_batch() {
         note.contains("many: 300 different tags on 2 different words; is the last column the tag?"),
         "{note}"
     );
+    fs::write(folder.join("long"), "to O\noslo B-x\n".repeat(500)).unwrap();
+    let note = train("long", &[]);
+    assert!(
+        note.contains("long: a sentence of 1000 words; is there a blank line after each sentence?"),
+        "{note}"
+    );
     let note = train("train.conll", &["--batch", "16"]);
     assert!(note.starts_with("--batch 16: an update takes the mean of 16 sentences"), "{note}");
     assert_eq!(train("train.conll", &["--batch", "16", "--lr", "0.5"]), "");

@@ -571,6 +571,13 @@ fn recipes_are_listed_and_their_models_tag_words_that_training_never_saw() {
     success(&tag("next"));
     let refused = run(path, &[&onwards[..], &["--model", "next", "--hidden", "9"]].concat());
     failure(&refused, 2, &["cannot be used with"]);
+    fs::write(path.join("news.conll"), "oslo B-news\n").unwrap();
+    let refused = run(path, &[&onwards[..], &["--model", "next", "--train", "news.conll"]].concat());
+    failure(
+        &refused,
+        65,
+        &["train.conll, news.conll: the tag \"B-news\", expected one of the ", " tags of model"],
+    );
 }
 
 #[test]

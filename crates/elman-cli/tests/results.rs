@@ -219,10 +219,10 @@ fn an_output_that_cannot_be_written_is_named_before_the_work() {
     let corpus = fs::read(folder.join("dev")).unwrap();
     fs::write(folder.join("folder-of-model"), "").unwrap();
     for (more, code, parts) in [
-        (["--report", "none/page.html"], 74, &["none/page.html: cannot write: No such file"][..]),
+        (["--report", "none/page.html"], 74, &["none/page.html: cannot write: there is no folder none"][..]),
         (["--report", "dev"], 65, &["dev: a file of another kind, expected an HTML page"]),
         (["--report", "."], 65, &[".: a folder, expected an HTML page"]),
-        (["--report", "model/page.html"], 74, &["model/page.html: cannot write: No such file"]),
+        (["--report", "model/page.html"], 74, &["model/page.html: cannot write: there is no folder model"]),
         (["--model", "none/model"], 74, &["none/model: cannot create: No such file"]),
         (["--model", "dev"], 65, &["dev: a file, expected a model folder, or nothing"]),
     ] {
@@ -257,7 +257,7 @@ fn an_output_that_cannot_be_written_is_named_before_the_work() {
         ("export --model model --to torch model/weights.safetensors", 65, &["a file in a model folder"]),
         ("export --model model --to npy dev", 65, &["dev: a file, expected a NumPy export folder"]),
         ("export --model none --to torch none/file", 74, &["none/file: cannot write"]),
-        ("man --out none", 74, &["none/elman", ".1: cannot write: No such file"]),
+        ("man --out none", 74, &["none/elman", ".1: cannot write: there is no folder"]),
     ] {
         let output = run(folder, &command.split(' ').collect::<Vec<_>>());
         failure(&output, code, parts);

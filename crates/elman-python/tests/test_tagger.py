@@ -98,7 +98,7 @@ def test_a_jordan_folder_is_refused_by_its_name(trained, tmp_path):
 
 
 def test_what_is_wrong_is_named(trained, tmp_path):
-    with pytest.raises(FileNotFoundError, match="config.toml: cannot open"):
+    with pytest.raises(FileNotFoundError, match="cannot read the model: there is no such folder"):
         elman.Tagger.load(tmp_path / "none")
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="a file, expected a model folder"):

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::limits::LONG_SENTENCE;
 use crate::{ConllReader, Error, Labels, Scheme, TaggedSentence, Tagging, Vocabulary};
 
 /// What a corpus holds, and what in it looks like a mistake; see [`check_corpus`].
@@ -140,6 +141,10 @@ pub fn check_sentences(
             let problem = format!("the tag {tag} occurs only here");
             check.suspicions.push(Suspicion { line: *line, problem });
         }
+    }
+    for (line, sentence) in sentences.iter().filter(|(_, sentence)| sentence.words().len() >= LONG_SENTENCE) {
+        let problem = format!("a sentence of {} words: a blank line ends a sentence", sentence.words().len());
+        check.suspicions.push(Suspicion { line: *line, problem });
     }
     check.suspicions.sort_by_key(|suspicion| suspicion.line);
     check.distinct_words = words.len();
@@ -283,6 +288,10 @@ mod tests {
         ] {
             assert_eq!(suspicions(text), own(expected), "{text:?}");
         }
+        let long = "a O\n".repeat(LONG_SENTENCE);
+        let expected = (1, "a sentence of 1000 words: a blank line ends a sentence".to_owned());
+        assert_eq!(suspicions(&long), [expected]);
+        assert!(suspicions(&long[4..]).is_empty());
         // A tag that occurs once is odd in a large corpus only.
         let large = format!("{}z B-x\n", "a O\n\n".repeat(1000));
         let expected = (2001, "the tag B-x occurs only here".to_owned());

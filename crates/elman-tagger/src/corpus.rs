@@ -307,6 +307,12 @@ pub fn json_object(text: &str) -> Result<BTreeMap<String, &RawValue>, String> {
     }
 
     serde_json::from_str(text).map(|Fields(fields)| fields).map_err(|error| {
+        if text.trim_start().starts_with('[') {
+            return "a JSON array (jq -c '.[]' writes each of its objects on a line)".to_owned();
+        }
+        if error.is_eof() {
+            return "no whole JSON object (jq -c . writes each on one line)".to_owned();
+        }
         // The line that the error names is always the first.
         let text = error.to_string();
         format!("no JSON object: {}", text.split(" at line ").next().unwrap_or(&text))
@@ -1037,7 +1043,12 @@ mod tests {
                 "e.jsonl:1: tags: 0, expected 1, one for each word",
             ),
             ("e.jsonl", b"{\"tags\": [], \"tags\": []}\n", "e.jsonl:1: no JSON object: the field tags again"),
-            ("e.jsonl", b"[1]\n", "e.jsonl:1: no JSON object: invalid type: sequence"),
+            ("e.jsonl", b"[1]\n", "e.jsonl:1: a JSON array (jq -c '.[]' writes each"),
+            (
+                "e.jsonl",
+                b"{\n\"tokens\": []\n}\n",
+                "e.jsonl:1: no whole JSON object (jq -c . writes each on one line)",
+            ),
             ("e.jsonl", b"\n\n", "e.jsonl:2: there is no sentence"),
             ("e.gz", &gzip(b"a O\n")[..12], "e.gz: cannot read: "),
         ] {

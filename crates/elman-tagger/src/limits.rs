@@ -14,6 +14,9 @@ pub const MAX_NAME: usize = 1 << 16;
 pub const MAX_TOKEN: usize = 1 << 10;
 /// Longest sentence, in words.
 pub const MAX_WORDS: usize = 10_000;
+
+/// A training sentence of so many words is probably several ones, between which blank lines are missing.
+pub const LONG_SENTENCE: usize = 1000;
 /// Largest corpus that is read as a whole, in bytes. In memory it takes up to 30 times as much (a word and a
 /// tag of one letter each), most often ten times. Tagging reads sentence by sentence and has no such limit.
 pub const MAX_CORPUS: u64 = 1 << 28;

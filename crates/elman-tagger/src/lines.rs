@@ -103,12 +103,17 @@ impl<R: Read> Lines<R> {
                 let place = error.valid_up_to();
                 let problem =
                     format!("byte 0x{byte:02x} at byte {} is no UTF-8", place + 1, byte = line[place]);
+                // A sequence that the end of the file cuts short begins as the other encodings' letters do.
+                let is_whole = error.error_len().is_some() || self.bytes.ends_with(b"\n");
                 let expected = match line[place] {
-                    // The most common of the other encodings; a sequence that is cut short begins alike.
-                    byte @ 0xa0..=0xff if error.error_len().is_some() => format!(
+                    byte @ 0xa0..=0xff if is_whole => format!(
                         "UTF-8 text; if it is Latin-1, where this byte is {:?}, iconv -f LATIN1 -t UTF-8 converts it",
                         char::from(byte)
                     ),
+                    0x80..=0x9f => {
+                        "UTF-8 text; if it is Windows-1252, iconv -f WINDOWS-1252 -t UTF-8 converts it"
+                            .to_owned()
+                    }
                     _ => "UTF-8 text".to_owned(),
                 };
                 return Err(self.error(problem, expected));
@@ -171,6 +176,9 @@ fn no_text(start: &[u8]) -> Option<(&'static str, &'static str)> {
             Some(("the file is compressed by zstd", "UTF-8 text: decompress it with unzstd"))
         }
         [b'P', b'K', 3, 4, ..] => Some(("the file is a zip archive", "UTF-8 text: unpack it with unzip")),
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => {
+            Some(("the file is UTF-32", "UTF-8 text; iconv -f UTF-32 -t UTF-8 converts it"))
+        }
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
             Some(("the file is UTF-16", "UTF-8 text; iconv -f UTF-16 -t UTF-8 converts it"))
         }
@@ -266,6 +274,13 @@ mod tests {
             all(b"a\nb\n\xe2\x82").unwrap_err(),
             "f:3: byte 0xe2 at byte 1 is no UTF-8, expected UTF-8 text"
         );
+        let message = all("caf\u{e9}\n".chars().map(|c| c as u8).collect::<Vec<_>>().as_slice()).unwrap_err();
+        assert!(message.starts_with("f:1: byte 0xe9 at byte 4") && message.contains("LATIN1"), "{message}");
+        let message = all(b"\x93a\x94 O\n").unwrap_err();
+        assert!(
+            message.starts_with("f:1: byte 0x93 at byte 1") && message.contains("WINDOWS-1252"),
+            "{message}"
+        );
         assert_eq!(all(b"a\0\n").unwrap_err(), "f:1: null byte at byte 2, expected UTF-8 text");
         assert_eq!(
             all(b"a\rb\n").unwrap_err(),
@@ -281,6 +296,7 @@ mod tests {
                 &b"\x1f\x8b\x08"[..],
                 "f:1: the file is compressed by gzip, expected UTF-8 text: decompress it with gunzip",
             ),
+            (b"\xff\xfe\0\0a", "f:1: the file is UTF-32, expected UTF-8 text; iconv -f UTF-32"),
             (b"BZh91AY&SY", "compressed by bzip2"),
             (b"\xfd7zXZ", "compressed by xz"),
             (b"\x28\xb5\x2f\xfd", "compressed by zstd"),

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use elman::ndarray::{ArrayView1, ArrayView2};
@@ -292,7 +292,23 @@ impl Model {
     /// tensor that is not as [`Model`] describes.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, Error> {
         // A training may put a new folder in the place of this one while it is read.
-        folder::read(path.as_ref(), CONFIG, Self::load_from)
+        let path = path.as_ref();
+        folder::read(path, CONFIG, Self::load_from).map_err(|error| match error {
+            Error::Io { path: file, source, .. }
+                if file == path.join(CONFIG)
+                    && matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+            {
+                let problem = match fs::metadata(path) {
+                    Ok(found) if found.is_dir() => "the folder has no config.toml, so it is no model",
+                    Ok(_) => "it is a file, and a model is a folder",
+                    Err(_) => "there is no such folder",
+                };
+                let text = format!("{problem}; elman train --model DIR and elman import write model folders");
+                let source = io::Error::new(source.kind(), text);
+                Error::Io { path: path.to_owned(), action: "read the model", source }
+            }
+            other => other,
+        })
     }
 
     /// A model of the files of its folder, by name and content, where there is no file system: in a browser, say. Files of
@@ -421,9 +437,7 @@ fn parse_names(path: &Path, bytes: &[u8], count: usize, what: &str) -> Result<In
         if names.len() == count {
             return Err(lines.error("one line more", format!("{count}, {what} in {CONFIG}")));
         }
-        if !names.insert(name) {
-            return Err(lines.error("a line that was there before", "each word or tag once"));
-        }
+        names.insert(name);
     }
     if names.len() != count {
         let problem = format!("{} lines", names.len());
@@ -655,8 +669,8 @@ fn log(history: &[EpochRecord]) -> String {
 /// The words or tags of a file, one a line, in their order: how the files of a model folder hold them.
 ///
 /// # Errors
-/// [`Error::Io`] if the file cannot be read; [`Error::Input`] names the line that is none, and a file of more
-/// than 64 MiB.
+/// [`Error::Io`] if the file cannot be read; [`Error::Input`] names the line that is empty, no word, or there before, and a
+/// file of more than 64 MiB.
 pub fn read_lines(path: impl AsRef<Path>) -> Result<Vec<String>, Error> {
     let path = path.as_ref();
     let bytes = read_file(path, MAX_NAMES)?;
@@ -1044,7 +1058,8 @@ mod tests {
             let (_parent, path, _) = saved();
             fs::rename(path.join(file), path.with_file_name("elsewhere")).unwrap();
             let error = Model::load(&path).unwrap_err();
-            assert!(matches!(&error, Error::Io { path, .. } if path.ends_with(file)), "{error}");
+            let named = if file == CONFIG { path.clone() } else { path.join(file) };
+            assert!(matches!(&error, Error::Io { path, .. } if *path == named), "{error}");
             #[cfg(unix)]
             {
                 std::os::unix::fs::symlink(path.with_file_name("elsewhere"), path.join(file)).unwrap();
@@ -1111,12 +1126,30 @@ mod tests {
         model.save(&path, &[record]).unwrap();
         assert!(fs::read(path.join(VOCAB)).unwrap().starts_with(b"<UNK>\n"), "no byte order mark");
         assert_eq!(
-            read_lines(path.join(LOG)).unwrap(),
+            fs::read_to_string(path.join(LOG)).unwrap().lines().collect::<Vec<_>>(),
             [
                 "epoch\tlr\tloss\tdev_precision\tdev_recall\tdev_f1\tdev_accuracy\tseconds\twords_per_second",
                 "1\t0.0625\t1.500000\t50.00\t25.00\t33.33\t75.00\t2.000\t1234"
             ]
         );
+    }
+
+    #[test]
+    fn what_is_no_model_folder_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("file"), "").unwrap();
+        fs::create_dir(path("empty")).unwrap();
+        for (name, problem) in [
+            ("none", "there is no such folder"),
+            ("file", "it is a file, and a model is a folder"),
+            ("empty", "the folder has no config.toml, so it is no model"),
+        ] {
+            let message = Model::load(path(name)).unwrap_err().to_string();
+            let expected =
+                format!("{}: cannot read the model: {problem}; elman train --model", path(name).display());
+            assert!(message.starts_with(&expected), "{message}");
+        }
     }
 
     #[test]

@@ -126,7 +126,12 @@ fn place(path: &Path, kind: FileKind) -> Result<Place, Error> {
             return Err(input(path, None, "a file of another kind", expected));
         }
     }
-    match Draft::write(folder_of(&file), b"", None) {
+    let folder = folder_of(&file);
+    if !folder.exists() {
+        let text = format!("there is no folder {}", folder.display());
+        return Err(io("write")(io::Error::new(io::ErrorKind::NotFound, text)));
+    }
+    match Draft::write(folder, b"", None) {
         Ok(_) => Ok(Place::File(file)),
         // Its folder is read-only, the file itself is not.
         Err(_) if OpenOptions::new().append(true).open(&file).is_ok() => Ok(Place::Fixed(file)),
