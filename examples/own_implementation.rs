@@ -259,6 +259,7 @@ fn judge(mine: Mine) -> Report {
         .cells(&[Cell::default()])
         .feedbacks(&[Feedback::Hidden])
         .single_layers()
+        .without_crf()
         .without_adam();
     check::<f64>(&mine, &options.cases(10))
 }
@@ -277,7 +278,12 @@ mod tests {
     use super::*;
 
     fn options() -> Options {
-        Options::new().cells(&[Cell::default()]).feedbacks(&[Feedback::Hidden]).single_layers().without_adam()
+        Options::new()
+            .cells(&[Cell::default()])
+            .feedbacks(&[Feedback::Hidden])
+            .single_layers()
+            .without_crf()
+            .without_adam()
     }
 
     #[test]

@@ -189,9 +189,7 @@ impl<T: Num> State<T> {
     /// `share` times the sum of the losses and of the gradients: the tree of [`Batch::halves`].
     fn tree<S: Simd>(&self, simd: S, batch: Batch<'_>, share: T, threads: usize) -> (T, Sum<T>) {
         match batch.halves() {
-            Some((left, right))
-                if threads > 1 || batch.len() > TOGETHER || !self.weights.shape().is_single() =>
-            {
+            Some((left, right)) if threads > 1 || batch.len() > TOGETHER || !self.weights.is_packed() => {
                 let half = (threads / 2).max(1);
                 let (left, right) = if threads > 1 {
                     rayon::join(
@@ -203,7 +201,7 @@ impl<T: Num> State<T> {
                 };
                 self.add(simd, left, right)
             }
-            _ if !self.weights.shape().is_single() => self.by_sentence(simd, batch, share),
+            _ if !self.weights.is_packed() => self.by_sentence(simd, batch, share),
             _ => {
                 let mut scratch = self.take_scratch();
                 scratch.forward_backward(simd, threads, &self.weights, batch, share);
@@ -214,7 +212,7 @@ impl<T: Num> State<T> {
         }
     }
 
-    /// [`State::tree`] of a chunk, sentence by sentence: for networks of several layers or directions.
+    /// [`State::tree`] of a chunk, sentence by sentence: for networks of several layers or directions, or with a CRF.
     fn by_sentence<S: Simd>(&self, simd: S, batch: Batch<'_>, share: T) -> (T, Sum<T>) {
         let free = self.free().sentences.pop();
         let mut scratch = free.unwrap_or_else(sentence::Scratch::new);
@@ -414,7 +412,7 @@ impl<T: Num> Task for BatchStep<'_, T> {
         let BatchStep { state, batch, learning_rate, threads } = self;
         let share = T::one() / T::from_f64(batch.len() as f64);
         let factor = -learning_rate;
-        if batch.halves().is_some() || !state.weights.shape().is_single() {
+        if batch.halves().is_some() || !state.weights.is_packed() {
             let (loss, sum) = state.tree(simd, batch, share, threads);
             let State { weights, seen, .. } = &mut *state;
             simd.vectorize(

@@ -3,6 +3,7 @@
 
 mod adam;
 mod batch;
+mod crf;
 mod exact;
 mod isa;
 mod kept;
@@ -30,7 +31,7 @@ use isa::Cpu;
 use kept::Kept;
 use pool::Pool;
 
-/// The network near the hardware's limit, for `f32` and `f64`, with every [`elman::Cell`].
+/// The network near the hardware's limit, for `f32` and `f64`, with every [`elman::Cell`] and [`elman::Head`].
 ///
 /// All results have the same bits for any number of threads, and on every instruction set with fused
 /// multiply-add ([`Isa::is_fused`]).

@@ -27,6 +27,8 @@ pub enum Kernel {
     Tanh,
     /// `C = exp(C)`
     Exp,
+    /// `C = ln(C)`
+    Ln,
     /// `C += A · B` through matrixmultiply
     Gemm,
 }
@@ -85,12 +87,13 @@ impl<T: Num> Task for Run<'_, T> {
             Kernel::Sigmoid => kernel::apply(simd, Sigmoid, c.data_mut()),
             Kernel::Tanh => kernel::apply(simd, Tanh, c.data_mut()),
             Kernel::Exp => kernel::exp(simd, c.data_mut()),
+            Kernel::Ln => kernel::ln(simd, c.data_mut()),
             Kernel::Gemm => kernel::gemm(a.view().cols_from(0, depth), b.view(), c.view_mut()),
         }
     }
 }
 
-/// A function of each entry: [`Kernel::Exp`], [`Kernel::Sigmoid`] or [`Kernel::Tanh`]. The number of entries must be a
+/// A function of each entry: [`Kernel::Exp`], [`Kernel::Ln`], [`Kernel::Sigmoid`] or [`Kernel::Tanh`]. The number of entries must be a
 /// multiple of 16.
 ///
 /// # Errors
@@ -109,6 +112,7 @@ impl<T: Num> Task for Apply<'_, T> {
     fn run<S: Simd>(self, simd: S) {
         match self.0 {
             Kernel::Exp => kernel::exp(simd, self.1),
+            Kernel::Ln => kernel::ln(simd, self.1),
             Kernel::Sigmoid => kernel::apply(simd, Sigmoid, self.1),
             Kernel::Tanh => kernel::apply(simd, Tanh, self.1),
             other => panic!("{other:?} is no function of an entry"),

@@ -7,9 +7,10 @@
 use elman::{Direction, Feedback, Shape};
 use fearless_simd::Simd;
 
+use crate::crf;
 use crate::kernel::{self, Blocks};
 use crate::layer::{self, Backward, Output};
-use crate::matrix::{Buffer, View, ViewMut, buffer, grow, padded, row_stride};
+use crate::matrix::{Buffer, Matrix, View, ViewMut, buffer, grow, padded, row_stride};
 use crate::num::Num;
 use crate::pack::Pack;
 use crate::unit::{blocks, parts};
@@ -40,6 +41,10 @@ pub(crate) struct Scratch<T> {
     a_padding: Buffer<T>,
     /// `[words + 1, embed]`: the gradients of the words' embeddings, then of the padding's.
     dx: Buffer<T>,
+    crf: crf::Scratch<T>,
+    /// `[classes, classes]`: the gradient of the loss by the CRF's transitions, and its factor.
+    pairs: Matrix<T>,
+    scale: T,
 }
 
 /// The rows of a layer in one direction.
@@ -96,6 +101,9 @@ impl<T: Num> Scratch<T> {
             zeros: buffer(),
             a_padding: buffer(),
             dx: buffer(),
+            crf: crf::Scratch::new(),
+            pairs: Matrix::zeros(0, 0),
+            scale: T::zero(),
         }
     }
 
@@ -188,6 +196,11 @@ impl<T: Num> Scratch<T> {
         self.s[..words * stride].chunks_exact_mut(stride).map(move |row| &mut row[..classes])
     }
 
+    /// After [`Scratch::forward`]: the rows of the logits, one after the other, and memory of a CRF.
+    pub(crate) fn chain(&mut self, shape: &Shape, words: usize) -> (&mut crf::Scratch<T>, &mut [T]) {
+        (&mut self.crf, &mut self.s[..words * row_stride::<T>(shape.classes)])
+    }
+
     /// After [`Scratch::forward`]: the loss of the sentence, and the factors of `scale · words ·` its gradient.
     /// (The loss is a mean over the words, so `scale` is usually `1 / words` or `-learning_rate / words`.)
     pub(crate) fn backward<S: Simd>(&mut self, simd: S, weights: &Weights<T>, labels: &[u32], scale: T) -> T {
@@ -198,7 +211,25 @@ impl<T: Num> Scratch<T> {
         let (classes, s_stride) = (padded::<T>(shape.classes), row_stride::<T>(shape.classes));
         let s = &mut self.s[..words * s_stride];
         let mut loss = T::zero();
-        for (row, label) in s.chunks_exact_mut(s_stride).zip(labels) {
+        if let Some(crf) = &weights.dense.crf {
+            if self.pairs.cols() == 0 {
+                self.pairs = Matrix::zeros(shape.classes, shape.classes);
+            }
+            self.pairs.data_mut().fill(T::zero());
+            self.scale = scale;
+            loss = self.crf.marginals(simd, crf, s, Some((labels, &mut self.pairs)));
+            simd.vectorize(
+                #[inline(always)]
+                || {
+                    for (row, label) in s.chunks_exact_mut(s_stride).zip(labels) {
+                        row[*label as usize] -= T::one();
+                        kernel::scale(simd, scale, &mut row[..classes]);
+                    }
+                },
+            );
+        }
+        let softmax = weights.dense.crf.is_none().then_some(labels).into_iter().flatten();
+        for (row, label) in s.chunks_exact_mut(s_stride).zip(softmax) {
             loss += simd.vectorize(
                 #[inline(always)]
                 || kernel::derive_softmax(simd, &mut row[..classes], *label as usize, scale),
@@ -376,6 +407,11 @@ impl<T: Num> Scratch<T> {
             || {
                 for row in self.s[..words * s_stride].chunks_exact(s_stride) {
                     kernel::add(simd, &row[..classes], &mut target.b);
+                }
+                if let Some(crf) = &mut target.crf {
+                    kernel::add_scaled(simd, self.scale, self.pairs.data(), crf.transitions.data_mut());
+                    kernel::add(simd, &self.s[..classes], &mut crf.start);
+                    kernel::add(simd, &self.s[(words - 1) * s_stride..][..classes], &mut crf.end);
                 }
             },
         );

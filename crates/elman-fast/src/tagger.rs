@@ -8,6 +8,7 @@ use elman::{Batch, Error, Feedback, Params, Tagger, check_places, check_words, c
 use fearless_simd::Simd;
 
 use crate::batch::project_words;
+use crate::crf::{self, Crf};
 use crate::isa::{Cpu, Task};
 use crate::kernel;
 use crate::layer::{self, Output};
@@ -49,6 +50,9 @@ struct Scratch<T> {
     h: Buffer<T>,
     fed_back: Buffer<T>,
     s: Buffer<T>,
+    crf: crf::Scratch<T>,
+    /// The rows of s of one sentence, for a CRF.
+    chain: Buffer<T>,
 }
 
 impl<T: Num> Scratch<T> {
@@ -60,6 +64,8 @@ impl<T: Num> Scratch<T> {
             h: buffer(),
             fed_back: buffer(),
             s: buffer(),
+            crf: crf::Scratch::new(),
+            chain: buffer(),
         }
     }
 }
@@ -74,6 +80,28 @@ impl<T: Num> FastTagger<T> {
     fn of(cpu: Cpu, pool: Pool, model: Arc<Model<T>>) -> Self {
         let (scratch, jobs, scores) = (Scratch::new(), Vec::new(), Array2::zeros((0, 0)));
         FastTagger { cpu, pool, model, scratch, jobs, scores }
+    }
+
+    /// The numbers of each word of a sentence, of a kind of output.
+    fn alone(
+        &mut self,
+        words: &[u32],
+        kind: impl for<'r> Fn(&'r mut [T]) -> Outputs<'r, T>,
+    ) -> Result<ArrayView2<'_, T>, Error> {
+        let shape = self.model.weights.shape();
+        check_words(words, shape)?;
+        if self.scores.dim() != (words.len(), shape.classes) {
+            self.scores = Array2::zeros((words.len(), shape.classes));
+        }
+        self.cpu.run(Forward {
+            weights: &self.model.weights,
+            table: None,
+            batch: Batch::new(words, &[], &[0, words.len()])?,
+            scratch: &mut self.scratch,
+            jobs: &[Job { sentence: 0, start: 0 }],
+            outputs: kind(self.scores.as_slice_mut().expect("made row-major")),
+        });
+        Ok(self.scores.view())
     }
 
     /// For each word of a batch the `width` numbers of a kind of output, to `places`.
@@ -169,20 +197,11 @@ impl<T: Num> Task for Project<'_, T> {
 
 impl<T: Num> Tagger<T> for FastTagger<T> {
     fn scores(&mut self, words: &[u32]) -> Result<ArrayView2<'_, T>, Error> {
-        let shape = self.model.weights.shape();
-        check_words(words, shape)?;
-        if self.scores.dim() != (words.len(), shape.classes) {
-            self.scores = Array2::zeros((words.len(), shape.classes));
-        }
-        self.cpu.run(Forward {
-            weights: &self.model.weights,
-            table: None,
-            batch: Batch::new(words, &[], &[0, words.len()])?,
-            scratch: &mut self.scratch,
-            jobs: &[Job { sentence: 0, start: 0 }],
-            outputs: Outputs::Scores(self.scores.as_slice_mut().expect("made row-major")),
-        });
-        Ok(self.scores.view())
+        self.alone(words, |scores| Outputs::Scores(scores))
+    }
+
+    fn emissions(&mut self, words: &[u32]) -> Result<ArrayView2<'_, T>, Error> {
+        self.alone(words, |emissions| Outputs::Emissions(emissions))
     }
 
     fn score_all(&mut self, batch: Batch<'_>, scores: &mut [T]) -> Result<(), Error> {
@@ -234,6 +253,8 @@ enum Outputs<'a, T> {
     Labels(&'a mut [u32]),
     /// `[words, classes]`: probabilities.
     Scores(&'a mut [T]),
+    /// `[words, classes]`: logits.
+    Emissions(&'a mut [T]),
 }
 
 impl<T: Num> Outputs<'_, T> {
@@ -246,6 +267,37 @@ impl<T: Num> Outputs<'_, T> {
                 kernel::softmax(simd, logits);
                 scores[word * classes..][..classes].copy_from_slice(&logits[..classes]);
             }
+            Outputs::Emissions(emissions) => {
+                emissions[word * classes..][..classes].copy_from_slice(&logits[..classes]);
+            }
+        }
+    }
+
+    /// Of the words from `start` on, which are a sentence, by a CRF and their rows of logits.
+    #[inline(always)]
+    fn write_sentence<S: Simd>(
+        &mut self,
+        simd: S,
+        start: usize,
+        (scratch, crf): (&mut crf::Scratch<T>, &Crf<T>),
+        classes: usize,
+        rows: &mut [T],
+    ) {
+        let (width, stride) = (padded::<T>(classes), row_stride::<T>(classes));
+        let places = match self {
+            Outputs::Labels(labels) => {
+                let y = |t: usize| &rows[t * stride..][..width];
+                let write = |t: usize, label| labels[start + t] = label;
+                return scratch.labels(simd, crf, rows.len() / stride, y, write);
+            }
+            Outputs::Scores(scores) => {
+                scratch.marginals(simd, crf, rows, None);
+                scores
+            }
+            Outputs::Emissions(emissions) => emissions,
+        };
+        for (to, row) in places[start * classes..].chunks_exact_mut(classes).zip(rows.chunks_exact(stride)) {
+            to.copy_from_slice(&row[..classes]);
         }
     }
 }
@@ -271,6 +323,11 @@ impl<T: Num> Task for Forward<'_, T> {
         let Some(table) = table else {
             for (i, job) in jobs.iter().enumerate() {
                 scratch.sentence.forward(simd, weights, words_of(i));
+                if let Some(crf) = &weights.dense.crf {
+                    let (memory, rows) = scratch.sentence.chain(shape, words_of(i).len());
+                    outputs.write_sentence(simd, job.start, (memory, crf), shape.classes, rows);
+                    continue;
+                }
                 let rows = scratch.sentence.outputs_mut(shape, words_of(i).len());
                 simd.vectorize(
                     #[inline(always)]
@@ -321,6 +378,17 @@ impl<T: Num> Task for Forward<'_, T> {
         if !in_loop {
             let states = View::new(h, rows, shape.hidden, h_stride, 1);
             kernel::product(simd, states, w, ViewMut::new(s, rows, classes, s_stride));
+        }
+        if let Some(crf) = &weights.dense.crf {
+            for (rank, i) in pack.order().iter().enumerate() {
+                let chain = grow(&mut scratch.chain, words_of(*i).len() * s_stride);
+                for (t, to) in chain.chunks_exact_mut(s_stride).enumerate() {
+                    let from = (pack.offset(t) + rank) * s_stride;
+                    to[..classes].copy_from_slice(&s[from..][..classes]);
+                }
+                outputs.write_sentence(simd, jobs[*i].start, (&mut scratch.crf, crf), shape.classes, chain);
+            }
+            return;
         }
         simd.vectorize(
             #[inline(always)]

@@ -1,9 +1,10 @@
 //! The parameters, and sums of gradients, in the layout of the kernels.
 
 use elman::ndarray::{Array1, ArrayView1, ArrayView2, ArrayViewMut2};
-use elman::{Cell, Direction, Layer, LayerShape, Layout, Name, Params, Shape};
+use elman::{Cell, Direction, Head, Layer, LayerShape, Layout, Name, Params, Shape};
 use fearless_simd::Simd;
 
+use crate::crf::Crf;
 use crate::kernel::{self, Backwards};
 use crate::matrix::{Buffer, Matrix, View, buffer, grow, padded, padded_vector, row_stride};
 use crate::num::Num;
@@ -137,6 +138,8 @@ pub(crate) struct Dense<T> {
     pub(crate) layers: Vec<DenseLayer<T>>,
     pub(crate) w: Matrix<T>,
     pub(crate) b: Buffer<T>,
+    /// That of the head, if it is one.
+    pub(crate) crf: Option<Crf<T>>,
 }
 
 /// The tensors of a layer in one direction.
@@ -222,6 +225,7 @@ impl<T: Num> Dense<T> {
             layers: shape.places().map(|place| DenseLayer::of(params, place)).collect(),
             w: Matrix::from_array(params.w()),
             b: padded_vector(params.b(), padding_of_b),
+            crf: Crf::of(params),
         }
     }
 
@@ -232,27 +236,40 @@ impl<T: Num> Dense<T> {
             layers: shape.places().map(|place| DenseLayer::zeros(&shape, place)).collect(),
             w: Matrix::zeros(shape.top(), shape.classes),
             b: padded_vector(Array1::zeros(shape.classes).view(), T::zero()),
+            crf: (shape.head == Head::Crf).then(|| {
+                let zeros = || padded_vector(Array1::zeros(shape.classes).view(), T::zero());
+                let transitions = Matrix::zeros(shape.classes, shape.classes);
+                Crf { transitions, start: zeros(), end: zeros() }
+            }),
         }
     }
 
     /// Every number with its padding, tensor by tensor.
     pub(crate) fn slices_mut(&mut self) -> impl Iterator<Item = &mut [T]> {
-        let Dense { shape: _, layers, w, b } = self;
+        let Dense { shape: _, layers, w, b, crf } = self;
         let layers = layers.iter_mut().flat_map(|layer| {
             let DenseLayer { shape: _, place: _, wx, wh, bias, h0 } = layer;
             [wx.data_mut(), wh.data_mut(), &mut bias[..], &mut h0[..]]
         });
-        layers.chain([w.data_mut(), &mut b[..]])
+        let crf = crf.iter_mut().flat_map(|crf| {
+            let Crf { transitions, start, end } = crf;
+            [transitions.data_mut(), &mut start[..], &mut end[..]]
+        });
+        layers.chain([w.data_mut(), &mut b[..]]).chain(crf)
     }
 
     /// Every number with its padding, tensor by tensor.
     pub(crate) fn slices(&self) -> impl Iterator<Item = &[T]> {
-        let Dense { shape: _, layers, w, b } = self;
+        let Dense { shape: _, layers, w, b, crf } = self;
         let layers = layers.iter().flat_map(|layer| {
             let DenseLayer { shape: _, place: _, wx, wh, bias, h0 } = layer;
             [wx.data(), wh.data(), &bias[..], &h0[..]]
         });
-        layers.chain([w.data(), &b[..]])
+        let crf = crf.iter().flat_map(|crf| {
+            let Crf { transitions, start, end } = crf;
+            [transitions.data(), &start[..], &end[..]]
+        });
+        layers.chain([w.data(), &b[..]]).chain(crf)
     }
 
     /// Takes the entries of parameters of this shape.
@@ -260,6 +277,12 @@ impl<T: Num> Dense<T> {
         self.layers.iter_mut().for_each(|layer| layer.copy_from(params));
         self.w.copy_gates_from(params.w(), 1);
         self.b.iter_mut().zip(params.b()).for_each(|(to, from)| *to = *from);
+        if let (Some(to), Some(from)) = (&mut self.crf, params.crf()) {
+            to.transitions.copy_gates_from(from.transitions, 1);
+            for (to, from) in [(&mut to.start, from.start), (&mut to.end, from.end)] {
+                to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+            }
+        }
     }
 
     /// Overwrites all but the embeddings of `params`, which must have this shape.
@@ -267,6 +290,13 @@ impl<T: Num> Dense<T> {
         self.layers.iter().for_each(|layer| layer.copy_to(params));
         self.w.copy_gates_to(params.w_mut().as_slice_mut().expect("row-major"), 1, self.shape.classes);
         params.b_mut().iter_mut().zip(self.b.iter()).for_each(|(to, from)| *to = *from);
+        let Some(Crf { transitions, start, end }) = &self.crf else { return };
+        let mut to = params.matrix_mut(Name::Transitions);
+        transitions.copy_gates_to(to.as_slice_mut().expect("row-major"), 1, self.shape.classes);
+        for (name, from) in [(Name::Start, start), (Name::End, end)] {
+            let to = params.vector_mut(name).into_iter().flatten();
+            to.zip(from.iter()).for_each(|(to, from)| *to = *from);
+        }
     }
 
     pub(crate) fn w_backwards(&self) -> Backwards<'_, T> {
@@ -299,6 +329,11 @@ impl<T: Num> Weights<T> {
 
     pub(crate) fn shape(&self) -> &Shape {
         &self.dense.shape
+    }
+
+    /// Whether the sentences of a batch are trained together: of one layer, forward, with a softmax.
+    pub(crate) fn is_packed(&self) -> bool {
+        self.shape().is_single() && self.dense.crf.is_none()
     }
 
     /// The parameters without the padding.

@@ -20,7 +20,7 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use elman::ndarray::{Array, Array1, Array2, Dimension, Ix1, Ix2, ShapeBuilder};
-use elman::{Cell, Feedback, Name, Params};
+use elman::{Cell, Feedback, Head, Name, Params};
 use elman_tagger::{Claim, Error};
 use half::f16;
 use ndarray_npy::npy::header::Header;
@@ -118,6 +118,9 @@ pub fn write<T: Number>(
     let shape = params.shape();
     if !shape.is_single() {
         return Err(Error::unsupported("the tutorial's folder", "one layer, forward", shape.name()));
+    }
+    if shape.head != Head::Softmax {
+        return Err(Error::unsupported("the tutorial's folder", "a network with a softmax", shape.name()));
     }
     if shape.cell != Cell::default() {
         // The files do not say which cell it is; they would be read as the tutorial's.

@@ -1,7 +1,7 @@
 //! The fast kernels against the reference, on any shapes.
 
 use arbitrary::{Result, Unstructured};
-use elman::{Cell, Feedback, LayerShape, Network, Recurrence, Sentences, Shape};
+use elman::{Cell, Feedback, Head, LayerShape, Network, Recurrence, Sentences, Shape};
 use elman_fast::{Fast, Isa};
 use elman_verify::strategies::{Fill, Problem, Sequenced, networks};
 use elman_verify::{Options, Report, check_learner_on, check_recurrence_on};
@@ -45,6 +45,7 @@ fn problem(u: &mut Unstructured<'_>) -> Result<Problem> {
         feedback,
         layers: if has_layers { u.int_in_range(1..=2)? } else { 1 },
         bidirectional: has_layers && u.arbitrary()?,
+        head: if has_layers { *u.choose(&Head::ALL)? } else { Head::Softmax },
     };
     let (fills, seed) = (fills(u)?, u.arbitrary()?);
     let mut batch = Sentences::new();

@@ -3,6 +3,7 @@
 
 pub mod scan;
 
+mod crf;
 mod layer;
 mod learner;
 mod linear;
@@ -12,7 +13,7 @@ mod unit;
 
 /// The network as its equations read.
 ///
-/// Implements [`elman::Network`] and [`elman::Recurrence`] for every [`elman::Cell`] and every [`elman::Real`].
+/// Implements [`elman::Network`] and [`elman::Recurrence`] for every [`elman::Cell`], [`elman::Head`] and [`elman::Real`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reference {
     truncate_gradient: Option<usize>,
@@ -32,7 +33,9 @@ impl Reference {
     /// of steps is the smaller of the two). For a sentence of `T > steps` words,
     /// everything that was computed before word `T - steps` then counts as a constant: the losses of those
     /// words contribute nothing to any gradient, nor do their inputs, nor does `h0`, whose gradient is zero.
-    /// With 0 the whole gradient is zero; a sentence of `T ≤ steps` words has its whole gradient.
+    /// With 0 the whole gradient is zero; a sentence of `T ≤ steps` words has its whole gradient. With a CRF the scores of
+    /// those words, and of the transitions between them, are the constants; the probabilities are still those of the whole
+    /// sentence.
     ///
     /// This is not what is often called truncated backpropagation through time, where the loss of every
     /// word is followed back, each for at most `steps` steps.

@@ -48,6 +48,12 @@ pub(crate) fn negative_log_softmax<T: Real>(y: &Array1<T>, label: usize) -> T {
     sum(&y.mapv(|y| (y - max).exp())).ln() + (max - y[label])
 }
 
+/// `ln (sum over k of e^y[k])`.
+pub(crate) fn log_sum_exp<T: Real>(y: &Array1<T>) -> T {
+    let max = max(y);
+    max + sum(&y.mapv(|y| (y - max).exp())).ln()
+}
+
 fn max<T: Real>(y: &Array1<T>) -> T {
     y.iter().fold(y[0], |max, y| if *y > max { *y } else { max })
 }

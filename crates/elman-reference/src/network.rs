@@ -1,13 +1,14 @@
-//! The network: the recurrence between an embedding of the words and a softmax over the labels. Elman's feeds
+//! The network: the recurrence between an embedding of the words and a softmax, or a CRF, over the labels. Elman's feeds
 //! the state back, Jordan's the softmax.
 
 use elman::ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, Slice, concatenate};
 use elman::{
-    Batch, Direction, Error, Feedback, Learner, Network, Params, Real, Sentence, Shape, Tagger, check_words,
-    context,
+    Batch, Direction, Error, Feedback, Head, Learner, Network, Params, Real, Sentence, Shape, Tagger,
+    check_words, context,
 };
 
 use crate::Reference;
+use crate::crf::Chain;
 use crate::layer::{self, add, add_initial, add_to_h, backward, h_of, step};
 use crate::learner::ReferenceLearner;
 use crate::linear::{add_outer, add_through_softmax, mat_vec, negative_log_softmax, softmax, stack, vec_mat};
@@ -41,9 +42,21 @@ fn in_order<T: Real>(rows: ArrayView2<'_, T>, direction: Direction) -> ArrayView
     rows.slice_axis_move(Axis(0), Slice::new(0, None, step))
 }
 
-/// `h[t]·w + b`, before the softmax.
+/// `h[t]·w + b`, before the head.
 fn scores<T: Real>(params: &Params<T>, h: ArrayView1<'_, T>) -> Array1<T> {
     vec_mat(h, params.w()) + params.b()
+}
+
+/// The scores of all words, `[T, classes]`.
+fn all_scores<T: Real>(params: &Params<T>, h: ArrayView2<'_, T>) -> Array2<T> {
+    let y: Vec<_> = h.rows().into_iter().map(|h| scores(params, h)).collect();
+    stack(&y, params.shape().classes)
+}
+
+/// The scores of a sentence's words, `[T, classes]`: the emissions of a CRF.
+pub(crate) fn emissions<T: Real>(params: &Params<T>, words: &[u32]) -> Result<Array2<T>, Error> {
+    let (shape, run) = (params.shape(), forward(params, words)?);
+    Ok(all_scores(params, run.layers[shape.layers - 1].h(&shape).view()))
 }
 
 /// `x`, `[T, input]`: row `t` is the concatenation of the embeddings of the words around word `t`.
@@ -60,7 +73,7 @@ fn windows<T: Real>(params: &Params<T>, shape: &Shape, words: &[u32]) -> Array2<
 fn forward<T: Real>(params: &Params<T>, words: &[u32]) -> Result<Run<T>, Error> {
     let shape = params.shape();
     let mut x = windows(params, &shape, words);
-    if !shape.is_single() {
+    if !shape.is_single() || shape.head == Head::Crf {
         let mut layers = Vec::new();
         for layer in 0..shape.layers {
             let states = shape.directions().iter().map(|direction| {
@@ -72,7 +85,11 @@ fn forward<T: Real>(params: &Params<T>, words: &[u32]) -> Result<Run<T>, Error> 
             x = pass.h(&shape);
             layers.push(pass);
         }
-        let s: Vec<_> = x.rows().into_iter().map(|h| softmax(scores(params, h))).collect();
+        let y = all_scores(params, x.view());
+        if let Some(crf) = params.crf() {
+            return Ok(Run { layers, s: Chain::new(crf, y.view()).s });
+        }
+        let s: Vec<_> = y.rows().into_iter().map(|y| softmax(y.to_owned())).collect();
         return Ok(Run { layers, s: stack(&s, shape.classes) });
     }
     let layer = params.layer();
@@ -103,12 +120,19 @@ fn add_gradient<T: Real>(
     let shape = params.shape();
     let h = layers[shape.layers - 1].h(&shape);
     let mean = T::one() / T::from_f64(words.len() as f64);
-    let losses = h.rows().into_iter().zip(labels);
-    let loss = losses.fold(T::zero(), |loss, (h, label)| {
-        loss + mean * negative_log_softmax(&scores(params, h), *label as usize)
-    });
+    let loss = if let Some(crf) = params.crf() {
+        let y = all_scores(params, h.view());
+        let chain = Chain::new(crf, y.view());
+        chain.add_gradient(labels, mean * share, steps, grad);
+        mean * chain.loss(labels)
+    } else {
+        let losses = h.rows().into_iter().zip(labels);
+        losses.fold(T::zero(), |loss, (h, label)| {
+            loss + mean * negative_log_softmax(&scores(params, h), *label as usize)
+        })
+    };
 
-    // The gradient of the loss by the scores is (s - onehot(label)) / T; in a Jordan network what the step after
+    // The gradient of the loss by the scores is (s - onehot(label)) / T, with both heads; in a Jordan network what the step after
     // carries back reaches the scores as well, through their softmax.
     let dh = |t: usize, carried: Option<&Array1<T>>, grad: &mut Params<T>| {
         let mut dy = s.row(t).to_owned();

@@ -1,11 +1,13 @@
-//! Labels by the largest probability.
+//! Labels by the largest probability: of each word, or with a CRF of the sentence.
 
 use std::sync::Arc;
 
-use elman::ndarray::{Array2, ArrayView1, ArrayView2};
-use elman::{Batch, Error, Network, Params, Real, Tagger, check_places};
+use elman::ndarray::{Array2, ArrayView2};
+use elman::{Batch, Error, Network, Params, Real, Tagger, check_places, check_words};
 
 use crate::Reference;
+use crate::crf::{argmax, viterbi};
+use crate::network::emissions;
 
 pub(crate) struct ReferenceTagger<T> {
     reference: Reference,
@@ -25,13 +27,22 @@ impl<T: Real> Tagger<T> for ReferenceTagger<T> {
         Ok(self.s.view())
     }
 
+    fn emissions(&mut self, words: &[u32]) -> Result<ArrayView2<'_, T>, Error> {
+        check_words(words, &self.params.shape())?;
+        self.s = emissions(&self.params, words)?;
+        Ok(self.s.view())
+    }
+
     fn label_all(&mut self, batch: Batch<'_>, labels: &mut [u32]) -> Result<(), Error> {
         check_places(batch, labels)?;
         batch.check_words(&self.params.shape())?;
         let mut places = labels.iter_mut();
         for sentence in batch.iter() {
-            let s = self.scores(sentence.words)?;
-            s.rows().into_iter().zip(places.by_ref()).for_each(|(s, place)| *place = argmax(s));
+            let labels = match self.params.crf() {
+                Some(crf) => viterbi(crf, emissions(&self.params, sentence.words)?.view()),
+                None => self.scores(sentence.words)?.rows().into_iter().map(|s| argmax(s) as u32).collect(),
+            };
+            labels.into_iter().zip(places.by_ref()).for_each(|(label, place)| *place = label);
         }
         Ok(())
     }
@@ -47,9 +58,4 @@ impl<T: Real> Tagger<T> for ReferenceTagger<T> {
             s: Array2::zeros((0, 0)),
         })
     }
-}
-
-/// The index of the largest entry; of equal ones the first.
-fn argmax<T: Real>(s: ArrayView1<'_, T>) -> u32 {
-    (1..s.len()).fold(0, |best, j| if s[j] > s[best] { j } else { best }) as u32
 }

@@ -4,7 +4,7 @@ mod common;
 
 use common::{gradient, networks, one};
 use elman::ndarray::{Array1, Axis, array, concatenate, s};
-use elman::{Activation, Cell, Feedback, Network, Params, Real, Shape, context};
+use elman::{Activation, Cell, Feedback, Head, Name, Network, Params, Real, Shape, context};
 use elman_reference::Reference;
 use num_dual::Dual64;
 
@@ -113,7 +113,8 @@ fn step(
 #[test]
 fn every_network_is_its_equations() {
     let words = [1, 4, 1, 0];
-    for shape in networks(Shape { vocab: 5, embed: 3, window: 3, hidden: 4, classes: 3, ..Shape::ELMAN }) {
+    let networks = networks(Shape { vocab: 5, embed: 3, window: 3, hidden: 4, classes: 3, ..Shape::ELMAN });
+    for shape in networks.into_iter().filter(|shape| shape.head == Head::Softmax) {
         let params = common::params(shape, 3);
         let (mut fed_back, mut c) = (params.h0().to_owned(), params.c0().map(|c0| c0.to_owned()));
         let found = Reference::new().predict(&params, &words).unwrap();
@@ -216,4 +217,96 @@ fn a_rectified_unit_at_zero_is_constant() {
     assert_eq!((loss.eps, grad.bh()[0].re), (0.0, 0.0));
     params.bh_mut().fill(Dual64::from(f64::NAN));
     assert!(Reference::new().predict(&params, &[0]).unwrap().iter().all(|s| s.re.is_nan()));
+}
+
+/// Two words and two labels without weights: e^score is start · transition · end, in products of small numbers.
+///
+/// |  | labels 0 0 | 0 1 | 1 0 | 1 1 | Z |
+/// |---|---|---|---|---|---|
+/// | e^score | 1 · 1 · 1 | 1 · 2 · 5 | 3 · 4 · 1 | 3 · 1 · 5 | 38 |
+#[test]
+fn a_crf_of_two_words_by_hand() {
+    let shape =
+        Shape { vocab: 1, embed: 1, window: 1, hidden: 1, classes: 2, head: Head::Crf, ..Shape::ELMAN };
+    let mut params = Params::zeros(shape).unwrap();
+    params.matrix_mut(Name::Transitions).assign(&array![[1.0, 2.0], [4.0, 1.0]].mapv(f64::ln));
+    params.vector_mut(Name::Start).unwrap().assign(&array![1.0, 3.0].mapv(f64::ln));
+    params.vector_mut(Name::End).unwrap().assign(&array![1.0, 5.0].mapv(f64::ln));
+    let sentence = one(&[0, 0], &[0, 1]);
+    let (loss, grad) = gradient(Reference::new(), &params, sentence.batch());
+    close("loss", loss, 3.8f64.ln() / 2.0, 1e-15);
+    let s = Reference::new().predict(&params, &[0, 0]).unwrap();
+    let crf = grad.crf().unwrap();
+    let pairs = array![[1.0, 10.0 - 38.0], [12.0, 15.0]] / 76.0;
+    for (what, found, expected) in [
+        ("s", s, array![[11.0, 27.0], [13.0, 25.0]] / 38.0),
+        ("transitions", crf.transitions.to_owned(), pairs),
+        ("start", crf.start.to_owned().insert_axis(Axis(0)), array![[11.0 - 38.0, 27.0]] / 76.0),
+        ("end", crf.end.to_owned().insert_axis(Axis(0)), array![[13.0, 25.0 - 38.0]] / 76.0),
+    ] {
+        for (found, expected) in found.iter().zip(&expected) {
+            close(what, *found, *expected, 1e-15);
+        }
+    }
+    let labels = |params: &Params<f64>, words: &[u32]| {
+        let mut labels = vec![9; words.len()];
+        Reference::new().tagger(params).unwrap().label(words, &mut labels).unwrap();
+        labels
+    };
+    // 15/38, the greatest share.
+    assert_eq!(labels(&params, &[0, 0]), [1, 1]);
+    // Of (0, 1) and (1, 0), which are alike, the one whose last label is the first.
+    params.matrix_mut(Name::Transitions).assign(&array![[0.0, 1.0], [1.0, 0.0]]);
+    params.vector_mut(Name::Start).unwrap().fill(0.0);
+    params.vector_mut(Name::End).unwrap().fill(0.0);
+    assert_eq!(labels(&params, &[0, 0]), [1, 0]);
+    assert_eq!(labels(&params, &[0, 0, 0]), [0, 1, 0]);
+}
+
+/// Where its own tensors are zero, a CRF is the softmax: in outputs, loss, gradient and labels.
+#[test]
+fn a_crf_of_zeros_is_the_softmax() {
+    for cell in Cell::ALL {
+        let softmax = Shape { vocab: 5, embed: 3, window: 3, hidden: 4, classes: 3, cell, ..Shape::ELMAN };
+        let expected = common::params(softmax, 3);
+        let mut params = Params::zeros(Shape { head: Head::Crf, ..softmax }).unwrap();
+        params.as_mut_slice()[..softmax.parameters()].copy_from_slice(expected.as_slice());
+        let sentence = one(&[1, 4, 1, 0], &[0, 2, 2, 1]);
+        let [(loss, grad), (expected_loss, expected_grad)] =
+            [&params, &expected].map(|params| gradient(Reference::new(), params, sentence.batch()));
+        close("loss", loss, expected_loss, 1e-15);
+        for (found, expected) in grad.as_slice().iter().zip(expected_grad.as_slice()) {
+            close("gradient", *found, *expected, 1e-15);
+        }
+        let [found, expected] = [&params, &expected].map(|params| {
+            let mut tagger = Reference::new().tagger(params).unwrap();
+            let mut labels = [9; 4];
+            tagger.label(&[1, 4, 1, 0], &mut labels).unwrap();
+            (tagger.scores(&[1, 4, 1, 0]).unwrap().to_owned(), labels)
+        });
+        assert_eq!(found.1, expected.1);
+        found.0.iter().zip(&expected.0).for_each(|(found, expected)| close("s", *found, *expected, 1e-15));
+    }
+}
+
+/// Of all sequences of labels, one by one.
+#[test]
+fn the_labels_of_a_crf_are_the_most_probable_sequence() {
+    let words = [1, 4, 1, 0];
+    for (cell, seed) in Cell::ALL.into_iter().zip(2..) {
+        let sizes = Shape { vocab: 5, embed: 3, window: 3, hidden: 4, classes: 3, ..Shape::ELMAN };
+        let params = common::params(Shape { cell, head: Head::Crf, ..sizes }, seed).map(|v| 2.0 * v);
+        let (crf, mut tagger) = (params.crf().unwrap(), Reference::new().tagger(&params).unwrap());
+        let y = tagger.emissions(&words).unwrap().to_owned();
+        let score = |labels: [usize; 4]| {
+            let between: f64 = labels.windows(2).map(|pair| crf.transitions[[pair[0], pair[1]]]).sum();
+            let of_words: f64 = labels.iter().enumerate().map(|(t, label)| y[[t, *label]]).sum();
+            crf.start[labels[0]] + between + of_words + crf.end[labels[3]]
+        };
+        let all = (0..81).map(|number| [27, 9, 3, 1].map(|place| number / place % 3));
+        let best = all.max_by(|a, b| score(*a).total_cmp(&score(*b))).unwrap();
+        let mut labels = [9; 4];
+        tagger.label(&words, &mut labels).unwrap();
+        assert_eq!(labels.map(|label| label as usize), best, "{cell}");
+    }
 }

@@ -1,7 +1,7 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use elman::{Cell, Feedback, Shape};
+use elman::{Cell, Feedback, Head, Shape};
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{MAX_BATCH, MAX_EPOCHS, check_shape};
@@ -107,6 +107,9 @@ pub struct TrainConfig {
     /// Whether each layer also reads from the end to the start. In files it is `bidirectional = true`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub bidirectional: bool,
+    /// What makes tags of the scores. In files it is `head = "crf"`; without, it is a softmax for each word.
+    #[serde(with = "by_name", default, skip_serializing_if = "is_default")]
+    pub head: Head,
     /// How the learning rate changes.
     pub recipe: Recipe,
     /// The rule of the updates.
@@ -174,6 +177,7 @@ impl Default for TrainConfig {
             cell: Cell::default(),
             layers: 1,
             bidirectional: false,
+            head: Head::Softmax,
             recipe: Recipe::Tutorial,
             optimizer: Optimizer::Sgd,
             clip: None,
@@ -202,8 +206,8 @@ impl Default for TrainConfig {
 impl TrainConfig {
     /// The network's shape for a vocabulary and labels of these sizes.
     pub fn shape(&self, vocab: usize, classes: usize) -> Shape {
-        let TrainConfig { embed, window, hidden, cell, feedback, layers, bidirectional, .. } = *self;
-        Shape { vocab, embed, window, hidden, classes, cell, feedback, layers, bidirectional }
+        let TrainConfig { embed, window, hidden, cell, feedback, layers, bidirectional, head, .. } = *self;
+        Shape { vocab, embed, window, hidden, classes, cell, feedback, layers, bidirectional, head }
     }
 
     /// Whether words are trained as forms.
@@ -236,8 +240,8 @@ impl TrainConfig {
             return Err(Error::shape("network", "elman, to make an update for each word", self.feedback));
         }
         let shape = self.shape(1, 1);
-        if self.by_word.is_some() && !shape.is_single() {
-            let expected = "one layer, forward, to make an update for each word";
+        if self.by_word.is_some() && (!shape.is_single() || shape.head == Head::Crf) {
+            let expected = "one layer, forward, with a softmax, to make an update for each word";
             return Err(Error::unsupported("network", expected, shape.name()));
         }
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
@@ -293,7 +297,7 @@ mod tests {
     fn a_value_without_meaning_is_named() {
         TrainConfig::default().check().unwrap();
         type Change = fn(&mut TrainConfig);
-        let broken: [(&str, Change); 32] = [
+        let broken: [(&str, Change); 34] = [
             ("hidden", |c| c.hidden = 0),
             ("hidden", |c| c.hidden = 32_769),
             ("epochs", |c| c.epochs = usize::MAX),
@@ -306,6 +310,8 @@ mod tests {
             ("network", |c| (c.by_word, c.feedback) = (Some(9), Feedback::Output)),
             ("network", |c| (c.by_word, c.layers) = (Some(9), 2)),
             ("network", |c| (c.by_word, c.bidirectional) = (Some(9), true)),
+            ("network", |c| (c.by_word, c.head) = (Some(9), Head::Crf)),
+            ("head of a Jordan network", |c| (c.head, c.feedback) = (Head::Crf, Feedback::Output)),
             ("layers", |c| c.layers = 0),
             ("layers of a Jordan network", |c| (c.layers, c.feedback) = (2, Feedback::Output)),
             ("directions of a Jordan network", |c| (c.bidirectional, c.feedback) = (true, Feedback::Output)),
@@ -355,5 +361,9 @@ mod tests {
         let text = toml::to_string(&gru).unwrap();
         assert!(text.starts_with("cell = \"gru\"\n"), "{text}");
         assert_eq!(toml::from_str::<TrainConfig>(&text).unwrap(), gru);
+        let crf = TrainConfig { head: Head::Crf, ..TrainConfig::default() };
+        let text = toml::to_string(&crf).unwrap();
+        assert!(text.starts_with("head = \"crf\"\n") && !elman.contains("head"), "{text}");
+        assert_eq!(toml::from_str::<TrainConfig>(&text).unwrap(), crf);
     }
 }

@@ -63,7 +63,7 @@ pub struct Outcome {
 /// | file | content |
 /// |---|---|
 /// | `config.toml` | `format = 1`, `vocab` and `classes`, the [`TrainConfig`] as `[training]`, the [`Outcome`] as `[outcome]`, the SHA-256 of the three files below as `[sha256]` |
-/// | `weights.safetensors` | `emb`, `wx`, `wh`, `w`, `bh`, `b`, `h0`, of a GRU also `bhn`, of an LSTM also `c0`; dtype F32, shapes as in [`Params`] |
+/// | `weights.safetensors` | `emb`, `wx`, `wh`, `w`, `bh`, `b`, `h0`, of a GRU also `bhn`, of an LSTM also `c0`, of a CRF also `transitions`, `start`, `end`; dtype F32, shapes as in [`Params`] |
 /// | `vocab.txt` | the normalised words in the order of their ids, one a line; the first is `<UNK>` |
 /// | `labels.txt` | the tags in the order of their ids, one a line |
 /// | `training.log` | one line an epoch, columns parted by tabs; for people, never read back |
@@ -158,6 +158,7 @@ impl Model {
             cell: shape.cell,
             layers: shape.layers,
             bidirectional: shape.bidirectional,
+            head: shape.head,
             hidden: shape.hidden,
             embed: shape.embed,
             window: shape.window,
@@ -550,7 +551,14 @@ pub(crate) fn overflow(params: &Params<f32>) -> Option<(&'static str, f64)> {
             last = f64::max(last, if grows(params.shape().cell) { state.max(states) } else { state });
         }
     }
-    let scores = last * column(params.w()) + largest(params.b());
+    let mut scores = last * column(params.w()) + largest(params.b());
+    // What a CRF adds to the scores of a word is at most the range of the scores of the word after it, and twice what it
+    // has of its own.
+    if let Some(crf) = params.crf() {
+        let rows = crf.transitions.rows().into_iter().map(largest);
+        let own = rows.fold(largest(crf.start), f64::max).max(largest(crf.end));
+        scores += 2.0 * scores + 4.0 * own;
+    }
     [("sums before the activation", sums), ("scores", scores)]
         .into_iter()
         .find(|(_, largest)| *largest > f64::from(f32::MAX))

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use elman::ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, Slice};
-use elman::{Activation, Batch, Cell, Direction, Feedback, Layer, Params};
+use elman::{Activation, Batch, Cell, Crf, Direction, Feedback, Layer, Params};
 
 use crate::strategies::Drawn;
 
@@ -124,6 +124,32 @@ fn log_sum_exp(z: ArrayView1<'_, f64>) -> f64 {
     max + z.mapv(|z| (z - max).exp()).sum().ln()
 }
 
+/// The loss of a sentence with a CRF, from its emissions: the sum over all labels in products of `e^transitions`, row
+/// by row divided by its largest number.
+fn crf_loss(crf: &Crf<'_, f64>, z: &Array2<f64>, labels: &[u32], seen: &mut Seen) -> f64 {
+    let largest = |row: &Array1<f64>| row.fold(f64::NEG_INFINITY, |max, v| max.max(*v));
+    let label = |t: usize| labels[t] as usize;
+    let last = z.nrows() - 1;
+    let between = crf.transitions.mapv(f64::exp);
+    let (mut weights, mut log_z, mut score) = (crf.start.mapv(f64::exp), 0.0, crf.start[label(0)]);
+    for (t, z) in z.rows().into_iter().enumerate() {
+        if t > 0 {
+            weights = weights.dot(&between);
+            score += crf.transitions[[label(t - 1), label(t)]];
+        }
+        let top = z.fold(f64::NEG_INFINITY, |max, v| max.max(*v));
+        weights *= &z.mapv(|z| (z - top).exp());
+        let scale = largest(&weights);
+        weights /= scale;
+        log_z += top + scale.ln();
+        score += z[label(t)];
+        seen.sum(z);
+        seen.sum(Array1::from(vec![log_z, score]).view());
+    }
+    score += crf.end[label(last)];
+    log_z + (weights * crf.end.mapv(f64::exp)).sum().ln() - score
+}
+
 /// The states of the last of some layers, those of both directions side by side.
 fn stacked(params: &Params<f64>, mut x: Array2<f64>, seen: &mut Seen) -> Array2<f64> {
     let shape = params.shape();
@@ -145,13 +171,19 @@ fn stacked(params: &Params<f64>, mut x: Array2<f64>, seen: &mut Seen) -> Array2<
     x
 }
 
-/// The loss of a batch: the mean over its sentences of the mean over their words of `-ln s[t][label[t]]`.
+/// The loss of a batch: the mean over its sentences of the mean over their words of `-ln s[t][label[t]]`, or with a CRF of
+/// `-ln` of the probability of all labels, divided by the number of words.
 pub(crate) fn loss(params: &Params<f64>, batch: Batch<'_>) -> (f64, Seen) {
     let (shape, layer, mut seen) = (params.shape(), params.layer(), Seen::default());
     let mut loss = 0.0;
     for sentence in batch.iter() {
         let mut of_sentence = 0.0;
         let x = windows(params.emb(), sentence.words, shape.window);
+        if let Some(crf) = params.crf() {
+            let z = stacked(params, x, &mut seen).dot(&params.w()) + params.b();
+            loss += crf_loss(&crf, &z, sentence.labels, &mut seen) / sentence.words.len() as f64;
+            continue;
+        }
         if !shape.is_single() {
             for (h, label) in stacked(params, x, &mut seen).rows().into_iter().zip(sentence.labels) {
                 let z = h.dot(&params.w()) + params.b();

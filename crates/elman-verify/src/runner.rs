@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use elman::ndarray::{Array, ArrayView, Dimension, arr0};
-use elman::{Cell, Error, Feedback, Float, Layout, Params, Shape};
+use elman::{Cell, Error, Feedback, Float, Head, Layout, Params, Shape};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
@@ -30,6 +30,7 @@ pub struct Options {
     pub(crate) adam: bool,
     cells: Vec<Cell>,
     stacked: bool,
+    crf: bool,
     feedbacks: Vec<Feedback>,
     pub(crate) arithmetic: Option<Arithmetic>,
     pub(crate) repeatable: bool,
@@ -72,6 +73,7 @@ impl Options {
             adam: true,
             cells: Cell::ALL.to_vec(),
             stacked: true,
+            crf: true,
             feedbacks: Feedback::ALL.to_vec(),
             arithmetic: None,
             repeatable: true,
@@ -123,12 +125,17 @@ impl Options {
         Options { stacked: false, ..self }
     }
 
+    /// Takes the problems of networks with a softmax alone, for an implementation that has no CRF.
+    pub fn without_crf(self) -> Self {
+        Options { crf: false, ..self }
+    }
+
     /// The networks whose problems are taken.
     pub(crate) fn networks(&self) -> Networks {
         let asked =
             |(cell, feedback): &(_, _)| self.cells.contains(cell) && self.feedbacks.contains(feedback);
         let cells = networks().cells.into_iter().filter(asked).collect();
-        Networks { cells, stacked: self.stacked }
+        Networks { cells, stacked: self.stacked, crf: self.crf }
     }
 
     /// Whether this cell is among those that are asked for.
@@ -140,8 +147,9 @@ impl Options {
         let networks = (self.networks().cells != networks().cells)
             .then(|| format!(".cells(&{:?}).feedbacks(&{:?})", self.cells, self.feedbacks));
         let single = (!self.stacked).then(|| ".single_layers()".to_string());
+        let crf = (!self.crf).then(|| ".without_crf()".to_string());
         let adam = (!self.adam).then(|| ".without_adam()".to_string());
-        let calls: Vec<String> = [networks, single, adam].into_iter().flatten().collect();
+        let calls: Vec<String> = [networks, single, crf, adam].into_iter().flatten().collect();
         (!calls.is_empty()).then(|| calls.concat())
     }
 
@@ -467,18 +475,26 @@ impl<'a> Part<'a> {
         test: impl Fn(&Problem, &mut Trial<'_>) -> Result<(), Error>,
     ) {
         let networks = self.options.networks();
-        let single = networks.cells.iter().map(|(cell, feedback)| (*cell, *feedback, 1, false));
-        // Of layers and directions one cell each.
-        let stacked = [(Cell::default(), 1, true), (Cell::Lstm, 2, true), (Cell::Gru, 3, false)];
-        let stacked = stacked.map(|(cell, layers, both)| (cell, Feedback::Hidden, layers, both));
-        let stacked = stacked
-            .into_iter()
-            .filter(|(cell, feedback, ..)| networks.stacked && networks.cells.contains(&(*cell, *feedback)));
-        for (cell, feedback, layers, bidirectional) in self.some(single.chain(stacked).collect()) {
-            let shape = Shape { cell, feedback, layers, bidirectional, ..shape };
-            let id = match (cell == Cell::default(), feedback) {
-                (true, Feedback::Hidden) if shape.is_single() => id.to_string(),
-                _ => format!("{id}-{}", shape.name().replace(' ', "-")),
+        let single =
+            networks.cells.iter().map(|(cell, feedback)| Shape { cell: *cell, feedback: *feedback, ..shape });
+        // Of layers, directions and heads one cell each.
+        let others = [
+            Shape { bidirectional: true, ..shape },
+            Shape { cell: Cell::Lstm, layers: 2, bidirectional: true, ..shape },
+            Shape { cell: Cell::Gru, layers: 3, ..shape },
+            Shape { head: Head::Crf, ..shape },
+            Shape { cell: Cell::Lstm, bidirectional: true, head: Head::Crf, ..shape },
+        ];
+        let others = others.into_iter().filter(|shape| {
+            (networks.stacked || shape.is_single())
+                && (networks.crf || shape.head == Head::Softmax)
+                && networks.cells.contains(&(shape.cell, shape.feedback))
+        });
+        let first = shape;
+        for shape in self.some(single.chain(others).collect()) {
+            let id = match shape == first {
+                true => id.to_string(),
+                false => format!("{id}-{}", shape.name().replace(' ', "-")),
             };
             match Problem::tutorial(shape, lengths, seed) {
                 Ok(problem) => self.fixed(&id, problem, &test),
@@ -692,9 +708,10 @@ mod tests {
             Ok(())
         });
         let seen = seen.into_inner().unwrap();
-        assert_eq!(seen.len(), networks().cells.len() + 3);
+        assert_eq!(seen.len(), networks().cells.len() + 5);
         assert_eq!(seen[..2], ["part/small elman", "part/small-jordan jordan"]);
         assert!(seen.contains(&"part/small-gru gru".to_string()));
+        assert!(seen.contains(&"part/small-elman-with-crf elman with crf".to_string()));
         let both = "part/small-bidirectional-lstm-of-2-layers bidirectional lstm of 2 layers";
         assert!(seen.contains(&both.to_string()));
     }

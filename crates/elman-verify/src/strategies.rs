@@ -16,8 +16,8 @@
 
 use elman::ndarray::{Array1, Array2, ArrayView2, ArrayViewMut, Axis, Dimension};
 use elman::{
-    Activation, Cell, Direction, Error, Feedback, Float, LayerParams, LayerShape, Layout, Name, Params, Real,
-    Sentences, Sequences, Shape,
+    Activation, Cell, Direction, Error, Feedback, Float, Head, LayerParams, LayerShape, Layout, Name, Params,
+    Real, Sentences, Sequences, Shape,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -90,6 +90,8 @@ pub struct Networks {
     pub cells: Vec<(Cell, Feedback)>,
     /// Whether networks that feed their states back may have several layers and both directions.
     pub stacked: bool,
+    /// Whether networks that feed their states back may have a CRF.
+    pub crf: bool,
 }
 
 /// Every network that there is.
@@ -98,7 +100,7 @@ pub fn networks() -> Networks {
     let one = Shape { vocab: 1, embed: 1, window: 1, hidden: 1, classes: 1, ..Shape::ELMAN };
     let cells =
         all.filter(|(cell, feedback)| Shape { cell: *cell, feedback: *feedback, ..one }.check().is_ok());
-    Networks { cells: cells.collect(), stacked: true }
+    Networks { cells: cells.collect(), stacked: true, crf: true }
 }
 
 /// Halves wh until it does not enlarge a vector any more, where nothing else bounds the states or their gradients: with
@@ -143,7 +145,7 @@ fn tame_one<T: Float, S: Layout>(params: &mut Params<T, S>, name: Name, longest:
 pub struct Problem {
     /// The sizes.
     pub shape: Shape,
-    /// How the tensors are filled, in the order of their table; over again for further layers and directions.
+    /// How the tensors are filled, in the order of their table; over again where there are more.
     pub fills: [Fill; 8],
     /// The seed that the entries are drawn from.
     pub seed: u64,
@@ -350,13 +352,14 @@ fn shapes(sizes: Sizes, networks: Networks) -> impl Strategy<Value = (Shape, usi
         1 => Just((2, false)),
         1 => prop_oneof![Just((2, true)), Just((3, true)), Just((3, false))],
     ];
-    let Networks { cells, stacked } = networks;
+    let Networks { cells, stacked, .. } = networks;
     (vocab, size(most), window, size(most), size(most), 0..3usize, select(cells), square, stacks).prop_map(
         move |(vocab, embed, window, hidden, classes, last, (cell, feedback), square, stack)| {
             let classes = if square { hidden } else { classes };
             let has_stack = stacked && feedback == Feedback::Hidden;
             let (layers, bidirectional) = if has_stack { stack } else { (1, false) };
-            (Shape { vocab, embed, window, hidden, classes, cell, feedback, layers, bidirectional }, last)
+            let sizes = Shape { vocab, embed, window, hidden, classes, ..Shape::ELMAN };
+            (Shape { cell, feedback, layers, bidirectional, ..sizes }, last)
         },
     )
 }
@@ -465,8 +468,13 @@ pub fn problems(sizes: Sizes, networks: Networks) -> impl Strategy<Value = Probl
         5 => all.clone().prop_map(|fills| (fills, false)),
         1 => all.prop_map(|fills| (fills, true)),
     ];
-    (raw(sizes), shapes(sizes, networks), fills, any::<u64>().no_shrink()).prop_map(
-        move |(raw, (shape, last), (fills, huge), seed)| {
+    // One network in four has a CRF.
+    let crf = proptest::bool::weighted(if networks.crf { 0.25 } else { 0.0 });
+    (raw(sizes), shapes(sizes, networks), fills, any::<u64>().no_shrink(), crf).prop_map(
+        move |(raw, (mut shape, last), (fills, huge), seed, crf)| {
+            if crf && shape.feedback == Feedback::Hidden {
+                shape.head = Head::Crf;
+            }
             let shape = fitting(shape, last, sizes, raw.words());
             let problem = Problem { shape, fills, seed, batch: raw.batch(&shape) };
             if huge { problem.fill(Name::B, Fill::Huge) } else { problem }

@@ -36,7 +36,7 @@ pub(crate) struct Judged<A> {
 /// changes is allowed.
 fn judge<T: Precision>(
     cell: Cell,
-    compute: impl Fn() -> Result<Vec<Rounded<T>>, Error>,
+    mut compute: impl FnMut() -> Result<Vec<Rounded<T>>, Error>,
 ) -> Result<Judged<Vec<f64>>, Error> {
     let kinks = (cell == Cell::Elman(Activation::Relu)).then(|| Kinks::new(0));
     let numbers = compute()?;
@@ -94,6 +94,37 @@ pub(crate) fn predict<T: Float>(params: &Params<f64>, words: &[u32]) -> Result<J
     let params = rounded::<T, _>(params);
     let s = judge(shape.cell, || Ok(Reference::new().predict(&params, words)?.into_iter().collect()))?;
     Ok(s.matrix((words.len(), shape.classes)))
+}
+
+/// The emissions of a sentence, `[words, classes]`.
+pub(crate) fn emissions<T: Float>(params: &Params<f64>, words: &[u32]) -> Result<Judged<Array2<f64>>, Error> {
+    let shape = params.shape();
+    let mut tagger = Network::tagger(&Reference::new(), &rounded::<T, _>(params))?;
+    let y = judge(shape.cell, || Ok(tagger.emissions(words)?.iter().copied().collect()))?;
+    Ok(y.matrix((words.len(), shape.classes)))
+}
+
+/// By how much the labels that a CRF gives a sentence score less than the best, and what is allowed.
+pub(crate) fn shortfall<T: Float>(
+    params: &Params<f64>,
+    words: &[u32],
+    labels: &[u32],
+) -> Result<Judged<f64>, Error> {
+    let params = rounded::<T, _>(params);
+    let crf = params.crf().ok_or_else(|| Error::unsupported("sequences", "a CRF", "a softmax"))?;
+    let mut tagger = Network::tagger(&Reference::new(), &params)?;
+    let mut best = vec![0; words.len()];
+    tagger.label(words, &mut best)?;
+    let y = tagger.emissions(words)?;
+    let score = |labels: &[u32]| {
+        let first = crf.start[labels[0] as usize] + y[[0, labels[0] as usize]];
+        let sum = labels.windows(2).enumerate().fold(first, |sum, (t, pair)| {
+            sum + crf.transitions[[pair[0] as usize, pair[1] as usize]] + y[[t + 1, pair[1] as usize]]
+        });
+        sum + crf.end[labels[words.len() - 1] as usize]
+    };
+    let [best, found] = [&best[..], labels].map(score);
+    Ok(Judged { expected: best.value() - found.value(), allowed: best.allowed() + found.allowed() })
 }
 
 /// A loss and its gradient.

@@ -214,6 +214,57 @@ impl FromStr for Feedback {
     }
 }
 
+/// What makes labels of the scores `y[t] = h[t]·w + b` of a sentence's words.
+///
+/// | head | the probability of the labels `l` | loss of a sentence |
+/// |---|---|---|
+/// | `Softmax` | the product over t of `softmax(y[t])[l[t]]`: each word for itself | the mean over t of `-ln softmax(y[t])[l[t]]` |
+/// | `Crf` | `e^score(l) / Z`: the sentence as a whole | `(ln Z - score(l)) / T` |
+///
+/// The head `Crf` is a linear-chain conditional random field (Lafferty, McCallum and Pereira, *Conditional random
+/// fields*, 2001; behind a recurrent network: Huang, Xu and Yu, *Bidirectional LSTM-CRF models for sequence tagging*,
+/// 2015). The scores `y` are its emissions, and it has three tensors of its own:
+///
+/// ```text
+/// score(l) = start[l[0]] + sum over t of y[t][l[t]] + sum over t > 0 of transitions[l[t-1], l[t]] + end[l[T-1]]
+/// Z        = sum over all labels l of e^score(l)
+/// s[t][c]  = sum over all labels l with l[t] = c of e^score(l) / Z            the marginal probability
+/// ```
+///
+/// Where the three tensors are zero, this is the softmax. Its labels are the most probable sequence (Viterbi, 1967).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Head {
+    /// A softmax over the labels of each word, the tutorial's.
+    #[default]
+    Softmax,
+    /// A linear-chain conditional random field.
+    Crf,
+}
+
+impl Head {
+    /// Both, the softmax first.
+    pub const ALL: [Head; 2] = [Head::Softmax, Head::Crf];
+}
+
+/// `softmax` or `crf`.
+impl fmt::Display for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Head::Softmax => "softmax",
+            Head::Crf => "crf",
+        })
+    }
+}
+
+impl FromStr for Head {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        by_name("head", name, &Head::ALL)
+    }
+}
+
 fn by_name<N: Copy + fmt::Display>(what: &str, name: &str, all: &[N]) -> Result<N, Error> {
     all.iter().copied().find(|known| known.to_string() == name).ok_or_else(|| {
         let names: Vec<String> = all.iter().map(N::to_string).collect();
@@ -238,6 +289,9 @@ mod tests {
         for feedback in Feedback::ALL {
             assert_eq!(feedback.to_string().parse::<Feedback>().unwrap(), feedback);
         }
+        for head in Head::ALL {
+            assert_eq!(head.to_string().parse::<Head>().unwrap(), head);
+        }
         assert_eq!(Cell::default(), Cell::ALL[0]);
     }
 
@@ -249,5 +303,7 @@ mod tests {
         assert_eq!(message, "cell: expected elman, elman-tanh, elman-relu, gru, lstm, found rnn");
         let message = "selu".parse::<Activation>().unwrap_err().to_string();
         assert_eq!(message, "activation: expected sigmoid, tanh, relu, found selu");
+        let message = "CRF".parse::<Head>().unwrap_err().to_string();
+        assert_eq!(message, "head: expected softmax, crf, found CRF");
     }
 }

@@ -12,7 +12,8 @@
 //!
 //! The Jordan network feeds `s` back instead: `h[t] = sigmoid(x[t]·wx + s[t-1]·wh + bh)` with `s[-1] = s0`, wh
 //! `[classes, hidden]`, and s0 in the place of h0. [`Feedback`] says which of the two; [`Cell`] names the cells that
-//! may stand in the place of the sigmoid.
+//! may stand in the place of the sigmoid; [`Head`] the conditional random field that may stand in the place of the
+//! softmax.
 //!
 //! The network is that of Mesnil, He, Deng and Bengio, *Investigation of recurrent-neural-network
 //! architectures and learning methods for spoken language understanding* (Interspeech 2013), as the
@@ -53,11 +54,11 @@ mod update;
 pub const BITS: u32 = 1;
 
 pub use batch::{Batch, Sentence, Sentences, check_words, context};
-pub use cell::{Activation, Cell, Feedback};
+pub use cell::{Activation, Cell, Feedback, Head};
 pub use error::Error;
 pub use ndarray;
 pub use network::{Learner, Network, Tagger, check_places};
-pub use params::{Layer, LayerParams, Params};
+pub use params::{Crf, Layer, LayerParams, Params};
 pub use real::{Float, Real};
 pub use recurrence::{Recurrence, RecurrenceGradient, Sequences, States, Trace, check_backward};
 pub use shape::{Direction, LayerShape, Layout, Name, Shape, Tensor};

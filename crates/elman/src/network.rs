@@ -20,16 +20,16 @@ pub trait Network<T: Real>: Send + Sync {
     /// Training from `params`, which the learner owns from here on.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] if the implementation does not have the cell.
+    /// [`Error::Unsupported`] if the implementation does not have the cell or the head.
     fn learner(&self, params: Params<T>) -> Result<Box<dyn Learner<T>>, Error>;
 
     /// A labeller of sentences with a copy of `params`, prepared once.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] if the implementation does not have the cell.
+    /// [`Error::Unsupported`] if the implementation does not have the cell or the head.
     fn tagger(&self, params: &Params<T>) -> Result<Box<dyn Tagger<T>>, Error>;
 
-    /// The probability of each label at each word: `s`, `[words, classes]`, each row a softmax.
+    /// The probability of each label at each word: `s`, `[words, classes]`; see [`Tagger::scores`].
     ///
     /// # Errors
     /// Those of [`Tagger::scores`].
@@ -51,7 +51,8 @@ pub trait Network<T: Real>: Send + Sync {
 pub trait Learner<T: Real>: Send {
     /// `share` times the sum of the sentences' losses, and its gradient by all parameters.
     ///
-    /// The loss of a sentence is the mean over its words of `-ln s[t][label[t]]`. With the share `1 / sentences` the
+    /// The loss of a sentence is the mean over its words of `-ln s[t][label[t]]`, of a [CRF](crate::Head) the negative
+    /// logarithm of the probability of all its labels, divided by the number of its words. With the share `1 / sentences` the
     /// result is the mean over the batch; a part of a larger batch takes the share of that one. `grad` must have the
     /// shape of the parameters; every entry is overwritten, and its old content is not read.
     ///
@@ -87,11 +88,14 @@ pub trait Learner<T: Real>: Send {
     fn params(&self) -> Params<T>;
 }
 
-/// Labelling of sentences by the most probable label of each word.
+/// Labelling of sentences by the most probable label of each word; with a [CRF](crate::Head) by the most probable labels of
+/// the sentence.
 ///
-/// Of equally probable labels the first wins.
+/// Of equally probable labels the first wins. Of equally probable sequences it is the one whose last label is the first,
+/// then the one whose label before that is the first, and so on.
 pub trait Tagger<T: Real>: Send {
-    /// The probability of each label at each word of a sentence: `s`, `[words, classes]`, each row a softmax.
+    /// The probability of each label at each word of a sentence: `s`, `[words, classes]`. Each row is a softmax; with a CRF
+    /// it holds the marginal probabilities.
     ///
     /// # Errors
     /// There is no word, or one that is not in the vocabulary.
@@ -118,6 +122,16 @@ pub trait Tagger<T: Real>: Send {
         } else {
             wrong(format!("{}, one for each word and label", places - rest.len()))
         }
+    }
+
+    /// The scores of each label at each word of a sentence before the head: `y[t] = h[t]·w + b`, `[words, classes]`. With
+    /// a CRF they are its emissions, from which other decoders start.
+    ///
+    /// # Errors
+    /// Those of [`Tagger::scores`]; [`Error::Unsupported`] by an implementation without a CRF, which need not have them.
+    fn emissions(&mut self, words: &[u32]) -> Result<ArrayView2<'_, T>, Error> {
+        let _ = words;
+        Err(Error::unsupported("emissions", "an implementation of the head crf", "one of the softmax alone"))
     }
 
     /// The labels of all words of a batch, one after the other: the same labels as one sentence at a time.

@@ -9,7 +9,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::shape::Tensor;
-use crate::{Cell, Direction, Error, Feedback, LayerShape, Layout, Name, Real, Shape};
+use crate::{Cell, Direction, Error, Feedback, Head, LayerShape, Layout, Name, Real, Shape};
 
 /// The parameters of a network, or of the recurrence alone ([`Params<T, LayerShape>`](LayerShape)), or their gradient.
 ///
@@ -57,7 +57,8 @@ impl<T: Real, S: Layout> Params<T, S> {
         Ok(Params { shape, values })
     }
 
-    /// The tutorial's start: matrices (emb, wx, wh, w) uniform in [-0.2, 0.2), vectors (biases, h0) zero.
+    /// The tutorial's start: matrices (emb, wx, wh, w, transitions) uniform in [-0.2, 0.2), vectors (biases, h0, start, end)
+    /// zero.
     ///
     /// The generator is ChaCha8 (`rand_chacha`), seeded by `seed_from_u64(seed)`; the entries are drawn in
     /// the order of [`Layout::table`], each row by row, each from the upper 53 bits of one `u64`. They are drawn
@@ -308,8 +309,20 @@ impl<T: Real> Params<T, Shape> {
         self.layer_of(layer, direction)
     }
 
+    /// The tensors of the CRF, if the head is one.
+    pub fn crf(&self) -> Option<Crf<'_, T>> {
+        let (tensor, _) = self.place(Name::Transitions)?;
+        let transitions = ArrayView2::from_shape(tensor.matrix_dims(), self.view(Name::Transitions).1);
+        let vector = |name| ArrayView1::from(self.view(name).1);
+        Some(Crf {
+            transitions: transitions.expect("the buffer fits the shape"),
+            start: vector(Name::Start),
+            end: vector(Name::End),
+        })
+    }
+
     /// Parameters from tensors of other hands, of any layout; their sizes are those of emb, wx and b, and their names say
-    /// how many layers and directions there are.
+    /// how many layers and directions there are, and whether the head is a CRF.
     ///
     /// # Errors
     /// [`Error::Shape`] names the tensor that is missing, that the cell does not have, or that does not fit the
@@ -346,8 +359,10 @@ impl<T: Real> Params<T, Shape> {
         let names = tensors.iter().map(|(name, _)| name);
         let layers = names.clone().map(|name| name.layer() + 1).max().unwrap_or(1);
         let bidirectional = names.clone().any(|name| name.direction() == Direction::Reverse);
+        let head = if find(Name::Transitions).is_some() { Head::Crf } else { Head::Softmax };
+        let classes = b[0];
         let shape =
-            Shape { vocab, embed, window, hidden, classes: b[0], cell, feedback, layers, bidirectional };
+            Shape { vocab, embed, window, hidden, classes, cell, feedback, layers, bidirectional, head };
         let mut params = Params::zeros(shape)?;
         if let Some((name, _)) = tensors.iter().find(|(name, _)| params.place(*name).is_none()) {
             return Err(Error::shape(name.as_str(), format!("no such tensor in {}", shape.name()), "one"));
@@ -369,6 +384,17 @@ impl<T> Params<T, LayerShape> {
     pub(crate) fn empty() -> Self {
         Params { shape: LayerShape { input: 0, hidden: 0, cell: Cell::default() }, values: AVec::new(0) }
     }
+}
+
+/// The tensors of a CRF, borrowed from the parameters of a network. [`Head`] has the equations.
+#[derive(Clone, Copy, Debug)]
+pub struct Crf<'a, T> {
+    /// The scores of a label (column) after another one (row), `[classes, classes]`.
+    pub transitions: ArrayView2<'a, T>,
+    /// The scores of a label at the first word, `[classes]`.
+    pub start: ArrayView1<'a, T>,
+    /// The scores of a label at the last word, `[classes]`.
+    pub end: ArrayView1<'a, T>,
 }
 
 /// The tensors of the recurrence, borrowed from the parameters of a network or of a layer.
@@ -527,6 +553,25 @@ mod tests {
             );
             assert_eq!(params.layer().initial().len(), cell.states() * shape.hidden);
             params.layer().check_recurrent().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_crf_changes_no_draw_of_the_other_tensors() {
+        for shape in [SHAPE, Shape { layers: 2, bidirectional: true, ..SHAPE }] {
+            let softmax = Params::<f64>::init(shape, 42).unwrap();
+            let params = Params::<f64>::init(Shape { head: Head::Crf, ..shape }, 42).unwrap();
+            assert_eq!(params.as_slice()[..shape.parameters()], *softmax.as_slice());
+            let crf = params.crf().unwrap();
+            assert!(crf.transitions.iter().all(|v| *v != 0.0 && (-0.2..0.2).contains(v)));
+            assert_eq!((crf.start.to_vec(), crf.end.to_vec()), (vec![0.0; 2], vec![0.0; 2]));
+            assert!(softmax.crf().is_none());
+            let tensors: Vec<_> = params.tensors().collect();
+            assert_eq!(Params::from_tensors(shape.cell, shape.feedback, &tensors).unwrap(), params);
+            let without_start: Vec<_> =
+                tensors.into_iter().filter(|(name, _)| *name != Name::Start).collect();
+            let message = Params::from_tensors(shape.cell, shape.feedback, &without_start).unwrap_err();
+            assert_eq!(message.to_string(), "start: expected [2], found no such tensor");
         }
     }
 

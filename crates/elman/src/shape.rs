@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Activation, Cell, Error, Feedback};
+use crate::{Activation, Cell, Error, Feedback, Head};
 
 /// The sizes of a network, its cell, and the value that is fed back.
 ///
@@ -44,6 +44,13 @@ pub struct Shape {
     /// states of both directions side by side, those of the same word.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub bidirectional: bool,
+    /// What makes labels of the scores: a softmax for each word, or a CRF for the sentence.
+    #[serde(default, skip_serializing_if = "is_softmax")]
+    pub head: Head,
+}
+
+fn is_softmax(head: &Head) -> bool {
+    *head == Head::Softmax
 }
 
 fn one() -> usize {
@@ -91,7 +98,8 @@ pub struct Name {
 }
 
 /// Names without a layer and a direction: those of the first layer forward, and of the tensors outside the layers.
-const NAMES: [&str; 9] = ["emb", "wx", "wh", "w", "bh", "bhn", "b", "h0", "c0"];
+const NAMES: [&str; 12] =
+    ["emb", "wx", "wh", "w", "bh", "bhn", "b", "h0", "c0", "transitions", "start", "end"];
 
 #[allow(non_upper_case_globals, reason = "they are the names of things, and stand in patterns")]
 impl Name {
@@ -113,6 +121,12 @@ impl Name {
     pub const H0: Name = Name::first(7);
     /// The LSTM's second state before the first step.
     pub const C0: Name = Name::first(8);
+    /// The CRF's scores of a label (column) after another one (row).
+    pub const Transitions: Name = Name::first(9);
+    /// The CRF's scores of a label at the first word.
+    pub const Start: Name = Name::first(10);
+    /// The CRF's scores of a label at the last word.
+    pub const End: Name = Name::first(11);
 
     const fn first(tensor: u8) -> Name {
         Name { layer: 0, direction: Direction::Forward, tensor }
@@ -134,7 +148,7 @@ impl Name {
         self.direction
     }
 
-    /// `emb`, `wx`, `wh`, `w`, `bh`, `bhn`, `b`, `h0` or `c0`; of another layer than the first with its number, and of the
+    /// `emb`, `wx`, `wh`, `w`, `bh`, `bhn`, `b`, `h0`, `c0`, `transitions`, `start` or `end`; of another layer than the first with its number, and of the
     /// reverse direction with that word, as in PyTorch: `wx_reverse`, `wx_l1`, `wx_l1_reverse`.
     pub fn as_str(self) -> &'static str {
         static LAYERED: LazyLock<Vec<String>> = LazyLock::new(|| {
@@ -233,6 +247,7 @@ impl Shape {
         feedback: Feedback::Hidden,
         layers: 1,
         bidirectional: false,
+        head: Head::Softmax,
     };
 
     /// The most layers that a network can have.
@@ -293,13 +308,14 @@ impl Shape {
         Layout::check(self)
     }
 
-    /// The network's name: `elman`, `jordan`, `elman-tanh`, `jordan-relu`, `gru`, `lstm`; with layers and directions
-    /// `bidirectional lstm of 2 layers`.
+    /// The network's name: `elman`, `jordan`, `elman-tanh`, `jordan-relu`, `gru`, `lstm`; with layers, directions and a
+    /// CRF `bidirectional lstm of 2 layers with crf`.
     pub fn name(&self) -> String {
         let cell = self.cell.to_string().replace(Feedback::Hidden.name(), self.feedback.name());
         let both = if self.bidirectional { "bidirectional " } else { "" };
         let layers = if self.layers > 1 { format!(" of {} layers", self.layers) } else { String::new() };
-        format!("{both}{cell}{layers}")
+        let head = if self.head == Head::Crf { " with crf" } else { "" };
+        format!("{both}{cell}{layers}{head}")
     }
 
     /// Whether there is one layer, which reads forward.
@@ -310,15 +326,18 @@ impl Shape {
     /// Refuses all cells but some, in the name of something that has no others (a format, say).
     ///
     /// # Errors
-    /// [`Error::Unsupported`] if the output is fed back, if there are several layers or directions, or if the cell is none
-    /// of those.
+    /// [`Error::Unsupported`] if the output is fed back, if there are several layers or directions, if the head is a CRF, or
+    /// if the cell is none of those.
     pub fn only(&self, what: impl Into<String>, cells: &[Cell]) -> Result<(), Error> {
-        if self.feedback == Feedback::Hidden && self.is_single() && cells.contains(&self.cell) {
+        let softmax = self.head == Head::Softmax;
+        if self.feedback == Feedback::Hidden && self.is_single() && softmax && cells.contains(&self.cell) {
             return Ok(());
         }
         let names: Vec<String> = cells.iter().map(Cell::to_string).collect();
         let one_layer = if self.is_single() { "" } else { "one layer, forward, of " };
-        Err(Error::unsupported(what, format!("a network of {one_layer}{}", names.join(" or ")), self.name()))
+        let head = if softmax { "" } else { " with a softmax" };
+        let expected = format!("a network of {one_layer}{}{head}", names.join(" or "));
+        Err(Error::unsupported(what, expected, self.name()))
     }
 }
 
@@ -350,10 +369,20 @@ impl Layout for Shape {
                 table.map(move |tensor| Tensor { name: tensor.name.of(layer, direction), ..tensor })
             }
         }))
+        .chain(
+            [
+                Tensor::matrix(Name::Transitions, classes, classes),
+                Tensor::vector(Name::Start, classes),
+                Tensor::vector(Name::End, classes),
+            ]
+            .into_iter()
+            .take(if self.head == Head::Crf { 3 } else { 0 }),
+        )
     }
 
     fn check(&self) -> Result<(), Error> {
-        let Shape { vocab, embed, window, hidden, classes, cell, feedback, layers, bidirectional } = *self;
+        let Shape { vocab, embed, window, hidden, classes, cell, feedback, layers, bidirectional, head } =
+            *self;
         for (what, size) in
             [("vocab", vocab), ("embed", embed), ("window", window), ("hidden", hidden), ("classes", classes)]
         {
@@ -380,6 +409,9 @@ impl Layout for Shape {
         }
         if feedback == Feedback::Output && bidirectional {
             return Err(Error::unsupported("directions of a Jordan network", "forward alone", "both"));
+        }
+        if feedback == Feedback::Output && head == Head::Crf {
+            return Err(Error::unsupported("head of a Jordan network", Head::Softmax, head));
         }
         fits(self)
     }
@@ -471,6 +503,26 @@ mod tests {
         let text = serde_json::to_string(&shape).unwrap();
         assert_eq!(serde_json::from_str::<Shape>(&text).unwrap(), shape);
         assert!(!serde_json::to_string(&SHAPE).unwrap().contains("layers"), "as before there were layers");
+    }
+
+    #[test]
+    fn a_crf_has_three_tensors_behind_all_others() {
+        let crf = Shape { head: Head::Crf, ..SHAPE };
+        let own = [("transitions", vec![2, 2]), ("start", vec![2]), ("end", vec![2])];
+        assert_eq!(table(crf), [&table(SHAPE)[..], &own].concat());
+        let stacked = Shape { layers: 2, bidirectional: true, ..SHAPE };
+        let crf_of_all = table(Shape { head: Head::Crf, ..stacked });
+        assert_eq!(crf_of_all, [&table(stacked)[..], &own].concat());
+        assert_eq!(crf.name(), "elman with crf");
+        let message = crf.only("file", &[Cell::Gru]).unwrap_err().to_string();
+        assert_eq!(message, "file: expected a network of gru with a softmax, found elman with crf");
+        assert!(crf.only("file", &Cell::ALL).is_err());
+        let text = serde_json::to_string(&crf).unwrap();
+        assert_eq!(serde_json::from_str::<Shape>(&text).unwrap(), crf);
+        assert!(!serde_json::to_string(&SHAPE).unwrap().contains("head"), "as before there was a head");
+        let jordan = Shape { feedback: Feedback::Output, ..crf };
+        let message = jordan.check().unwrap_err().to_string();
+        assert_eq!(message, "head of a Jordan network: expected softmax, found crf");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use fearless_simd::{Simd, prelude::*};
 
+use crate::matrix::View;
 use crate::num::Num;
 use crate::unit::Function;
 
@@ -45,6 +46,84 @@ pub(crate) fn exp<S: Simd, T: Num>(simd: S, x: &mut [T]) {
         #[inline(always)]
         |x| T::exp_each(simd, x),
     );
+}
+
+/// `x = ln(x)`, of positive normal numbers.
+#[inline(always)]
+pub(crate) fn ln<S: Simd, T: Num>(simd: S, x: &mut [T]) {
+    map(
+        simd,
+        x,
+        #[inline(always)]
+        |x| T::ln_each(simd, x),
+    );
+}
+
+/// The largest number.
+#[inline(always)]
+fn largest<S: Simd, T: Num>(simd: S, x: &[T]) -> T {
+    let mut largest = T::V::<S>::splat(simd, T::from_f64(f64::NEG_INFINITY));
+    for x in x.chunks_exact(T::LANES) {
+        largest = largest.max(T::V::<S>::from_slice(simd, x));
+    }
+    T::largest::<S>(largest)
+}
+
+/// `x = x - largest of x`.
+#[inline(always)]
+pub(crate) fn shift<S: Simd, T: Num>(simd: S, x: &mut [T]) {
+    let shift = T::V::<S>::splat(simd, largest(simd, x));
+    map(
+        simd,
+        x,
+        #[inline(always)]
+        |x| x - shift,
+    );
+}
+
+/// `best[j] = max over i of (m[i, j] + v[i])`, and the first i of that maximum.
+#[inline(always)]
+pub(crate) fn largest_sums<S: Simd, T: Num>(
+    simd: S,
+    m: View<'_, T>,
+    v: &[T],
+    best: &mut [T],
+    first: &mut [T],
+) {
+    /// Of N vectors from column j on.
+    #[inline(always)]
+    fn block<S: Simd, T: Num, const N: usize>(
+        simd: S,
+        (m, v): (View<'_, T>, &[T]),
+        j: usize,
+        (best, first): (&mut [T], &mut [T]),
+    ) {
+        let mut most = [T::V::<S>::splat(simd, T::from_f64(f64::NEG_INFINITY)); N];
+        let mut place = [T::V::<S>::splat(simd, T::zero()); N];
+        for i in 0..m.rows() {
+            let row = &m.row(i)[j..][..N * T::LANES];
+            let (v, number) = (T::V::<S>::splat(simd, v[i]), T::V::<S>::splat(simd, T::from_f64(i as f64)));
+            for k in 0..N {
+                let sum = T::V::<S>::from_slice(simd, &row[k * T::LANES..][..T::LANES]) + v;
+                let better = sum.simd_gt(most[k]);
+                most[k] = better.select(sum, most[k]);
+                place[k] = better.select(number, place[k]);
+            }
+        }
+        for k in 0..N {
+            most[k].store_slice(&mut best[j + k * T::LANES..][..T::LANES]);
+            place[k].store_slice(&mut first[j + k * T::LANES..][..T::LANES]);
+        }
+    }
+    let mut j = 0;
+    while j + 4 * T::LANES <= best.len() {
+        block::<S, T, 4>(simd, (m, v), j, (best, first));
+        j += 4 * T::LANES;
+    }
+    while j < best.len() {
+        block::<S, T, 1>(simd, (m, v), j, (best, first));
+        j += T::LANES;
+    }
 }
 
 /// `x = factor · x`.
@@ -103,16 +182,10 @@ pub(crate) fn sum_rows<S: Simd, T: Num>(
     }
 }
 
-/// `row = softmax(row)`. Returns the largest logit and the logarithm of the softmax's denominator, so that
-/// `-ln row[label] = log_sum + (largest - logit[label])` without leaving the numbers' range. Columns of padding must be
-/// minus infinity.
+/// `row = exp(row - largest of row)`. Returns the largest number, and the sum of the exponentials.
 #[inline(always)]
-pub(crate) fn softmax<S: Simd, T: Num>(simd: S, row: &mut [T]) -> (T, T) {
-    let mut largest = T::V::<S>::splat(simd, T::from_f64(f64::NEG_INFINITY));
-    for x in row.chunks_exact(T::LANES) {
-        largest = largest.max(T::V::<S>::from_slice(simd, x));
-    }
-    let largest = T::largest::<S>(largest);
+pub(crate) fn exp_from_largest<S: Simd, T: Num>(simd: S, row: &mut [T]) -> (T, T) {
+    let largest = largest(simd, row);
     let shift = T::V::<S>::splat(simd, largest);
     let mut sum = T::V::<S>::splat(simd, T::zero());
     for x in row.chunks_exact_mut(T::LANES) {
@@ -120,7 +193,15 @@ pub(crate) fn softmax<S: Simd, T: Num>(simd: S, row: &mut [T]) -> (T, T) {
         sum += e;
         e.store_slice(x);
     }
-    let sum = T::fold::<S>(sum);
+    (largest, T::fold::<S>(sum))
+}
+
+/// `row = softmax(row)`. Returns the largest logit and the logarithm of the softmax's denominator, so that
+/// `-ln row[label] = log_sum + (largest - logit[label])` without leaving the numbers' range. Columns of padding must be
+/// minus infinity.
+#[inline(always)]
+pub(crate) fn softmax<S: Simd, T: Num>(simd: S, row: &mut [T]) -> (T, T) {
+    let (largest, sum) = exp_from_largest(simd, row);
     scale(simd, T::one() / sum, row);
     (largest, sum.ln())
 }

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use elman::ndarray::Array2;
-use elman::{Cell, Feedback, Layout, Params, Sentences, Shape};
+use elman::{Cell, Feedback, Head, Layout, Params, Sentences, Shape};
 use elman_fast::{Fast, Isa, Num};
 
 /// A small generator, so that a failing case is named by its seed.
@@ -38,7 +38,8 @@ impl Random {
 /// Sizes on both sides of every vector boundary.
 pub(crate) const SIZES: [usize; 12] = [1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 65, 100];
 
-/// Every network of these sizes: each cell with each feedback that it can have, and some of several layers or directions.
+/// Every network of these sizes: each cell with each feedback that it can have, and some of several layers or directions
+/// or with a CRF.
 pub(crate) fn networks(sizes: Shape) -> Vec<Shape> {
     let all = Cell::ALL.into_iter().flat_map(|cell| Feedback::ALL.map(|feedback| (cell, feedback)));
     let shapes = all.map(|(cell, feedback)| Shape { cell, feedback, ..sizes });
@@ -46,6 +47,8 @@ pub(crate) fn networks(sizes: Shape) -> Vec<Shape> {
         Shape { bidirectional: true, ..sizes },
         Shape { layers: 3, cell: Cell::Gru, ..sizes },
         Shape { layers: 2, bidirectional: true, cell: Cell::Lstm, ..sizes },
+        Shape { head: Head::Crf, ..sizes },
+        Shape { head: Head::Crf, bidirectional: true, cell: Cell::Gru, ..sizes },
     ];
     shapes.chain(stacked).filter(|shape| shape.check().is_ok()).collect()
 }

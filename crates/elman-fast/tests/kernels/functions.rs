@@ -7,6 +7,8 @@ use elman_fast::{Isa, Num};
 /// The functions, and the largest error that src/num.rs states for each in f32 and in f64, in units in the last place.
 const FUNCTIONS: [(Kernel, f64, f64); 3] =
     [(Kernel::Exp, 1.0, 1.0), (Kernel::Sigmoid, 2.0, 2.0), (Kernel::Tanh, 2.5, 2.5)];
+/// That of the logarithm, of positive normal numbers.
+const LN: f64 = 1.0;
 
 /// An unevaluated sum of two f64, which has some 100 bits.
 #[derive(Clone, Copy)]
@@ -171,6 +173,46 @@ fn doubles_are_within_the_stated_bound() {
     let small: Vec<f64> = (-20_000..=20_000).map(|i| f64::from(i) * 1.1e-4 + 1e-7).collect();
     assert_within("f64, small", &small, exact);
     assert_within("f64 near limits", &neighbours_of_limits::<f64>(), exact);
+}
+
+/// `ln(x)`, from a step of Newton's method for `e^y = x`.
+fn ln(x: f64) -> (Double, i32) {
+    let y = x.ln();
+    let (m, n) = exp(-y);
+    // y + (x·e^-y - 1), and half of the square of the step.
+    let step = Double(x, 0.0).scaled(n / 2).times(m).scaled(n - n / 2).plus(Double(-1.0, 0.0));
+    (Double(y, 0.0).plus(step).plus(step.times(step).scaled(-1).times(Double(-1.0, 0.0))), 0)
+}
+
+#[test]
+fn logarithms_are_within_the_stated_bound() {
+    fn check<T: Num>(kind: &str, inputs: &[f64], exact: impl Fn(f64) -> (Double, i32)) {
+        let inputs: Vec<T> = inputs.iter().map(|x| T::from_f64(*x)).collect();
+        for isa in Isa::available() {
+            let (error, x) = worst(isa, Kernel::Ln, &inputs, &exact);
+            println!("{kind}: {isa} Ln: {error:.3} units at {x:e}", x = x.to_f64());
+            assert!(error <= LN, "{kind}: {isa} ln({x}) is {error} units off");
+        }
+    }
+    // What a sum of exponentials can be, from 1 on; the places where the exponent changes; all magnitudes.
+    let sums: Vec<f64> = (0..200_000).map(|i| 1.0 + f64::from(i) * 1.7e-4).collect();
+    let roots = (-30..30).map(|n| std::f64::consts::SQRT_2 * 2f64.powi(n));
+    let near = |epsilon: f64| {
+        let ends = roots.clone().chain([1.0, 2.0, 0.5]);
+        ends.flat_map(|x| (-300..=300).map(move |i| x * (1.0 + f64::from(i) * epsilon))).collect::<Vec<_>>()
+    };
+    let all: Vec<f64> =
+        (-125..=127).flat_map(|n| (0..64).map(move |i| 2f64.powi(n) * (1.0 + f64::from(i) / 64.1))).collect();
+    for inputs in [&sums, &all, &near(f64::from(f32::EPSILON))] {
+        check::<f32>("f32", inputs, |x| (Double(x.ln(), 0.0), 0));
+    }
+    for inputs in [&sums, &all, &near(f64::EPSILON)] {
+        check::<f64>("f64", inputs, ln);
+    }
+    for isa in Isa::available() {
+        assert!(apply::<f32>(isa, Kernel::Ln, &[f32::NAN])[0].is_nan());
+        assert_eq!(apply::<f64>(isa, Kernel::Ln, &[1.0])[0], 0.0);
+    }
 }
 
 fn special_values<T: Num>() {

@@ -2,13 +2,14 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use elman::ndarray::Array2;
-use elman::{Batch, Cell, Feedback, Layout, Network, Params, Sentences, Sequences, Shape};
+use elman::{Batch, Cell, Feedback, Head, Layout, Network, Params, Sentences, Sequences, Shape};
 use elman_reference::Reference;
 
-/// Every network of these sizes: each cell with each feedback that it can have.
+/// Every network of these sizes: each cell with each feedback and head that it can have.
 pub(crate) fn networks(sizes: Shape) -> Vec<Shape> {
     let all = Cell::ALL.into_iter().flat_map(|cell| Feedback::ALL.map(|feedback| (cell, feedback)));
-    let shapes = all.map(|(cell, feedback)| Shape { cell, feedback, ..sizes });
+    let all = all.flat_map(|of| Head::ALL.map(|head| (of, head)));
+    let shapes = all.map(|((cell, feedback), head)| Shape { cell, feedback, head, ..sizes });
     shapes.filter(|shape| shape.check().is_ok()).collect()
 }
 

@@ -1,6 +1,6 @@
 //! Calls that must be refused.
 
-use elman::{Cell, Error, Feedback, Float, Network, Sentences, Shape};
+use elman::{Cell, Error, Feedback, Float, Head, Network, Sentences, Shape};
 
 use super::{LITTLE, garbage, gradient_of};
 use crate::runner::{Part, Trial};
@@ -68,6 +68,8 @@ fn bad_grad<T: Float>(
         Shape { hidden: shape.hidden + 1, ..shape },
         Shape { classes: shape.classes - 1, ..shape },
         Shape { feedback: other_feedback, ..shape },
+        Shape { head: Head::Softmax, ..shape },
+        Shape { head: Head::Crf, ..shape },
     ];
     let of_other_cells = Cell::ALL.map(|cell| Shape { cell, ..shape });
     for other in others.into_iter().chain(of_other_cells) {

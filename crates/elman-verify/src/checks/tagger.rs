@@ -1,7 +1,7 @@
 //! Labels and scores.
 
 use elman::ndarray::{ArrayView1, ArrayView2, Axis, Slice};
-use elman::{Error, Float, Name, Network, Params, Sentences, Shape};
+use elman::{Error, Float, Head, Name, Network, Params, Sentences, Shape};
 
 use super::{LITTLE, TUTORIAL, both, labels_of};
 use crate::runner::{Part, Trial};
@@ -9,18 +9,24 @@ use crate::strategies::{Fill, Problem, Sizes};
 use crate::tolerance::Judged;
 use crate::{Options, Report, tolerance};
 
-/// Labels: the most probable one for each word, of equally probable ones the first.
+/// Labels: the most probable one for each word, or with a CRF the most probable sequence, of equally probable ones the
+/// first; and a CRF's emissions.
 ///
-/// A label is accepted if no other is more probable by more than rounding may do to both, in the `f64`
+/// A label or a sequence is accepted if no other is more probable by more than rounding may do to both, in the `f64`
 /// reference. Ties are made exact by `w = 0`, so that the scores are the entries of `b`; so are scores of 10^30. The
 /// labels are those of the tagger's own scores. Many sentences at once get the scores and the labels they get one at a time, a fork
 /// gives the same labels, and a refused batch leaves its places alone.
 pub fn check_tagger<T: Float>(network: &dyn Network<T>, options: &Options) -> Report {
     let mut part = Part::new::<T>("tagger", network.name(), options);
-    if let Some((cell, feedback)) = options.networks().cells.first() {
+    let networks = options.networks();
+    for head in Head::ALL {
+        let Some((cell, feedback)) = networks.cells.first().copied() else { continue };
+        let id = if head == Head::Softmax { "ties" } else { "crf-ties" };
         for classes in [1, 2, 3, 15, 16, 17, 33, 65, 127, 256] {
-            let shape = Shape { vocab: 4, hidden: 17, classes, cell: *cell, feedback: *feedback, ..LITTLE };
-            part.fixed(&format!("ties-{classes}"), shape, |shape, trial| ties(network, *shape, trial));
+            let shape = Shape { vocab: 4, hidden: 17, classes, cell, feedback, head, ..LITTLE };
+            if head == Head::Softmax || networks.crf && shape.check().is_ok() {
+                part.fixed(&format!("{id}-{classes}"), shape, |shape, trial| ties(network, *shape, trial));
+            }
         }
     }
     let seventy: Vec<usize> = (0..70).map(|i| 1 + i % 7).collect();
@@ -38,15 +44,24 @@ fn labels<T: Float>(network: &dyn Network<T>, problem: &Problem, trial: &mut Tri
     let batch = problem.batch.batch();
     let mut tagger = network.tagger(&params)?;
     let (mut one_at_a_time, mut judged) = (Vec::new(), Vec::new());
+    let is_crf = problem.shape.head == Head::Crf;
     for (i, sentence) in batch.iter().enumerate() {
         let mut found = vec![u32::MAX; sentence.words.len()];
         tagger.label(sentence.words, &mut found)?;
         let s = tagger.scores(sentence.words)?;
-        greatest(s, &found, trial);
+        greatest(s, &found, is_crf, trial);
         if i < 6 {
             let of_sentence = tolerance::predict::<T>(&exact, sentence.words)?;
             trial.judge("s", s, &of_sentence);
-            for (t, label) in found.iter().enumerate() {
+            if is_crf {
+                let emissions = tolerance::emissions::<T>(&exact, sentence.words)?;
+                trial.judge("emissions", tagger.emissions(sentence.words)?, &emissions);
+                let shortfall = tolerance::shortfall::<T>(&exact, sentence.words, &found)?;
+                trial.require(shortfall.expected <= shortfall.allowed || shortfall.allowed.is_nan(), || {
+                    format!("the labels {found:?} score {} less than the best", shortfall.expected)
+                });
+            }
+            for (t, label) in found.iter().enumerate().filter(|_| !is_crf) {
                 trial.require(may_be_best(&of_sentence, t, *label as usize), || {
                     let s = of_sentence.expected.row(t);
                     format!("word {t} has the label {label}, expected {}", best(s))
@@ -69,7 +84,7 @@ fn labels<T: Float>(network: &dyn Network<T>, problem: &Problem, trial: &mut Tri
     let mut scores = vec![T::from_f64(f64::NAN); one_at_a_time.len() * classes];
     tagger.score_all(batch, &mut scores)?;
     let scores = ArrayView2::from_shape((one_at_a_time.len(), classes), &scores).expect("rows of a matrix");
-    greatest(scores, &one_at_a_time, trial);
+    greatest(scores, &one_at_a_time, is_crf, trial);
     let mut from = 0;
     for (sentence, judged) in batch.iter().zip(&judged) {
         let words = sentence.words.len();
@@ -91,16 +106,18 @@ fn labels<T: Float>(network: &dyn Network<T>, problem: &Problem, trial: &mut Tri
     Ok(())
 }
 
-/// Scores of words are distributions, and the labels have the greatest ones.
-fn greatest<T: Float>(s: ArrayView2<'_, T>, labels: &[u32], trial: &mut Trial<'_>) {
+/// Scores of words are distributions, and the labels have the greatest ones, unless other words decide too.
+fn greatest<T: Float>(s: ArrayView2<'_, T>, labels: &[u32], is_crf: bool, trial: &mut Trial<'_>) {
     for (t, (s, label)) in s.rows().into_iter().zip(labels).enumerate() {
         let s = s.mapv(|v| v.to_f64());
         let sum = s.sum();
-        trial.require((sum - 1.0).abs() <= 4.0 * T::EPSILON * (s.len() as f64), || {
+        // The marginals of a CRF may be products over the words before.
+        let terms = s.len() + if is_crf { t } else { 0 };
+        trial.require((sum - 1.0).abs() <= 4.0 * T::EPSILON * (terms as f64), || {
             format!("the scores of word {t} have the sum {sum}, expected 1")
         });
         let best = best(s.view());
-        trial.require(*label as usize == best, || {
+        trial.require(is_crf || *label as usize == best, || {
             format!("word {t} has the label {label}, and {best} has the best of the tagger's own scores")
         });
     }
@@ -121,6 +138,8 @@ fn refusals<T: Float>(
     trial.refused("the padding as a word, among others,", tagger.label_all(refused.batch(), &mut kept));
     trial.refused("scores of the padding", tagger.scores(&[padding]));
     trial.refused("scores of no word", tagger.scores(&[]));
+    trial.refused("emissions of the padding", tagger.emissions(&[padding]));
+    trial.refused("emissions of no word", tagger.emissions(&[]));
     trial.refused("labels of no word", tagger.label(&[], &mut []));
     let numbers = words * problem.shape.classes;
     let all = tagger.score_all(refused.batch(), &mut vec![T::zero(); numbers]);
@@ -155,6 +174,12 @@ fn may_be_best(judged: &Judged<elman::ndarray::Array2<f64>>, t: usize, label: us
 fn ties<T: Float>(network: &dyn Network<T>, shape: Shape, trial: &mut Trial<'_>) -> Result<(), Error> {
     let mut params = Problem::tutorial(shape, &[2], 8)?.fill(Name::W, Fill::Zero).params::<T>()?;
     let last = shape.classes - 1;
+    for name in [Name::Transitions, Name::Start, Name::End] {
+        params.tensor_mut(name).into_iter().for_each(|mut tensor| tensor.fill(T::zero()));
+    }
+    if shape.head == Head::Crf && shape.classes > 1 {
+        crossed(network, &params, trial)?;
+    }
     // Every pair of labels in turn, with all the others below them; scores without a limit; and all labels alike.
     for first in 0..shape.classes {
         for (gap, large, small) in [(1, 0.5, -0.25), (7, 1e30, -1e30), (16, 0.5, -1e3)] {
@@ -172,16 +197,51 @@ fn ties<T: Float>(network: &dyn Network<T>, shape: Shape, trial: &mut Trial<'_>)
     expect(network, &params, 0, trial)
 }
 
+/// Two labels in turns, from either on: the sequence whose last label is the first of them.
+fn crossed<T: Float>(
+    network: &dyn Network<T>,
+    params: &Params<T>,
+    trial: &mut Trial<'_>,
+) -> Result<(), Error> {
+    let mut params = params.clone();
+    params.b_mut().fill(T::zero());
+    for last in 1..params.shape().classes {
+        let mut transitions = params.matrix_mut(Name::Transitions);
+        transitions.fill(T::zero());
+        for pair in [[0, last], [last, 0]] {
+            transitions[pair] = T::one();
+        }
+        let last = last as u32;
+        expect_labels(network, &params, [0, last, 0], trial)?;
+        params.vector_mut(Name::Start).into_iter().for_each(|mut start| start[0] = T::from_f64(-0.5));
+        params.vector_mut(Name::End).into_iter().for_each(|mut end| end[0] = T::from_f64(-0.5));
+        expect_labels(network, &params, [last, 0, last], trial)?;
+        for name in [Name::Start, Name::End] {
+            params.vector_mut(name).into_iter().for_each(|mut vector| vector[0] = T::zero());
+        }
+    }
+    Ok(())
+}
+
 fn expect<T: Float>(
     network: &dyn Network<T>,
     params: &Params<T>,
     label: u32,
     trial: &mut Trial<'_>,
 ) -> Result<(), Error> {
+    expect_labels(network, params, [label; 3], trial)
+}
+
+fn expect_labels<T: Float>(
+    network: &dyn Network<T>,
+    params: &Params<T>,
+    expected: [u32; 3],
+    trial: &mut Trial<'_>,
+) -> Result<(), Error> {
     let sentences = Sentences::one(&[1, 3, 0], &[])?;
     let found = labels_of(network.tagger(params)?.as_mut(), sentences.batch())?;
-    trial.require(found == [label; 3], || {
-        format!("labels {found:?}, expected {label}, the first of the equally probable ones")
+    trial.require(found == expected, || {
+        format!("labels {found:?}, expected {expected:?}, the first of the equally probable ones")
     });
     Ok(())
 }

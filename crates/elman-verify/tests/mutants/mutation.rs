@@ -87,6 +87,24 @@ mutations! {
     LowerLayersFrozen,
     ReverseGradientForward,
     SecondDirectionsInputUntrained,
+    // The CRF alone.
+    CrfTransposed,
+    CrfStartIgnored,
+    CrfEndIgnored,
+    CrfEndAtEachWord,
+    CrfFirstTransitionMissing,
+    CrfOfBestSequence,
+    CrfWithoutMaximum,
+    CrfLossOfMarginals,
+    CrfPairsIndependent,
+    CrfPairsOfLastWordMissing,
+    CrfScoresOfSoftmax,
+    CrfScoresOfForward,
+    CrfLabelsOfMarginals,
+    CrfLabelsGreedy,
+    CrfLabelsWithoutEnd,
+    CrfLabelsLastOfTies,
+    CrfEmissionsOfSoftmax,
     // Batches.
     FirstSentenceOnly,
     LastSentenceDropped,
@@ -247,8 +265,13 @@ pub(crate) enum Object {
 /// Every mutation: the families first.
 pub(crate) fn all() -> Vec<Mutation> {
     use Fault::*;
-    let names = [Name::Emb, Name::Wx, Name::Wh, Name::W, Name::Bh, Name::Bhn, Name::B, Name::H0, Name::C0];
-    let tensors = names.into_iter().flat_map(|name| Fault::ALL.iter().map(move |fault| Tensor(name, *fault)));
+    let names = [
+        [Name::Emb, Name::Wx, Name::Wh, Name::W],
+        [Name::Bh, Name::Bhn, Name::B, Name::H0],
+        [Name::C0, Name::Transitions, Name::Start, Name::End],
+    ];
+    let names = names.into_iter().flatten();
+    let tensors = names.flat_map(|name| Fault::ALL.iter().map(move |fault| Tensor(name, *fault)));
     let layered = [
         Name::Wx.of(0, Direction::Reverse),
         Name::H0.of(0, Direction::Reverse),

@@ -70,12 +70,32 @@ struct Run<T> {
     h: Vec<Vec<T>>,
 }
 
-/// A sentence: the runs of all layers in all directions, the states below the output, the scores and the outputs.
+/// A sentence: the runs of all layers in all directions, the states below the output, the scores, the outputs, and of a
+/// CRF the logarithms of the sums over the labels of all later words.
 struct Whole<T> {
     runs: Vec<Run<T>>,
     h: Vec<Vec<T>>,
     z: Vec<Vec<T>>,
     s: Vec<Vec<T>>,
+    later: Vec<Vec<T>>,
+}
+
+/// A CRF as its owner sees it.
+struct Chain<T> {
+    transitions: Vec<Vec<T>>,
+    start: Vec<T>,
+    end: Vec<T>,
+}
+
+fn add_all<T: Float>(rows: &[&[T]]) -> Vec<T> {
+    (0..rows[0].len()).map(|i| rows.iter().fold(T::zero(), |sum, row| sum + row[i])).collect()
+}
+
+/// `-ln softmax(z)[label]`.
+fn negative_log<T: Float>(z: &[T], label: u32) -> T {
+    let max = z.iter().fold(z[0], |max, z| if *z > max { *z } else { max });
+    let sum = z.iter().fold(T::zero(), |sum, z| sum + (*z - max).exp());
+    sum.ln() + (max - z[label as usize])
 }
 
 /// Rows in the order in which a direction reads them.
@@ -444,8 +464,11 @@ impl Subject {
             }
         }
         let z: Vec<Vec<T>> = h.iter().map(|h| scores(h)).collect();
-        let s = z.iter().map(|z| self.softmax(z)).collect();
-        let mut run = Whole { runs, h, z, s };
+        let (s, later) = match self.chain(p) {
+            Some(chain) => self.sums(&chain, &z),
+            None => (z.iter().map(|z| self.softmax(z)).collect(), Vec::new()),
+        };
+        let mut run = Whole { runs, h, z, s, later };
         if self.too_large(&[
             (Size::Words, words.len()),
             (Size::Hidden, shape.hidden),
@@ -493,6 +516,140 @@ impl Subject {
         e.into_iter().map(|e| e / sum * real(rough)).collect()
     }
 
+    fn chain<T: Float>(&self, p: &Params<T>) -> Option<Chain<T>> {
+        let crf = p.crf()?;
+        let mut transitions: Vec<Vec<T>> =
+            crf.transitions.rows().into_iter().map(|row| row.to_vec()).collect();
+        let (mut start, mut end) = (crf.start.to_vec(), crf.end.to_vec());
+        match self.mutation {
+            CrfTransposed => {
+                transitions = crf.transitions.columns().into_iter().map(|row| row.to_vec()).collect()
+            }
+            CrfStartIgnored => start.fill(T::zero()),
+            CrfEndIgnored => end.fill(T::zero()),
+            _ => {}
+        }
+        Some(Chain { transitions, start, end })
+    }
+
+    fn log_sum_exp<T: Float>(&self, z: &[T]) -> T {
+        let max = z.iter().fold(z[0], |max, z| if *z > max { *z } else { max });
+        if self.is(CrfOfBestSequence) {
+            return max;
+        }
+        let from = if self.is(CrfWithoutMaximum) { T::zero() } else { max };
+        let ones: Vec<(T, T)> = z.iter().map(|z| ((*z - from).exp(), T::one())).collect();
+        from + self.order.sum(&ones, T::zero()).ln()
+    }
+
+    /// The marginal probabilities from the forward and the backward variables of the textbooks; and the latter.
+    fn sums<T: Float>(&self, chain: &Chain<T>, z: &[Vec<T>]) -> (Vec<Vec<T>>, Vec<Vec<T>>) {
+        let classes = chain.start.len();
+        let mut earlier = vec![add_all(&[&chain.start, &z[0]])];
+        for t in 1..z.len() {
+            let step = |j: usize| {
+                let none = self.is(CrfFirstTransitionMissing) && t == 1;
+                let between = |i: usize| if none { T::zero() } else { chain.transitions[i][j] };
+                let paths: Vec<T> = (0..classes).map(|i| earlier[t - 1][i] + between(i)).collect();
+                self.log_sum_exp(&paths)
+            };
+            let from: Vec<T> = (0..classes).map(step).collect();
+            let end = if self.is(CrfEndAtEachWord) { chain.end.clone() } else { vec![T::zero(); classes] };
+            earlier.push(add_all(&[&z[t], &from, &end]));
+        }
+        let mut later = vec![chain.end.clone()];
+        for z in z[1..].iter().rev() {
+            let after = &later[later.len() - 1];
+            let paths = |i: usize| self.log_sum_exp(&add_all(&[&chain.transitions[i], z, after]));
+            later.push((0..classes).map(paths).collect());
+        }
+        later.reverse();
+        let s = earlier.iter().zip(&later).zip(z).map(|((earlier, later), z)| match self.mutation {
+            CrfScoresOfSoftmax => self.softmax(z),
+            CrfScoresOfForward => self.softmax(earlier),
+            _ => self.softmax(&add_all(&[earlier, later])),
+        });
+        (s.collect(), later)
+    }
+
+    /// The loss of a sentence with a CRF; adds the gradient of its own tensors.
+    fn crf_loss<T: Float>(
+        &self,
+        chain: &Chain<T>,
+        run: &Whole<T>,
+        labels: &[u32],
+        scale: T,
+        grad: &mut Params<T>,
+    ) -> T {
+        let after = |t: usize, before: &[T]| add_all(&[before, &run.z[t], &run.later[t]]);
+        let mut loss = negative_log(&after(0, &chain.start), labels[0]);
+        let (classes, last) = (chain.start.len(), labels.len() - 1);
+        for t in 1..labels.len() {
+            loss += negative_log(&after(t, &chain.transitions[labels[t - 1] as usize]), labels[t]);
+            if self.is(CrfPairsOfLastWordMissing) && t == last {
+                continue;
+            }
+            for i in 0..classes {
+                let next = match self.mutation {
+                    CrfPairsIndependent => run.s[t].clone(),
+                    _ => self.softmax(&after(t, &chain.transitions[i])),
+                };
+                for (j, p) in next.into_iter().enumerate() {
+                    let gold = i == labels[t - 1] as usize && j == labels[t] as usize;
+                    let pair = run.s[t - 1][i] * p - if gold { T::one() } else { T::zero() };
+                    let place = if self.is(CrfTransposed) { [j, i] } else { [i, j] };
+                    grad.matrix_mut(Name::Transitions)[place] += pair * scale;
+                }
+            }
+        }
+        if self.is(CrfLossOfMarginals) {
+            let of = |(s, label): (&Vec<T>, &u32)| -s[*label as usize].ln();
+            loss = run.s.iter().zip(labels).map(of).fold(T::zero(), |sum, loss| sum + loss);
+        }
+        let ignored = [self.is(CrfStartIgnored), self.is(CrfEndIgnored)];
+        for ((name, t), ignored) in [(Name::Start, 0), (Name::End, last)].into_iter().zip(ignored) {
+            let mut to = grad.vector_mut(name).filter(|_| !ignored);
+            for (j, to) in to.iter_mut().flatten().enumerate() {
+                let gold = if j == labels[t] as usize { T::one() } else { T::zero() };
+                *to += (run.s[t][j] - gold) * scale;
+            }
+        }
+        loss
+    }
+
+    /// The labels of a sentence with a CRF.
+    fn sequence<T: Float>(&self, chain: &Chain<T>, z: &[Vec<T>]) -> Vec<usize> {
+        let better = |a: T, b: T| a > b || self.is(CrfLabelsLastOfTies) && a == b;
+        let best =
+            |row: &[T]| (1..row.len()).fold(0, |best, j| if better(row[j], row[best]) { j } else { best });
+        let mut scores = add_all(&[&chain.start, &z[0]]);
+        let mut before: Vec<Vec<usize>> = Vec::new();
+        let mut greedy = vec![best(&scores)];
+        for z in &z[1..] {
+            let paths = |j: usize| -> Vec<T> {
+                scores.iter().zip(&chain.transitions).map(|(score, row)| *score + row[j]).collect()
+            };
+            let from: Vec<usize> = (0..z.len()).map(|j| best(&paths(j))).collect();
+            let next: Vec<T> = from.iter().enumerate().map(|(j, from)| z[j] + paths(j)[*from]).collect();
+            let own = &chain.transitions[greedy[greedy.len() - 1]];
+            greedy.push(best(&add_all(&[own, z])));
+            before.push(from);
+            scores = next;
+        }
+        if self.is(CrfLabelsGreedy) {
+            return greedy;
+        }
+        if !self.is(CrfLabelsWithoutEnd) {
+            scores = add_all(&[&scores, &chain.end]);
+        }
+        let mut labels = vec![best(&scores)];
+        for before in before.iter().rev() {
+            labels.push(before[labels[labels.len() - 1]]);
+        }
+        labels.reverse();
+        labels
+    }
+
     fn clipped<T: Float>(&self, z: &[T]) -> Vec<T> {
         let limit = |z: &T| if z.to_f64().abs() > 1e6 { real(z.to_f64().signum() * 1e6) } else { *z };
         Subject::new(Sound, self.order).softmax(&z.iter().map(limit).collect::<Vec<_>>())
@@ -510,7 +667,11 @@ impl Subject {
         let run = self.forward(p, words);
         let mean: T = if self.is(MeanForgotten) { T::one() } else { T::one() / real(words.len() as f64) };
         let mut loss = T::zero();
-        for (z, label) in run.z.iter().zip(labels) {
+        let chain = self.chain(p);
+        if let Some(chain) = &chain {
+            loss = self.crf_loss(chain, &run, labels, mean * share, grad) * mean;
+        }
+        for (z, label) in run.z.iter().zip(labels).filter(|_| chain.is_none()) {
             let max = z.iter().fold(z[0], |max, z| if *z > max { *z } else { max });
             let sum = z.iter().fold(T::zero(), |sum, z| sum + (*z - max).exp());
             loss += match self.mutation {
@@ -1009,6 +1170,18 @@ impl<T: Float> Tagger<T> for SubjectTagger<T> {
         Ok(())
     }
 
+    fn emissions(&mut self, words: &[u32]) -> Result<ArrayView2<'_, T>, Error> {
+        let shape = self.params.shape();
+        elman::check_words(words, &shape)?;
+        let run = self.subject.forward(&self.params, words);
+        let rows = match self.subject.mutation {
+            CrfEmissionsOfSoftmax => run.z.iter().map(|z| self.subject.softmax(z)).collect(),
+            _ => run.z,
+        };
+        self.s = Array2::from_shape_fn((words.len(), shape.classes), |(t, k)| rows[t][k]);
+        Ok(self.s.view())
+    }
+
     fn label_all(&mut self, batch: Batch<'_>, labels: &mut [u32]) -> Result<(), Error> {
         let is = |mutation| self.subject.is(mutation);
         if is(LabelsClearedOnRefusal) {
@@ -1024,7 +1197,12 @@ impl<T: Float> Tagger<T> for SubjectTagger<T> {
         for (i, sentence) in batch.iter().enumerate() {
             self.scores(sentence.words)?;
             let is = |mutation| self.subject.is(mutation);
-            for row in self.s.rows() {
+            let chain = self.subject.chain(&self.params).filter(|_| !is(CrfLabelsOfMarginals));
+            if let Some(chain) = &chain {
+                let run = self.subject.forward(&self.params, sentence.words);
+                found.extend(self.subject.sequence(chain, &run.z).into_iter().map(|label| label as u32));
+            }
+            for row in self.s.rows().into_iter().filter(|_| chain.is_none()) {
                 let classes =
                     if is(LastLabelNeverGiven) && row.len() > 1 { row.len() - 1 } else { row.len() };
                 let better =
