@@ -109,7 +109,7 @@ impl ConllevalArgs {
             pipeline = pipeline.with_scheme(scheme.into());
         }
         if args.valid_iob {
-            pipeline = pipeline.with_valid_tags();
+            pipeline = pipeline.with_valid_tags()?;
         }
         if let Some(file) = &args.report {
             // The page shows sentences, so they are all kept.

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use elman::{Cell, Feedback, Name};
+use elman::{Cell, Feedback, Head, Name};
 use elman_tagger::Error;
 use elman_tagger::Model;
 use serde_json::{Value, json};
@@ -88,6 +88,9 @@ fn to_text(model: &Model) -> String {
         let directions = if shape.bidirectional { "both directions" } else { "forward" };
         text += &format!("layers {}, {directions}\n", shape.layers);
     }
+    if shape.head != Head::Softmax {
+        text += &format!("head {}\n", shape.head);
+    }
     text += &format!(
         "hidden {}, embed {}, window {}, {} labels, {} words: {} parameters\n\
          trained for {} epochs by {}; best epoch {}, dev F1 {:.2}\n\
@@ -144,6 +147,7 @@ fn to_json(model: &Model) -> Value {
             "cell": shape.cell.to_string(),
             "layers": shape.layers,
             "bidirectional": shape.bidirectional,
+            "head": shape.head.to_string(),
             "parameters": shape.parameters(),
         },
         "training": model.config(),

@@ -3,9 +3,10 @@ use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Read, StdoutLock, Write};
 use std::path::{Path, PathBuf};
 
+use elman::Head;
 use elman_tagger::{
-    ConllWriter, Error, Lines, MAX_WORDS, Model, Phrase, Pipeline, RowLine, Scheme, Scored, SentenceReader,
-    Tagging, Unlabelled, json_object,
+    ConllWriter, Error, Lines, MAX_SEQUENCES, MAX_WORDS, Model, Phrase, Pipeline, RowLine, Scheme, Scored,
+    Scoring, SentenceReader, Sequence, Tagging, Unlabelled, json_object,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -32,7 +33,8 @@ pub(crate) struct Args {
     /// Also the probability of each tag: a third column, or `scores`
     #[arg(long)]
     scores: bool,
-    /// Also the N most probable tags of each word with their probabilities: pairs of columns, or `nbest`
+    /// Also the N most probable tags of each word with their probabilities: pairs of columns, or `nbest`. Of a model with a
+    /// CRF the N most probable sequences of tags, each with its probability
     #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=16_384))]
     nbest: Option<usize>,
     /// Answers a sentence that cannot be read with an error in its place (a line `# error: ...`, or an object with
@@ -197,8 +199,8 @@ fn words_of(text: &str) -> (Vec<String>, Vec<(usize, usize)>) {
 struct Answer<'a> {
     words: &'a [String],
     tags: Vec<&'a str>,
-    /// The most probable tags of each word, if they were asked for.
-    best: Option<Vec<Vec<Scored<'a>>>>,
+    /// Their probabilities, and the most probable tags or sequences, if they were asked for.
+    scoring: Option<Scoring<'a>>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
@@ -207,11 +209,16 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     }
     let network = args.kernel.network()?;
     let model = Model::load(&args.model)?;
+    let is_crf = model.shape().head == Head::Crf;
+    if let Some(count) = args.nbest.filter(|count| is_crf && *count > MAX_SEQUENCES) {
+        let most = format!("at most {MAX_SEQUENCES} for a model with a CRF");
+        return Err(Error::unsupported("option --nbest", most, count));
+    }
     let mut pipeline = Pipeline::new(&model, network.as_ref())?;
     if args.valid_iob {
-        pipeline = pipeline.with_valid_tags();
+        pipeline = pipeline.with_valid_tags()?;
     }
-    let mut writer = Writer::new(args, model.tagging());
+    let mut writer = Writer::new(args, model.tagging(), is_crf);
     let mut count = Count::default();
     for file in &args.files {
         tag(args, file, &mut pipeline, &mut writer, &mut count)?;
@@ -272,10 +279,10 @@ fn tag(
         };
         // Sentences before an error are still answered.
         let words: Vec<&[String]> = requests.iter().map(|request| request.words.as_slice()).collect();
-        let mut write = |request: &Request, tags: Vec<&str>, best: Option<Vec<Vec<Scored<'_>>>>| {
+        let mut write = |request: &Request, tags: Vec<&str>, scoring: Option<Scoring<'_>>| {
             count.all += usize::from(!(request.words.is_empty() && matches!(request.form, Form::Columns(_))));
             count.failed += usize::from(matches!(request.form, Form::Failed(_)));
-            match writer.write(Answer { words: &request.words, tags, best }, &request.form) {
+            match writer.write(Answer { words: &request.words, tags, scoring }, &request.form) {
                 Err(error @ Error::Input { .. }) if args.keep_going => {
                     count.failed += 1;
                     writer.write_error(&error)
@@ -283,9 +290,10 @@ fn tag(
                 result => result,
             }
         };
-        if let Some(count) = args.best() {
-            for (request, (tags, best)) in requests.iter().zip(pipeline.scored_all(&words, count)?) {
-                write(request, tags, Some(best))?;
+        if args.scores || args.nbest.is_some() {
+            let all = pipeline.scored_all(&words, args.nbest.unwrap_or(0))?;
+            for (request, scoring) in requests.iter().zip(all) {
+                write(request, scoring.tags.iter().map(|scored| scored.tag).collect(), Some(scoring))?;
             }
         } else {
             for (request, tags) in requests.iter().zip(pipeline.tag_all(&words)?) {
@@ -302,26 +310,19 @@ fn tag(
     }
 }
 
-impl Args {
-    /// How many tags of each word are asked for with their probabilities.
-    fn best(&self) -> Option<usize> {
-        self.nbest.or(self.scores.then_some(1))
-    }
-}
-
 /// The standard output in one of its layouts. Not line-buffered: it would be written to once a word.
 enum Writer {
     Conll { writer: ConllWriter<BufWriter<StdoutLock<'static>>>, nbest: bool, own: usize },
-    Json { out: BufWriter<StdoutLock<'static>>, scores: bool, nbest: bool, tagging: Tagging },
+    Json { out: BufWriter<StdoutLock<'static>>, scores: bool, nbest: bool, is_crf: bool, tagging: Tagging },
 }
 
 impl Writer {
-    fn new(args: &Args, tagging: Tagging) -> Self {
+    fn new(args: &Args, tagging: Tagging, is_crf: bool) -> Self {
         let out = BufWriter::new(io::stdout().lock());
         let nbest = args.nbest.is_some();
         let json = args.output.map_or(args.format == Format::Json, |output| output == OutputFormat::Json);
         if json {
-            Writer::Json { out, scores: args.scores, nbest, tagging }
+            Writer::Json { out, scores: args.scores, nbest, is_crf, tagging }
         } else {
             let own = args.nbest.map_or(1 + usize::from(args.scores), |nbest| 2 * nbest);
             Writer::Conll { writer: ConllWriter::new(out, STANDARD_OUTPUT), nbest, own }
@@ -332,20 +333,24 @@ impl Writer {
         if let Form::Failed(error) = form {
             return self.write_error(error);
         }
-        let Answer { words, tags, best } = answer;
+        let Answer { words, tags, scoring } = answer;
         match self {
             Writer::Conll { writer, nbest, own } => {
                 let columns = |(word, tag): (usize, &&'a str)| -> Vec<Cow<'a, str>> {
-                    let pairs = |s: &Scored<'a>| [s.tag.into(), decimal(s.score).into()];
-                    match &best {
-                        None => vec![(*tag).into()],
-                        Some(best) if *nbest => {
-                            let mut columns = Vec::with_capacity(*own);
-                            columns.extend(best[word].iter().flat_map(pairs));
-                            columns
+                    let pair = |s: &Scored<'a>| [s.tag.into(), decimal(s.score).into()];
+                    let of = |s: &Sequence<'a>| [s.tags[word].into(), decimal(s.score as f32).into()];
+                    let mut columns = Vec::with_capacity(*own);
+                    match &scoring {
+                        None => columns.push((*tag).into()),
+                        Some(Scoring { sequences, .. }) if !sequences.is_empty() => {
+                            columns.extend(sequences.iter().flat_map(of));
                         }
-                        Some(best) => vec![(*tag).into(), decimal(best[word][0].score).into()],
+                        Some(Scoring { best, .. }) if *nbest => {
+                            columns.extend(best[word].iter().flat_map(pair))
+                        }
+                        Some(Scoring { tags, .. }) => columns.extend(pair(&tags[word])),
                     }
+                    columns
                 };
                 let rows: Vec<Vec<Cow<'_, str>>> = tags.iter().enumerate().map(columns).collect();
                 match form {
@@ -356,7 +361,7 @@ impl Writer {
             Writer::Json { out, .. } if matches!(form, Form::Blank) => written(writeln!(out)),
             // Lines after the last sentence.
             Writer::Json { .. } if words.is_empty() && matches!(form, Form::Columns(_)) => Ok(()),
-            Writer::Json { out, scores, nbest, tagging } => {
+            Writer::Json { out, scores, nbest, is_crf, tagging } => {
                 let object = if let Form::Json(object) = form { Some(object) } else { None };
                 let mut fields: Vec<(&str, String)> = Vec::new();
                 if object
@@ -370,13 +375,13 @@ impl Writer {
                     let entities = entities(&tagging.phrases(&tags), characters.map(Vec::as_slice));
                     fields.push(("entities", text(&entities)?));
                 }
-                if let Some(best) = &best {
+                if let Some(Scoring { tags, best, sequences }) = &scoring {
                     if *scores {
-                        let first: Vec<f32> = best.iter().map(|word| word[0].score).collect();
-                        fields.push(("scores", text(&first)?));
+                        let own: Vec<f32> = tags.iter().map(|scored| scored.score).collect();
+                        fields.push(("scores", text(&own)?));
                     }
                     if *nbest {
-                        fields.push(("nbest", text(best)?));
+                        fields.push(("nbest", if *is_crf { text(sequences)? } else { text(best)? }));
                     }
                 }
                 let line = joined(object, &fields)?;

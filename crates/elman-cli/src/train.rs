@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use clap::builder::RangedU64ValueParser;
-use elman::{Activation, Cell, Feedback, Network, Shape};
+use elman::{Activation, Cell, Feedback, Head, Network, Shape};
 use elman_tagger::{
     Checkpoint, Claim, EpochRecord, Error, Evaluation, Features, FileKind, Measure, Model, Normalization,
     Optimizer, Pipeline, Progress, Recipe, Scheme, TaggedSentence, TrainConfig, Trainer, limits,
@@ -51,8 +51,8 @@ pub(crate) struct Args {
     resume: bool,
     /// Goes on from the parameters of a model, with its network, words, features and tags
     #[arg(long, value_name = "DIR", conflicts_with_all = [
-        "resume", "network", "cell", "activation", "layers", "bidirectional", "hidden", "embed", "window", "affixes", "shape",
-        "lowercase", "digits",
+        "resume", "network", "cell", "activation", "layers", "bidirectional", "head", "hidden", "embed", "window", "affixes",
+        "shape", "lowercase", "digits",
     ])]
     from: Option<PathBuf>,
     #[command(flatten)]
@@ -84,6 +84,9 @@ struct RecipeArgs {
     /// Let each layer also read from the last word to the first, with weights of its own
     #[arg(long)]
     bidirectional: bool,
+    /// What makes tags of the scores of the words [default: softmax]
+    #[arg(long, value_enum)]
+    head: Option<HeadName>,
     /// How the learning rate falls [default: tutorial]
     #[arg(long, value_enum)]
     schedule: Option<ScheduleName>,
@@ -223,6 +226,25 @@ pub(crate) enum CellName {
     Gru,
     /// Long short-term memory, as PyTorch's nn.LSTM
     Lstm,
+}
+
+/// The heads by name.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum HeadName {
+    /// The most probable tag of each word by itself
+    Softmax,
+    /// The most probable tags of the sentence, with a score for each tag after another: a linear-chain conditional
+    /// random field
+    Crf,
+}
+
+impl From<HeadName> for Head {
+    fn from(name: HeadName) -> Self {
+        match name {
+            HeadName::Softmax => Head::Softmax,
+            HeadName::Crf => Head::Crf,
+        }
+    }
 }
 
 /// The activations by name.
@@ -477,6 +499,7 @@ impl RecipeArgs {
             cell: cell_of(self.cell, self.activation, self.recipe)?,
             layers: self.layers,
             bidirectional: self.bidirectional,
+            head: self.head.map_or(named.head, Into::into),
             recipe: self.schedule.map_or(named.recipe, Into::into),
             optimizer,
             clip: self.clip.or(named.clip),

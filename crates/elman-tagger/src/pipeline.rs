@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use elman::{Network, Sentences, Tagger};
+use elman::{Network, Params, Sentences, Tagger};
 use serde::Serialize;
 
 use crate::forms::{Base, Text};
 use crate::model::grows;
-use crate::valid::label_all;
+use crate::sequences::best_sequences;
+use crate::valid::{decoder, label_all};
 use crate::{Error, Evaluation, Labels, Model, Scheme, TaggedSentence, Tagging, ValidTags, Vocabulary};
 
 /// A model made ready by an implementation of the network: from words to tags.
@@ -38,6 +39,9 @@ pub struct Pipeline {
     tagger: Words,
     /// Scores may overflow in a long sentence.
     grows: bool,
+    /// The parameters, if the head is a CRF.
+    crf: Option<Arc<Params<f32>>>,
+    /// With a softmax: the sequences that are allowed.
     valid: Option<ValidTags>,
     /// Memory for the next call.
     sentences: Sentences,
@@ -76,6 +80,26 @@ impl Words {
     }
 }
 
+/// The tags of a sentence and their probabilities; see [`Pipeline::scored_all`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scoring<'a> {
+    /// One tag for each word, as [`Pipeline::tag`] gives it, with its own probability.
+    pub tags: Vec<Scored<'a>>,
+    /// For each word the most probable tags by themselves, the most probable first.
+    pub best: Vec<Vec<Scored<'a>>>,
+    /// Of a CRF: the most probable sequences, the most probable first.
+    pub sequences: Vec<Sequence<'a>>,
+}
+
+/// The tags of a whole sentence with their probability.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Sequence<'a> {
+    /// A tag for each word.
+    pub tags: Vec<&'a str>,
+    /// The probability of all of them together, in [0, 1].
+    pub score: f64,
+}
+
 /// A tag with its probability.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Scored<'a> {
@@ -92,6 +116,8 @@ impl Pipeline {
     /// The network's errors.
     pub fn new(model: &Model, network: &dyn Network<f32>) -> Result<Self, Error> {
         let tagger = network.tagger(model.params())?;
+        let params = || Arc::new(model.params().clone());
+        let crf = model.params().crf().map(|_| params());
         let pipeline = Pipeline {
             vocabulary: model.vocabulary().clone(),
             labels: model.labels().clone(),
@@ -100,15 +126,16 @@ impl Pipeline {
             tagger: if model.vocabulary().features().is_none() {
                 Words::Known(tagger)
             } else {
-                Words::Forms(Base { params: Arc::new(model.params().clone()), tagger })
+                Words::Forms(Base { params: crf.clone().unwrap_or_else(params), tagger })
             },
             grows: grows(model.params().shape().cell),
+            crf,
             valid: None,
             sentences: Sentences::new(),
             ids: Vec::new(),
             scores: Vec::new(),
         };
-        Ok(if model.config().valid_iob { pipeline.with_valid_tags() } else { pipeline })
+        if model.config().valid_iob { pipeline.with_valid_tags() } else { Ok(pipeline) }
     }
 
     /// Another pipeline of the same model, for another thread. What the network has prepared is shared.
@@ -120,6 +147,7 @@ impl Pipeline {
             forced: self.forced,
             tagger: self.tagger.fork(),
             grows: self.grows,
+            crf: self.crf.clone(),
             valid: self.valid.clone(),
             sentences: Sentences::new(),
             ids: Vec::new(),
@@ -135,10 +163,25 @@ impl Pipeline {
     }
 
     /// The same, with the most probable tags among the sequences that their scheme allows, as [`ValidTags`] finds them; a
-    /// model that was trained so gives them anyway.
-    pub fn with_valid_tags(mut self) -> Self {
-        self.valid = Some(ValidTags::new(&self.labels, self.tagging));
-        self
+    /// model that was trained so gives them anyway. The probabilities of a CRF are those among these sequences.
+    ///
+    /// # Errors
+    /// The network's errors.
+    pub fn with_valid_tags(mut self) -> Result<Self, Error> {
+        let valid = ValidTags::new(&self.labels, self.tagging);
+        let Some(params) = &self.crf else {
+            self.valid = Some(valid);
+            return Ok(self);
+        };
+        let params = Arc::new(decoder(params, Some(valid)).0.into_owned());
+        self.tagger = match &self.tagger {
+            Words::Known(tagger) => Words::Known(tagger.prepare(&params)?),
+            Words::Forms(base) => {
+                Words::Forms(Base { params: params.clone(), tagger: base.tagger.prepare(&params)? })
+            }
+        };
+        self.crf = Some(params);
+        Ok(self)
     }
 
     /// How the model's tags mark phrases.
@@ -184,7 +227,8 @@ impl Pipeline {
     /// label comes first.
     ///
     /// The first is the tag that [`Pipeline::tag`] gives, unless two tags are so nearly equal that their
-    /// probabilities round to the same number, or the scheme does not allow it.
+    /// probabilities round to the same number, or the scheme does not allow it; or a CRF chose it with those of the other
+    /// words.
     ///
     /// # Errors
     /// The network's errors.
@@ -199,30 +243,56 @@ impl Pipeline {
         Ok(rows.map(|row| scored(&self.labels, &greatest(row, count))).collect())
     }
 
-    /// Of each sentence the tags and, from the same pass, [`Pipeline::best_tags`].
+    /// Of each sentence the tags with their probabilities and, from the same pass, [`Pipeline::best_tags`]; with a CRF also
+    /// the `count` most probable sequences, at most [`MAX_SEQUENCES`](crate::MAX_SEQUENCES).
     ///
     /// # Errors
     /// The network's errors.
-    #[allow(clippy::type_complexity, reason = "tags, and beside each the best")]
     pub fn scored_all(
         &mut self,
         sentences: &[impl AsRef<[String]>],
         count: usize,
-    ) -> Result<Vec<(Vec<&str>, Vec<Vec<Scored<'_>>>)>, Error> {
+    ) -> Result<Vec<Scoring<'_>>, Error> {
         let text = self.read(sentences.iter().map(AsRef::as_ref))?;
         self.score(&text)?;
-        let classes = self.labels.size();
-        let mut rest = &self.scores[..];
+        let mut sequences = Vec::new();
+        if let Some(crf) = self.crf.as_ref().and_then(|params| params.crf()) {
+            let batch = self.sentences.batch();
+            self.ids.clear();
+            self.ids.resize(batch.words().len(), 0);
+            self.tagger.run(&text, |tagger| {
+                tagger.label_all(batch, &mut self.ids)?;
+                for sentence in batch.iter().filter(|_| count > 0) {
+                    sequences.push(best_sequences(crf, tagger.emissions(sentence.words)?, count));
+                }
+                Ok(())
+            })?;
+        }
+        let (classes, is_crf) = (self.labels.size(), self.crf.is_some());
+        let (mut rest, mut ids_of_all, mut sequences) =
+            (&self.scores[..], &self.ids[..], sequences.into_iter());
+        let sequence =
+            |(ids, score): (Vec<u32>, f64)| Ok(Sequence { tags: self.labels.tags_of(&ids)?, score });
         let of_sentence = |words: &[String]| {
             let scores = split(&mut rest, words.len() * classes);
-            let rows = scores.chunks_exact(classes.max(1));
-            let ranked: Vec<Vec<(u32, f32)>> = rows.map(|row| greatest(row, count.max(1))).collect();
+            let rows = || scores.chunks_exact(classes.max(1));
+            let ranked: Vec<Vec<(u32, f32)>> = rows().map(|row| greatest(row, count.max(1))).collect();
             let mut ids: Vec<u32> = ranked.iter().map(|best| best[0].0).collect();
+            if is_crf {
+                ids = split(&mut ids_of_all, words.len()).to_vec();
+            }
             if let Some(valid) = self.valid.as_ref().filter(|valid| !valid.allows(&ids)) {
                 ids = valid.best(scores);
             }
+            let own: Vec<(u32, f32)> =
+                ids.iter().zip(rows()).map(|(id, row)| (*id, row[*id as usize])).collect();
             let best = ranked.iter().map(|best| scored(&self.labels, &best[..count.min(best.len())]));
-            Ok((self.labels.tags_of(&ids)?, best.collect()))
+            let of_words = if words.is_empty() { None } else { sequences.next() };
+            Ok(Scoring {
+                tags: scored(&self.labels, &own),
+                best: best.collect(),
+                sequences: of_words.into_iter().flatten().map(sequence).collect::<Result<_, Error>>()?,
+            })
         };
         sentences.iter().map(AsRef::as_ref).map(of_sentence).collect()
     }
@@ -320,7 +390,7 @@ fn greatest(row: &[f32], count: usize) -> Vec<(u32, f32)> {
 
 #[cfg(test)]
 mod tests {
-    use elman::{Activation, Cell, Params};
+    use elman::{Activation, Cell, Head};
     use elman_reference::Reference;
 
     use super::*;
@@ -383,6 +453,72 @@ mod tests {
                 let message = result.err().map(|error| error.to_string());
                 assert_eq!(message.is_none(), is_finite, "{message:?}");
                 assert!(message.is_none_or(|m| m.starts_with("score of a tag: expected a finite number")));
+            }
+        }
+    }
+
+    /// Trained from the sentence as a whole: the tags are the first of the best sequences, alone and all together; their
+    /// probabilities add up.
+    #[test]
+    fn a_crf_is_trained_and_gives_whole_sequences() {
+        let (train, dev) = (travel::corpus(1, 120), travel::corpus(2, 30));
+        let network = Reference::new();
+        let features = crate::Features { affixes: 2, shape: true };
+        for (valid_iob, features) in
+            [(false, Default::default()), (true, Default::default()), (true, features)]
+        {
+            let config = TrainConfig {
+                hidden: 12,
+                embed: 8,
+                epochs: 3,
+                head: Head::Crf,
+                valid_iob,
+                features,
+                ..TrainConfig::default()
+            };
+            let mut trainer = Trainer::new(&network, config, &train, &dev).unwrap();
+            while !trainer.is_finished() {
+                trainer.run_epoch(&mut |_| {}).unwrap();
+            }
+            let history = trainer.history().to_vec();
+            assert!(history[2].loss < 0.6 * history[0].loss, "{history:?}");
+            let model = trainer.into_model();
+            let f1 = history.iter().map(|e| e.dev_f1).fold(0.0, f64::max);
+            let mut pipeline = Pipeline::new(&model, &network).unwrap();
+            assert_eq!(pipeline.evaluate(&dev).unwrap().total().f1(), f1);
+            let words: Vec<_> = dev.iter().map(|s| s.words().to_vec()).collect();
+            let together: Vec<Vec<String>> = pipeline
+                .tag_all(&words)
+                .unwrap()
+                .into_iter()
+                .map(|tags| tags.into_iter().map(str::to_owned).collect())
+                .collect();
+            let tagging = pipeline.tagging();
+            let mut fork = pipeline.fork();
+            for (words, tags) in words.iter().zip(&together) {
+                assert_eq!(pipeline.tag(words).unwrap(), *tags);
+                let scoring = fork.scored_all(&[words], 5).unwrap().remove(0);
+                assert_eq!(scoring.sequences[0].tags, *tags);
+                let sum: f64 = scoring.sequences.iter().map(|s| s.score).sum();
+                assert!(sum <= 1.0 + 1e-9 && scoring.sequences.is_sorted_by(|a, b| a.score >= b.score));
+                for (word, (own, tag)) in scoring.tags.iter().zip(tags).enumerate() {
+                    assert_eq!(own.tag, tag);
+                    // At least that of all sequences that have it.
+                    let of_sequences = scoring.sequences.iter().filter(|s| s.tags[word] == *tag);
+                    let least: f64 = of_sequences.map(|s| s.score).sum();
+                    assert!(f64::from(own.score) > least - 1e-4 && own.score <= 1.0 + 1e-5);
+                }
+                if valid_iob {
+                    assert!(scoring.sequences.iter().all(|s| tagging.faults(&s.tags, false).is_empty()));
+                }
+            }
+            if !valid_iob {
+                let mut valid = pipeline.with_valid_tags().unwrap();
+                for words in &words {
+                    let tags: Vec<String> =
+                        valid.tag(words).unwrap().into_iter().map(str::to_owned).collect();
+                    assert!(tagging.faults(&tags, false).is_empty());
+                }
             }
         }
     }

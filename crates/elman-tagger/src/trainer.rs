@@ -17,7 +17,7 @@ use crate::forms::{Dropout, FormLearner, Forms, Text};
 use crate::limits::check_shape;
 use crate::model::{overflow, weights};
 use crate::random::below;
-use crate::valid::label_all;
+use crate::valid::{decoder, label_all};
 use crate::{
     Checkpoint, Error, Evaluation, Labels, Model, Optimizer, Outcome, Recipe, Scheme, TaggedSentence,
     Tagging, TrainConfig, ValidTags, Vocabulary,
@@ -32,7 +32,8 @@ pub struct EpochRecord {
     /// The learning rate it was trained with.
     pub learning_rate: f64,
     /// The mean over the sentences of each sentence's loss just before the update it took part in, where the
-    /// loss of a sentence is the mean over its words of `-ln s[t][label[t]]`.
+    /// loss of a sentence is the mean over its words of `-ln s[t][label[t]]`, with a CRF `-ln` of the probability of its
+    /// tags, divided by their number.
     pub loss: f64,
     /// Precision on the development corpus after the epoch, in percent.
     pub dev_precision: f64,
@@ -282,6 +283,7 @@ impl<'a> Trainer<'a> {
             cell: of_model.cell,
             layers: of_model.layers,
             bidirectional: of_model.bidirectional,
+            head: of_model.head,
             hidden: of_model.hidden,
             embed: of_model.embed,
             window: of_model.window,
@@ -517,7 +519,8 @@ impl<'a> Trainer<'a> {
         let dev = self.dev.batch();
         let mut predicted = vec![0; dev.words().len()];
         let valid = self.config.valid_iob.then(|| ValidTags::new(&self.labels, self.tagging));
-        label_all(self.dev_tagger(params)?.as_mut(), valid.as_ref(), dev, &mut predicted)?;
+        let (params, valid) = decoder(params, valid);
+        label_all(self.dev_tagger(&params)?.as_mut(), valid.as_ref(), dev, &mut predicted)?;
         let mut rest = &predicted[..];
         for tags in &self.dev_tags {
             let (ids, after) = rest.split_at(tags.len());
@@ -536,7 +539,7 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// The mean over the words of the development corpus of `-ln s[t][label[t]]`; words whose tag training lacks
+    /// The mean over the words of the development corpus of `-ln s[t][label[t]]` (with a CRF of the marginals); words whose tag training lacks
     /// are not among them.
     fn dev_loss(&self, params: &Params<f32>) -> Result<f64, Error> {
         let (mut sum, mut words) = (0.0, 0);
@@ -794,7 +797,8 @@ mod tests {
             let of_iob2 = Tagging::new(Scheme::Iob2).convert(tags, Scheme::Iob2);
             assert_eq!(*tags, of_iob2, "an I without its B");
             assert_eq!(fork.tag(words).unwrap(), *tags);
-            assert_eq!(loaded.scored_all(&[words], 0).unwrap()[0].0, *tags);
+            let scored = loaded.scored_all(&[words], 0).unwrap();
+            assert_eq!(scored[0].tags.iter().map(|scored| scored.tag).collect::<Vec<_>>(), *tags);
         }
         // Dropout alone.
         let alone = TrainConfig { features: Features::default(), epochs: 3, ..config };

@@ -1,9 +1,27 @@
 //! The most probable tags among the sequences that a scheme allows.
 
-use elman::{Batch, Tagger};
+use std::borrow::Cow;
+
+use elman::{Batch, Name, Params, Tagger};
 use indexmap::IndexSet;
 
 use crate::{Error, Labels, Tagging};
+
+/// What a network needs to give only the sequences that `valid` allows: parameters, and with a softmax what is to be done
+/// by [`label_all`]. A CRF does it by itself, with scores that forbid all others.
+pub(crate) fn decoder(
+    params: &Params<f32>,
+    valid: Option<ValidTags>,
+) -> (Cow<'_, Params<f32>>, Option<ValidTags>) {
+    match valid {
+        Some(valid) if params.crf().is_some() => {
+            let mut params = params.clone();
+            valid.forbid(&mut params);
+            (Cow::Owned(params), None)
+        }
+        valid => (Cow::Borrowed(params), valid),
+    }
+}
 
 /// [`Tagger::label_all`], among the sequences that a scheme allows if `valid` says so: where the most probable label
 /// of each word makes one, it is the most probable of all.
@@ -28,7 +46,8 @@ pub(crate) fn label_all(
 }
 
 /// Finds the most probable tags of a sentence among the sequences that a scheme allows: in IOB2, `I-x` only after
-/// `B-x` or `I-x`. The network gives each word's probabilities for itself; the sequence with the greatest product
+/// `B-x` or `I-x`. (With a CRF, [`Pipeline::with_valid_tags`](crate::Pipeline::with_valid_tags) forbids the others in
+/// the network itself.) The network gives each word's probabilities for itself; the sequence with the greatest product
 /// is found by Viterbi's algorithm, in time linear in words and tags.
 ///
 /// Nothing is trained for it. In IO and with plain tags every sequence is allowed, and the result is the most
@@ -72,6 +91,12 @@ fn better(a: Ending, b: Ending) -> Ending {
     }
 }
 
+impl Label {
+    fn may_follow(self, before: Label) -> bool {
+        before.can_end && self.begins || before.can_go_on && self.goes_on && before.kind == self.kind
+    }
+}
+
 impl ValidTags {
     /// Of the tags of a network, in the scheme that they follow.
     pub fn new(labels: &Labels, tagging: Tagging) -> Self {
@@ -97,10 +122,28 @@ impl ValidTags {
         last.begins
             && labels.all(|label| {
                 let before = std::mem::replace(&mut last, label);
-                before.can_end && label.begins
-                    || before.can_go_on && label.goes_on && before.kind == label.kind
+                label.may_follow(*before)
             })
             && last.can_end
+    }
+
+    /// Gives what a scheme does not allow a score that no sentence can make up for. Where tags allow no sequence at all,
+    /// those with the fewest faults are left.
+    fn forbid(&self, params: &mut Params<f32>) {
+        const FORBIDDEN: f32 = -1e9;
+        for (pair, score) in
+            params.tensor_mut(Name::Transitions).iter_mut().flat_map(|t| t.indexed_iter_mut())
+        {
+            if !self.labels[pair[1]].may_follow(self.labels[pair[0]]) {
+                *score = FORBIDDEN;
+            }
+        }
+        let ends: [(Name, fn(&Label) -> bool); 2] =
+            [(Name::Start, |label| label.begins), (Name::End, |label| label.can_end)];
+        for (name, allowed) in ends {
+            let scores = params.vector_mut(name).into_iter().flatten();
+            scores.zip(&self.labels).filter(|(_, label)| !allowed(label)).for_each(|(s, _)| *s = FORBIDDEN);
+        }
     }
 
     /// The ids of the tags, from the probabilities of each word, `[words, classes]`, row after row. Of equal sequences it is the
@@ -225,6 +268,48 @@ mod tests {
             prop_assert!(!is_allowed || best == alone);
             prop_assert!((score(&s, &best) - expected).abs() < 1e-9);
         }
+    }
+
+    /// The most probable sequence of a CRF that forbids is the best one without a fault, by brute force.
+    #[test]
+    fn a_crf_gives_no_sequence_that_is_forbidden() {
+        use elman::{Head, Network, Shape};
+        let labels = labels("B-x B-y I-x I-y O");
+        let tagging = Tagging::new(Scheme::Iob2);
+        let sizes = Shape { vocab: 4, embed: 2, window: 1, hidden: 3, classes: 5, ..Shape::ELMAN };
+        let mut mended = 0;
+        for seed in 0..20 {
+            let params =
+                Params::<f32>::init(Shape { head: Head::Crf, ..sizes }, seed).unwrap().map(|v| 9.0 * v);
+            let words = [0, 2, 3, 1];
+            let valid = ValidTags::new(&labels, tagging);
+            let network = elman_reference::Reference::new();
+            let label = |params: &Params<f32>| {
+                let mut found = [9; 4];
+                network.tagger(params).unwrap().label(&words, &mut found).unwrap();
+                found
+            };
+            let (of_valid, left) = decoder(&params, Some(valid));
+            assert!(left.is_none());
+            let (crf, mut tagger) = (params.crf().unwrap(), network.tagger(&params).unwrap());
+            let y = tagger.emissions(&words).unwrap().to_owned();
+            let score = |ids: &[u32; 4]| -> f32 {
+                let of = |t: usize| ids[t] as usize;
+                let between: f32 = (1..4).map(|t| crf.transitions[[of(t - 1), of(t)]]).sum();
+                crf.start[of(0)] + between + (0..4).map(|t| y[[t, of(t)]]).sum::<f32>() + crf.end[of(3)]
+            };
+            let allowed = (0..625u32)
+                .map(|number| [1, 5, 25, 125].map(|place| number / place % 5))
+                .filter(|ids| tagging.faults(&labels.tags_of(ids).unwrap(), false).is_empty());
+            let best = allowed.max_by(|a, b| score(a).total_cmp(&score(b))).unwrap();
+            let found = label(&of_valid);
+            assert!((score(&found) - score(&best)).abs() < 1e-5, "{found:?}, expected {best:?}");
+            assert_eq!(tagging.faults(&labels.tags_of(&found).unwrap(), false), []);
+            mended += usize::from(found != label(&params));
+            let s = network.predict(&of_valid, &words).unwrap();
+            assert_eq!((s[[0, 2]], s[[0, 3]]), (0.0, 0.0), "I-x begins no sentence");
+        }
+        assert!(mended > 3, "{mended}");
     }
 
     #[test]
