@@ -154,6 +154,51 @@ fn valid_iob_gives_only_sequences_that_are_allowed() {
     assert!(f1(&["--valid-iob"]) >= f1(&[]));
 }
 
+/// A model with a CRF, from training to every output: tags of valid sequences, marginals, whole sequences, a model to go on
+/// from; and by name what has no CRF.
+#[test]
+fn a_crf_is_trained_and_gives_tags_marginals_and_whole_sequences() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_corpus(&folder.join("train.conll"), 1, 150);
+    write_corpus(&folder.join("dev.conll"), 2, 40);
+    success(&run(folder, &[&SMALL[..], &["--epochs", "3", "--head", "crf"]].concat()));
+    let inspected: Value =
+        serde_json::from_str(&success(&run(folder, &["inspect", "--json", "model"]))).unwrap();
+    assert_eq!(inspected["shape"]["head"], "crf");
+    let tag = |more: &[&str]| -> Value {
+        let arguments = [&["tag", "--model", "model", "--output", "json"], more].concat();
+        let out = with_input(elman(folder, &arguments), b"flights from oslo to york on friday\n");
+        serde_json::from_str(&success(&out)).unwrap()
+    };
+    for more in [&[][..], &["--valid-iob"]] {
+        let plain = tag(more);
+        let all = tag(&[more, &["--scores", "--nbest", "4"]].concat());
+        assert_eq!((&all["tags"], &all["nbest"][0]["tags"]), (&plain["tags"], &plain["tags"]));
+        let score = |value: &Value| value.as_f64().unwrap();
+        let sequences: Vec<f64> = (0..4).map(|n| score(&all["nbest"][n]["score"])).collect();
+        assert!(sequences.is_sorted_by(|a, b| a >= b) && sequences.iter().sum::<f64>() <= 1.0 + 1e-6);
+        // A tag is at least as probable as a sequence that has it.
+        let marginals = all["scores"].as_array().unwrap();
+        assert!(marginals.len() == 7 && marginals.iter().all(|p| score(p) > sequences[0] - 1e-5));
+    }
+    let columns = [&["tag", "--model", "model", "--nbest", "2"][..]].concat();
+    let out = success(&with_input(elman(folder, &columns), b"to oslo\n"));
+    assert!(out.lines().take(2).all(|line| line.split('\t').count() == 5), "{out}");
+    let crf = |arguments: &[&str]| run(folder, &[arguments, &["--model", "model"]].concat());
+    failure(&crf(&["tag", "--nbest", "101"]), 2, &["option --nbest", "at most 100"]);
+    for format in ["onnx", "torch", "npy"] {
+        failure(&crf(&["export", "--to", format, "out"]), 2, &["with crf", "softmax"]);
+    }
+    let jordan = [&SMALL[..], &["--head", "crf", "--network", "jordan"]].concat();
+    failure(&run(folder, &jordan), 2, &["head of a Jordan network: expected softmax"]);
+    let by_word = [&SMALL[..], &["--head", "crf", "--by-word"]].concat();
+    failure(&run(folder, &by_word), 2, &["with a softmax, to make an update for each word"]);
+    fs::rename(folder.join("model"), folder.join("first")).unwrap();
+    success(&run(folder, &[&SMALL[..7], &["--from", "first", "--epochs", "1", "--lr=0.1"]].concat()));
+    assert_eq!(crf(&["evaluate", "dev.conll"]).status.code(), Some(0));
+}
+
 /// A small model in a folder, with its corpora.
 fn trained() -> &'static Path {
     static TRAINED: OnceLock<TempDir> = OnceLock::new();

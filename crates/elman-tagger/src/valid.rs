@@ -138,11 +138,12 @@ impl ValidTags {
                 *score = FORBIDDEN;
             }
         }
-        let ends: [(Name, fn(&Label) -> bool); 2] =
-            [(Name::Start, |label| label.begins), (Name::End, |label| label.can_end)];
-        for (name, allowed) in ends {
-            let scores = params.vector_mut(name).into_iter().flatten();
-            scores.zip(&self.labels).filter(|(_, label)| !allowed(label)).for_each(|(s, _)| *s = FORBIDDEN);
+        for name in [Name::Start, Name::End] {
+            for (score, label) in params.vector_mut(name).into_iter().flatten().zip(&self.labels) {
+                if !(if name == Name::Start { label.begins } else { label.can_end }) {
+                    *score = FORBIDDEN;
+                }
+            }
         }
     }
 
