@@ -193,6 +193,13 @@ pub(crate) fn step<T: Float>(params: &Params<f64>, batch: Batch<'_>, rate: f64) 
     let (squares, numbers) = numbers.split(shape.vocab + 1);
     let (loss, after) = numbers.split(1);
     let mut after = after.params(shape)?;
+    // The deviations may make less of those roundings by chance.
+    let ends = params.as_slice().iter().zip(after.expected.as_slice());
+    for (allowed, (p, q)) in after.allowed.as_mut_slice().iter_mut().zip(ends) {
+        if *allowed > 0.0 {
+            *allowed = allowed.max((words + 2.0) * T::EPSILON / 2.0 * p.abs().max(q.abs()));
+        }
+    }
     let squares = squares.expected.into_iter().zip(squares.allowed);
     for ((value, allowed), mut row) in squares.zip(after.allowed.emb_mut().rows_mut()) {
         if allowed > 0.0 && value <= 2.0 * allowed {
