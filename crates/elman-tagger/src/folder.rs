@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use crate::Error;
 
 use crate::model::input;
-use crate::output::{Draft, follow, in_place, put, sync_folder, take_over};
+use crate::output::{Draft, follow, in_place, put, sync_folder};
 
 const LOCK: &str = ".elman-lock";
 const NEXT: &str = ".elman-next";
@@ -199,7 +199,7 @@ impl Claim {
         }
         // Whoever may read the folder may read what it holds.
         #[cfg(unix)]
-        take_over(&File::open(new.path())?, &fs::metadata(&self.folder)?)?;
+        crate::output::take_over(&File::open(new.path())?, &fs::metadata(&self.folder)?)?;
         sync_folder(new.path())?;
         hook()?;
         fs::rename(new.path(), self.folder.join(NEXT))
