@@ -188,7 +188,7 @@ fn every_cell_is_trained_and_its_model_says_so() {
         (["--layers", "2", "--network", "jordan"], "layers of a Jordan network: expected 1, found 2"),
         (
             ["--bidirectional", "--by-word", "--network", "elman"],
-            "one layer, forward, to make an update for each word",
+            "one layer, forward, with a softmax, to make an update for each word",
         ),
     ] {
         failure(&train(folder, &options), 2, &[message]);

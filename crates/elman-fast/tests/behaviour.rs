@@ -21,6 +21,10 @@ fn of_equally_probable_labels_the_first_wins() {
             let mut params: Params<f32> = params(shape, &mut Random::new(1));
             // Labels 3 and 17, in different vectors, are equal and larger than all others.
             params.w_mut().fill(0.0);
+            params.tensor_mut(Name::Transitions).iter_mut().for_each(|scores| scores.fill(0.0));
+            for name in [Name::Start, Name::End] {
+                params.vector_mut(name).iter_mut().for_each(|scores| scores.fill(0.0));
+            }
             params.b_mut().fill(-1.0);
             params.b_mut()[3] = 2.0;
             params.b_mut()[17] = 2.0;

@@ -175,8 +175,14 @@ fn doubles_are_within_the_stated_bound() {
     assert_within("f64 near limits", &neighbours_of_limits::<f64>(), exact);
 }
 
-/// `ln(x)`, from a step of Newton's method for `e^y = x`.
+/// `ln(x)`, from a step of Newton's method for `e^y = x`; near 1, where the digits of x - 1 decide, from the series.
 fn ln(x: f64) -> (Double, i32) {
+    let f = Double(x - 1.0, 0.0);
+    if f.0.abs() < 1e-10 {
+        let square = f.times(f);
+        let cube = square.times(f).times(Double(1.0 / 3.0, 0.0));
+        return (f.plus(square.scaled(-1).times(Double(-1.0, 0.0))).plus(cube), 0);
+    }
     let y = x.ln();
     let (m, n) = exp(-y);
     // y + (x·e^-y - 1), and half of the square of the step.
