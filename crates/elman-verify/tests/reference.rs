@@ -1,4 +1,4 @@
-//! The reference through the whole suite, in both number types. With 350 cases, as `elman verify --kernel reference` has
+//! The reference through the whole suite, in both number types. With 350 cases, as `elman verify --kernel reference`
 //! them, it takes five times as long.
 
 use elman_reference::Reference;
@@ -11,12 +11,12 @@ fn passed(report: &Report) {
 
 #[test]
 fn the_reference_in_f64() {
-    passed(&check::<f64>(&Reference::new(), &Options::new().cases(120)));
+    passed(&check::<f64>(&Reference::new(), &Options::new().cases(60)));
 }
 
 #[test]
 fn the_reference_in_f32() {
-    passed(&check::<f32>(&Reference::new(), &Options::new().cases(120)));
+    passed(&check::<f32>(&Reference::new(), &Options::new().cases(60)));
 }
 
 #[test]
