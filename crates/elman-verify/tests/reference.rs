@@ -1,5 +1,5 @@
-//! The reference through the whole suite, in both number types. With 350 cases, as `elman verify --kernel reference`
-//! them, it takes five times as long.
+//! The reference through the whole suite, in both number types. `elman verify --kernel reference` has 350 cases, which
+//! take some ten times as long.
 
 use elman_reference::Reference;
 use elman_verify::{Options, Report, check, check_recurrence};
