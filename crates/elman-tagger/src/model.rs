@@ -552,8 +552,7 @@ pub(crate) fn overflow(params: &Params<f32>) -> Option<(&'static str, f64)> {
         }
     }
     let mut scores = last * column(params.w()) + largest(params.b());
-    // What a CRF adds to the scores of a word is at most the range of the scores of the word after it, and twice what it
-    // has of its own.
+    // A CRF adds at most the range of the scores of the next word to those of a word, and twice its own.
     if let Some(crf) = params.crf() {
         let rows = crf.transitions.rows().into_iter().map(largest);
         let own = rows.fold(largest(crf.start), f64::max).max(largest(crf.end));

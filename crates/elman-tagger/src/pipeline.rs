@@ -277,10 +277,11 @@ impl Pipeline {
             let scores = split(&mut rest, words.len() * classes);
             let rows = || scores.chunks_exact(classes.max(1));
             let ranked: Vec<Vec<(u32, f32)>> = rows().map(|row| greatest(row, count.max(1))).collect();
-            let mut ids: Vec<u32> = ranked.iter().map(|best| best[0].0).collect();
-            if is_crf {
-                ids = split(&mut ids_of_all, words.len()).to_vec();
-            }
+            let mut ids: Vec<u32> = if is_crf {
+                split(&mut ids_of_all, words.len()).to_vec()
+            } else {
+                ranked.iter().map(|best| best[0].0).collect()
+            };
             if let Some(valid) = self.valid.as_ref().filter(|valid| !valid.allows(&ids)) {
                 ids = valid.best(scores);
             }
@@ -351,6 +352,15 @@ impl Pipeline {
     }
 }
 
+#[cfg(test)]
+impl Pipeline {
+    /// [`Pipeline::tag_all`], so that the pipeline is free for other calls.
+    pub(crate) fn owned_tags(&mut self, sentences: &[impl AsRef<[String]>]) -> Vec<Vec<String>> {
+        let all = self.tag_all(sentences).unwrap();
+        all.into_iter().map(|tags| tags.into_iter().map(str::to_owned).collect()).collect()
+    }
+}
+
 /// Takes the first `count` of a slice.
 fn split<'s, T>(rest: &mut &'s [T], count: usize) -> &'s [T] {
     let (first, others) = rest.split_at(count);
@@ -414,12 +424,7 @@ mod tests {
 
         let mut sentences: Vec<Vec<String>> = dev.iter().map(|s| s.words().to_vec()).collect();
         sentences.insert(1, Vec::new());
-        let together: Vec<Vec<String>> = pipeline
-            .tag_all(&sentences)
-            .unwrap()
-            .into_iter()
-            .map(|tags| tags.into_iter().map(str::to_owned).collect())
-            .collect();
+        let together = pipeline.owned_tags(&sentences);
         for (words, tags) in sentences.iter().zip(&together) {
             assert_eq!(pipeline.tag(words).unwrap(), *tags);
             let upper: Vec<String> = words.iter().map(|w| w.to_uppercase()).collect();
@@ -488,12 +493,7 @@ mod tests {
             let mut pipeline = Pipeline::new(&model, &network).unwrap();
             assert_eq!(pipeline.evaluate(&dev).unwrap().total().f1(), f1);
             let words: Vec<_> = dev.iter().map(|s| s.words().to_vec()).collect();
-            let together: Vec<Vec<String>> = pipeline
-                .tag_all(&words)
-                .unwrap()
-                .into_iter()
-                .map(|tags| tags.into_iter().map(str::to_owned).collect())
-                .collect();
+            let together = pipeline.owned_tags(&words);
             let tagging = pipeline.tagging();
             let mut fork = pipeline.fork();
             for (words, tags) in words.iter().zip(&together) {

@@ -786,12 +786,7 @@ mod tests {
         assert_eq!(loaded, model);
         let mut loaded = crate::Pipeline::new(&loaded, &Reference::new()).unwrap();
         let words: Vec<_> = dev.iter().map(TaggedSentence::words).collect();
-        let together: Vec<Vec<String>> = pipeline
-            .tag_all(&words)
-            .unwrap()
-            .into_iter()
-            .map(|tags| tags.into_iter().map(str::to_owned).collect())
-            .collect();
+        let together = pipeline.owned_tags(&words);
         let mut fork = pipeline.fork();
         for (words, tags) in words.iter().zip(&together) {
             let of_iob2 = Tagging::new(Scheme::Iob2).convert(tags, Scheme::Iob2);

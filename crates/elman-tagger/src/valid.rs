@@ -7,8 +7,8 @@ use indexmap::IndexSet;
 
 use crate::{Error, Labels, Tagging};
 
-/// What a network needs to give only the sequences that `valid` allows: parameters, and with a softmax what is to be done
-/// by [`label_all`]. A CRF does it by itself, with scores that forbid all others.
+/// Parameters with which a network gives only the sequences that `valid` allows, and the part that is left to
+/// [`label_all`]: with a softmax all of it. A CRF does it by itself, with scores that forbid all others.
 pub(crate) fn decoder(
     params: &Params<f32>,
     valid: Option<ValidTags>,
