@@ -84,7 +84,7 @@ struct RecipeArgs {
     /// Let each layer also read from the last word to the first, with weights of its own
     #[arg(long)]
     bidirectional: bool,
-    /// What makes tags of the scores of the words [default: softmax; with the recipe best crf]
+    /// The head, which makes tags of the scores of the words [default: softmax; with the recipe best crf]
     #[arg(long, value_enum)]
     head: Option<HeadName>,
     /// How the learning rate falls [default: tutorial]
@@ -690,9 +690,9 @@ fn checkpoint_of(model: &Path) -> PathBuf {
     model.with_file_name(name)
 }
 
-/// What becomes true when the program is asked to end (SIGINT, SIGTERM, SIGHUP); the second time it ends at once. So
-/// do the signals by which batch systems announce the end, often more than once: SIGXCPU (the soft limit of CPU time),
-/// SIGUSR1 and SIGUSR2; a second one of these changes nothing.
+/// A flag that becomes true when the program is asked to end (SIGINT, SIGTERM, SIGHUP); the second time it ends at once.
+/// The signals by which batch systems announce the end, often more than once, set it, too: SIGXCPU (the soft limit of CPU
+/// time), SIGUSR1 and SIGUSR2; a second one of these changes nothing.
 pub(crate) fn interrupts() -> Result<Arc<AtomicBool>, Error> {
     let watch = |source| Error::Io { path: "signal".into(), action: "watch", source };
     let stop = Arc::new(AtomicBool::new(false));

@@ -227,13 +227,13 @@ impl<T: Num> Scratch<T> {
                     }
                 },
             );
-        }
-        let softmax = weights.dense.crf.is_none().then_some(labels).into_iter().flatten();
-        for (row, label) in s.chunks_exact_mut(s_stride).zip(softmax) {
-            loss += simd.vectorize(
-                #[inline(always)]
-                || kernel::derive_softmax(simd, &mut row[..classes], *label as usize, scale),
-            );
+        } else {
+            for (row, label) in s.chunks_exact_mut(s_stride).zip(labels) {
+                loss += simd.vectorize(
+                    #[inline(always)]
+                    || kernel::derive_softmax(simd, &mut row[..classes], *label as usize, scale),
+                );
+            }
         }
 
         let hidden = padded::<T>(shape.hidden);

@@ -138,7 +138,7 @@ impl Naming {
     }
 }
 
-/// What a file is that is no safetensors file, by its first bytes.
+/// The kind of a file that is no safetensors file, by its first bytes.
 fn other_format(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
         [b'P', b'K', 3, 4, ..] => Some("a zip archive, as torch.save and numpy.savez write it"),

@@ -107,7 +107,7 @@ pub struct TrainConfig {
     /// Whether each layer also reads from the end to the start. In files it is `bidirectional = true`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub bidirectional: bool,
-    /// What makes tags of the scores. In files it is `head = "crf"`; without, it is a softmax for each word.
+    /// The head, which makes tags of the scores. In files it is `head = "crf"`; without, it is a softmax for each word.
     #[serde(with = "by_name", default, skip_serializing_if = "is_default")]
     pub head: Head,
     /// How the learning rate changes.

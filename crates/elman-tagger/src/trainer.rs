@@ -539,8 +539,8 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// The mean over the words of the development corpus of `-ln s[t][label[t]]` (with a CRF of the marginals); words whose tag training lacks
-    /// are not among them.
+    /// The mean over the words of the development corpus of `-ln s[t][label[t]]` (with a CRF of the marginals); words whose
+    /// tag training lacks are not among them.
     fn dev_loss(&self, params: &Params<f32>) -> Result<f64, Error> {
         let (mut sum, mut words) = (0.0, 0);
         let mut tagger = self.dev_tagger(params)?;

@@ -116,6 +116,9 @@ impl ValidTags {
     }
 
     /// Whether the scheme allows this sequence of tags, given by their ids.
+    ///
+    /// # Panics
+    /// If an id is not below the number of tags.
     pub fn allows(&self, ids: &[u32]) -> bool {
         let mut labels = ids.iter().map(|id| &self.labels[*id as usize]);
         let Some(mut last) = labels.next() else { return true };
@@ -147,10 +150,11 @@ impl ValidTags {
         }
     }
 
-    /// The ids of the tags, from the probabilities of each word, `[words, classes]`, row after row. Of equal sequences it is the
-    /// one with the first ids. Where the tags allow no sequence at all, it is the most probable tag of each word.
+    /// The ids of the tags, from the probabilities of each word, `[words, classes]`, row after row. Of equal sequences it is
+    /// the one with the first ids. Where the tags allow no sequence at all, it is the most probable tag of each word.
     pub fn best(&self, probabilities: &[f32]) -> Vec<u32> {
         let classes = self.labels.len();
+        assert_eq!(probabilities.len() % classes.max(1), 0, "one probability for each tag");
         let rows = probabilities.chunks(classes.max(1));
         let words = rows.len();
         // A probability of 0 is one too small for a number.

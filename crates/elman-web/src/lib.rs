@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 #[cfg(target_arch = "wasm32")]
 mod bindings;
 
-/// What the page does: a training, and a model to tag with. Results are JSON.
+/// The state of the page: a training, and a model to tag with. Results are JSON.
 pub struct Session {
     network: &'static Fast,
     trainer: Option<Trainer<'static>>,

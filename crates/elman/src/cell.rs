@@ -214,7 +214,7 @@ impl FromStr for Feedback {
     }
 }
 
-/// What makes labels of the scores `y[t] = h[t]·w + b` of a sentence's words.
+/// The head, which makes labels of the scores `y[t] = h[t]·w + b` of a sentence's words.
 ///
 /// | head | the probability of the labels `l` | loss of a sentence |
 /// |---|---|---|

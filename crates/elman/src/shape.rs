@@ -44,7 +44,7 @@ pub struct Shape {
     /// states of both directions side by side, those of the same word.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub bidirectional: bool,
-    /// What makes labels of the scores: a softmax for each word, or a CRF for the sentence.
+    /// The head, which makes labels of the scores: a softmax for each word, or a CRF for the sentence.
     #[serde(default, skip_serializing_if = "is_softmax")]
     pub head: Head,
 }

@@ -200,7 +200,7 @@ fn logarithms_are_within_the_stated_bound() {
             assert!(error <= LN, "{kind}: {isa} ln({x}) is {error} units off");
         }
     }
-    // What a sum of exponentials can be, from 1 on; the places where the exponent changes; all magnitudes.
+    // Sums of exponentials, from 1 on; the places where the exponent changes; all magnitudes.
     let sums: Vec<f64> = (0..200_000).map(|i| 1.0 + f64::from(i) * 1.7e-4).collect();
     let roots = (-30..30).map(|n| std::f64::consts::SQRT_2 * 2f64.powi(n));
     let near = |epsilon: f64| {
