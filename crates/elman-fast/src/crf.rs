@@ -9,51 +9,174 @@
 //! ```
 //!
 //! the first label has the probabilities `softmax(start + g[0])`, and the label after i those of
-//! `softmax(transitions[i] + g[t])`. So every exponential is one of a softmax, none overflows, and no probability is the
-//! difference of large logarithms. (The forward variables of the textbooks are not needed.)
+//! `softmax(transitions[i] + g[t])`. No probability is the difference of large logarithms. (The forward variables of the
+//! textbooks are not needed.)
+//!
+//! With `m[i]` and `n[t]` the largest of a row of the transitions and of g, the sum over j is the product of a matrix that
+//! is made once for each update, and of a vector that is made once for each word:
+//!
+//! ```text
+//! sums[t][i] = sum over j of e^(transitions[i, j] - m[i]) · e^(g[t][j] - n[t])
+//! ```
+//!
+//! So a word takes as many exponentials as there are labels, not their square. A factor too small for a number would be
+//! lost: a row whose range or sum allows that is *apart*, and its exponentials are those of the softmax.
 
 use elman::Params;
 use fearless_simd::Simd;
 
-use crate::kernel;
-use crate::matrix::{Buffer, Matrix, buffer, grow, padded, padded_vector, row_stride};
+use crate::kernel::{self, Backwards, Onto};
+use crate::matrix::{Buffer, Matrix, View, ViewMut, buffer, grow, padded, padded_vector, row_stride};
 use crate::num::Num;
 
 /// The tensors of the CRF, or a sum of their gradients. All padding is 0.
 #[derive(Clone)]
 pub(crate) struct Crf<T> {
-    pub(crate) transitions: Matrix<T>,
-    pub(crate) start: Buffer<T>,
-    pub(crate) end: Buffer<T>,
+    transitions: Matrix<T>,
+    start: Buffer<T>,
+    end: Buffer<T>,
+    factors: Factors<T>,
+}
+
+/// The factors of the transitions; see [`Crf::prepare`].
+#[derive(Clone)]
+struct Factors<T> {
+    /// Whether they are those of the transitions.
+    current: bool,
+    /// `e^(transitions[i, j] - largest[i])`
+    rows: Matrix<T>,
+    /// The largest transition of each row.
+    largest: Buffer<T>,
+    /// Whether a row is apart for its range.
+    apart: Vec<bool>,
+}
+
+/// The widest range of the logarithms of factors. The product of the two least ones, divided by a least sum, is too small
+/// for a normal number.
+fn widest<T: Num>() -> T {
+    T::from_f64(if size_of::<T>() == 4 { 52.0 } else { 424.0 })
+}
+
+/// The least sum of products of factors that is taken.
+fn least_sum<T: Num>() -> T {
+    T::from_f64(if size_of::<T>() == 4 { 2f64.powi(-20) } else { 2f64.powi(-160) })
+}
+
+fn range<T: Num>(row: &[T], largest: T) -> T {
+    largest - row.iter().fold(largest, |least, x| if *x < least { *x } else { least })
 }
 
 impl<T: Num> Crf<T> {
     pub(crate) fn of(params: &Params<T>) -> Option<Self> {
-        params.crf().map(|crf| Crf {
-            transitions: Matrix::from_array(crf.transitions),
-            start: padded_vector(crf.start, T::zero()),
-            end: padded_vector(crf.end, T::zero()),
-        })
+        let crf = params.crf()?;
+        let mut tensors = Crf::zeros(crf.start.len());
+        tensors.copy_from(crf);
+        Some(tensors)
+    }
+
+    pub(crate) fn zeros(classes: usize) -> Self {
+        let zeros = || padded_vector(elman::ndarray::Array1::zeros(classes).view(), T::zero());
+        let factors =
+            Factors { current: false, rows: Matrix::zeros(0, 0), largest: buffer(), apart: Vec::new() };
+        Crf { transitions: Matrix::zeros(classes, classes), start: zeros(), end: zeros(), factors }
+    }
+
+    /// Takes the entries of tensors of this size.
+    pub(crate) fn copy_from(&mut self, from: elman::Crf<'_, T>) {
+        self.factors.current = false;
+        self.transitions.copy_gates_from(from.transitions, 1);
+        for (to, from) in [(&mut self.start, from.start), (&mut self.end, from.end)] {
+            to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+        }
+    }
+
+    /// The numbers of `transitions`, `start` and `end`, with their padding.
+    pub(crate) fn slices(&self) -> [&[T]; 3] {
+        [self.transitions.data(), &self.start, &self.end]
+    }
+
+    /// The numbers of `transitions`, `start` and `end`, with their padding.
+    pub(crate) fn slices_mut(&mut self) -> [&mut [T]; 3] {
+        self.factors.current = false;
+        [self.transitions.data_mut(), &mut self.start, &mut self.end]
+    }
+
+    /// The entries of `transitions`, row by row.
+    pub(crate) fn transitions_to(&self, to: &mut [T]) {
+        self.transitions.copy_gates_to(to, 1, self.classes());
     }
 
     fn classes(&self) -> usize {
         self.transitions.view().rows()
+    }
+
+    /// Makes the factors of the transitions, if they have changed. [`Scratch::marginals`] takes them.
+    #[inline(always)]
+    pub(crate) fn prepare<S: Simd>(&mut self, simd: S) {
+        if self.factors.current {
+            return;
+        }
+        let classes = self.classes();
+        let Factors { current, rows, largest, apart } = &mut self.factors;
+        if rows.cols() == 0 {
+            *rows = Matrix::zeros(classes, classes);
+            apart.resize(classes, false);
+        }
+        grow(largest, padded::<T>(classes));
+        simd.vectorize(
+            #[inline(always)]
+            || {
+                for i in 0..classes {
+                    let row = rows.row_mut(i);
+                    row.copy_from_slice(self.transitions.row(i));
+                    row[classes..].fill(T::from_f64(f64::NEG_INFINITY));
+                    (largest[i], _) = kernel::exp_from_largest(simd, row);
+                    let transitions = &self.transitions.row(i)[..classes];
+                    apart[i] = range(transitions, largest[i]) > widest();
+                }
+            },
+        );
+        *current = true;
+    }
+
+    /// `row = e^(transitions[i] + g - largest of them)`. Returns the largest number, and the sum of the exponentials.
+    #[inline(always)]
+    fn row<S: Simd>(&self, simd: S, i: usize, g: &[T], row: &mut [T]) -> (T, T) {
+        row.copy_from_slice(self.transitions.row(i));
+        kernel::add(simd, g, row);
+        kernel::exp_from_largest(simd, row)
     }
 }
 
 /// Memory for rows of classes; grows and stays.
 pub(crate) struct Scratch<T> {
     beta: Buffer<T>,
-    sums: Buffer<T>,
     row: Buffer<T>,
     next: Buffer<T>,
+    /// `[words, classes]`: `e^(g - largest of g)`, of each word.
+    factors: Buffer<T>,
+    /// `[words, classes]`: the sums over the next labels; then what the rows that are not apart are multiplied by.
+    sums: Buffer<T>,
+    /// `[words, classes]`: whether a row is apart.
+    apart: Vec<bool>,
+    /// `[classes, classes]`: the sum over the words of those multipliers times their factors.
+    products: Matrix<T>,
     /// The label before each label of each word on its best path.
     before: Buffer<T>,
 }
 
 impl<T: Num> Scratch<T> {
     pub(crate) fn new() -> Self {
-        Scratch { beta: buffer(), sums: buffer(), row: buffer(), next: buffer(), before: buffer() }
+        Scratch {
+            beta: buffer(),
+            row: buffer(),
+            next: buffer(),
+            factors: buffer(),
+            sums: buffer(),
+            apart: Vec::new(),
+            products: Matrix::zeros(0, 0),
+            before: buffer(),
+        }
     }
 
     /// The rows of s, which are the emissions, become the marginal probabilities. With the labels of the words, returns
@@ -65,33 +188,49 @@ impl<T: Num> Scratch<T> {
         s: &mut [T],
         mut gold: Option<(&[u32], &mut Matrix<T>)>,
     ) -> T {
+        assert!(crf.factors.current, "the factors of the transitions are made");
         let classes = crf.classes();
         let (width, stride) = (padded::<T>(classes), row_stride::<T>(classes));
         let words = s.len() / stride;
-        let Scratch { beta, sums, row, next, .. } = self;
-        let [beta, sums, row, next] = [beta, sums, row, next].map(|memory| grow(memory, width));
+        let Scratch { beta, row, next, factors, sums, apart, products, .. } = self;
+        let [beta, row, next] = [beta, row, next].map(|memory| grow(memory, width));
+        let [factors, sums] = [factors, sums].map(|memory| grow(memory, words * stride));
+        apart.resize(apart.len().max(words * classes), false);
+        let of_crf = &crf.factors;
         let mut loss = T::zero();
         simd.vectorize(
             #[inline(always)]
             || {
                 beta.copy_from_slice(&crf.end);
-                sums.fill(T::one());
                 for t in (0..words).rev() {
                     let g = &mut s[t * stride..][..width];
                     kernel::add(simd, beta, g);
                     if t == 0 {
                         break;
                     }
+                    let factors = &mut factors[t * stride..][..width];
+                    factors.copy_from_slice(g);
+                    let (largest, _) = kernel::exp_from_largest(simd, factors);
+                    let is_wide = range(&g[..classes], largest) > widest();
+                    let sums = &mut sums[t * stride..][..width];
+                    sums.fill(T::zero());
+                    let (of_word, to) = (View::new(factors, 1, width, width, 1), &mut *sums);
+                    let to = ViewMut::new(to, 1, width, width);
+                    Backwards::Rows(of_crf.rows.view_padded()).product(simd, t, of_word, to);
+                    let apart = &mut apart[t * classes..][..classes];
                     for i in 0..classes {
-                        row.copy_from_slice(crf.transitions.row(i));
-                        kernel::add(simd, g, row);
-                        (beta[i], sums[i]) = kernel::exp_from_largest(simd, row);
+                        apart[i] = of_crf.apart[i] || is_wide || sums[i] < least_sum();
+                        beta[i] = of_crf.largest[i] + largest;
+                        if apart[i] {
+                            (beta[i], sums[i]) = crf.row(simd, i, g, row);
+                        }
                     }
                     beta[classes..].fill(T::from_f64(f64::NEG_INFINITY));
-                    kernel::ln(simd, &mut sums[..]);
-                    kernel::add(simd, sums, beta);
-                    kernel::shift(simd, beta);
                     sums[classes..].fill(T::one());
+                    row.copy_from_slice(sums);
+                    kernel::ln(simd, row);
+                    kernel::add(simd, row, beta);
+                    kernel::shift(simd, beta);
                 }
 
                 let first = &mut s[..width];
@@ -101,27 +240,52 @@ impl<T: Num> Scratch<T> {
                 loss = log_sum + (largest - logit);
                 for t in 1..words {
                     let (before, g) = s.split_at_mut(t * stride);
-                    let (before, g) = (&before[(t - 1) * stride..], &mut g[..width]);
+                    let (before, g) = (&before[(t - 1) * stride..][..width], &mut g[..width]);
+                    let multipliers = &mut sums[t * stride..][..width];
+                    for (of_row, before) in multipliers.iter_mut().zip(before) {
+                        *of_row = *before / *of_row;
+                    }
+                    let apart = &mut apart[t * classes..][..classes];
+                    if let Some((labels, _)) = &gold {
+                        // 1 is subtracted from one of its probabilities, which may be close to it.
+                        apart[labels[t - 1] as usize] = true;
+                    }
                     next.fill(T::zero());
-                    for i in 0..classes {
-                        row.copy_from_slice(crf.transitions.row(i));
-                        kernel::add(simd, g, row);
-                        let logit = gold.as_ref().map_or(T::zero(), |(labels, _)| row[labels[t] as usize]);
-                        let (largest, sum) = kernel::exp_from_largest(simd, row);
+                    for i in (0..classes).filter(|i| apart[*i]) {
+                        let (largest, sum) = crf.row(simd, i, g, row);
                         let factor = before[i] * (T::one() / sum);
+                        multipliers[i] = T::zero();
                         kernel::add_scaled(simd, factor, row, next);
                         if let Some((labels, pairs)) = &mut gold {
                             kernel::add_scaled(simd, factor, row, pairs.row_mut(i));
                             if labels[t - 1] as usize == i {
+                                let label = labels[t] as usize;
+                                let logit = crf.transitions.row(i)[label] + g[label];
                                 loss += sum.ln() + (largest - logit);
-                                pairs.row_mut(i)[labels[t] as usize] -= T::one();
+                                pairs.row_mut(i)[label] -= T::one();
                             }
                         }
                     }
+                    let (of_rows, sum) = (View::new(multipliers, 1, classes, width, 1), &mut *row);
+                    sum.fill(T::zero());
+                    kernel::product(simd, of_rows, of_crf.rows.view(), ViewMut::new(sum, 1, width, width));
                     g.copy_from_slice(next);
+                    kernel::add_products(simd, sum, &factors[t * stride..][..width], g);
                 }
             },
         );
+        if let Some((_, pairs)) = gold.filter(|_| words > 1) {
+            if products.cols() == 0 {
+                *products = Matrix::zeros(classes, classes);
+            }
+            let rows = View::new(&sums[stride..], words - 1, classes, stride, 1).t();
+            let factors = View::new(&factors[stride..], words - 1, width, stride, 1);
+            kernel::product_onto(simd, rows, factors, products.view_mut(), Onto::Set);
+            simd.vectorize(
+                #[inline(always)]
+                || kernel::add_products(simd, products.data(), of_crf.rows.data(), pairs.data_mut()),
+            );
+        }
         loss
     }
 

@@ -13,7 +13,7 @@ use crate::num::Num;
 use crate::pool::Pool;
 use crate::sentence;
 use crate::unit;
-use crate::weights::{Places, Sum, Weights};
+use crate::weights::{Places, Prepare, Sum, Weights};
 
 pub(crate) struct FastLearner<T: Num> {
     cpu: Cpu,
@@ -59,7 +59,8 @@ impl<T: Num> FastLearner<T> {
     }
 
     /// The gradient as a sum over the tree.
-    fn sum(&self, batch: Batch<'_>, share: T) -> (T, Sum<T>) {
+    fn sum(&mut self, batch: Batch<'_>, share: T) -> (T, Sum<T>) {
+        self.cpu.run(Prepare(&mut self.state.weights));
         let (cpu, threads, state) = (self.cpu, self.pool.threads(), &self.state);
         self.pool.run(|| cpu.run(Gradient { state, batch, share, threads }))
     }
@@ -378,6 +379,7 @@ impl<T: Num> Task for SentenceStep<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> T {
         let State { weights, sentence: scratch, seen, .. } = self.state;
+        weights.prepare(simd);
         let shape = *weights.shape();
         let one = self.batch.sentence(0);
         let scale = -self.learning_rate / T::from_f64(one.words.len() as f64);
@@ -410,6 +412,7 @@ impl<T: Num> Task for BatchStep<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> T {
         let BatchStep { state, batch, learning_rate, threads } = self;
+        state.weights.prepare(simd);
         let share = T::one() / T::from_f64(batch.len() as f64);
         let factor = -learning_rate;
         if batch.halves().is_some() || !state.weights.is_packed() {

@@ -409,9 +409,10 @@ impl<T: Num> Scratch<T> {
                     kernel::add(simd, &row[..classes], &mut target.b);
                 }
                 if let Some(crf) = &mut target.crf {
-                    kernel::add_scaled(simd, self.scale, self.pairs.data(), crf.transitions.data_mut());
-                    kernel::add(simd, &self.s[..classes], &mut crf.start);
-                    kernel::add(simd, &self.s[(words - 1) * s_stride..][..classes], &mut crf.end);
+                    let [transitions, start, end] = crf.slices_mut();
+                    kernel::add_scaled(simd, self.scale, self.pairs.data(), transitions);
+                    kernel::add(simd, &self.s[..classes], start);
+                    kernel::add(simd, &self.s[(words - 1) * s_stride..][..classes], end);
                 }
             },
         );

@@ -18,7 +18,7 @@ use crate::pack::Pack;
 use crate::pool::{Pool, Split};
 use crate::sentence;
 use crate::unit;
-use crate::weights::Weights;
+use crate::weights::{Prepare, Weights};
 
 /// Sentences that are labelled together in bulk.
 const GROUP: usize = 32;
@@ -73,7 +73,9 @@ impl<T: Num> Scratch<T> {
 impl<T: Num> FastTagger<T> {
     pub(crate) fn new(cpu: Cpu, pool: Pool, params: &Params<T>) -> Result<Self, Error> {
         unit::check(params.shape().cell)?;
-        let model = Arc::new(Model { weights: Weights::new(params), table: OnceLock::new() });
+        let mut weights = Weights::new(params);
+        cpu.run(Prepare(&mut weights));
+        let model = Arc::new(Model { weights, table: OnceLock::new() });
         Ok(FastTagger::of(cpu, pool, model))
     }
 

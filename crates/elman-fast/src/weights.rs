@@ -5,6 +5,7 @@ use elman::{Cell, Direction, Head, Layer, LayerShape, Layout, Name, Params, Shap
 use fearless_simd::Simd;
 
 use crate::crf::Crf;
+use crate::isa::Task;
 use crate::kernel::{self, Backwards};
 use crate::matrix::{Buffer, Matrix, View, buffer, grow, padded, padded_vector, row_stride};
 use crate::num::Num;
@@ -236,11 +237,7 @@ impl<T: Num> Dense<T> {
             layers: shape.places().map(|place| DenseLayer::zeros(&shape, place)).collect(),
             w: Matrix::zeros(shape.top(), shape.classes),
             b: padded_vector(Array1::zeros(shape.classes).view(), T::zero()),
-            crf: (shape.head == Head::Crf).then(|| {
-                let zeros = || padded_vector(Array1::zeros(shape.classes).view(), T::zero());
-                let transitions = Matrix::zeros(shape.classes, shape.classes);
-                Crf { transitions, start: zeros(), end: zeros() }
-            }),
+            crf: (shape.head == Head::Crf).then(|| Crf::zeros(shape.classes)),
         }
     }
 
@@ -251,11 +248,7 @@ impl<T: Num> Dense<T> {
             let DenseLayer { shape: _, place: _, wx, wh, bias, h0 } = layer;
             [wx.data_mut(), wh.data_mut(), &mut bias[..], &mut h0[..]]
         });
-        let crf = crf.iter_mut().flat_map(|crf| {
-            let Crf { transitions, start, end } = crf;
-            [transitions.data_mut(), &mut start[..], &mut end[..]]
-        });
-        layers.chain([w.data_mut(), &mut b[..]]).chain(crf)
+        layers.chain([w.data_mut(), &mut b[..]]).chain(crf.iter_mut().flat_map(Crf::slices_mut))
     }
 
     /// Every number with its padding, tensor by tensor.
@@ -265,11 +258,7 @@ impl<T: Num> Dense<T> {
             let DenseLayer { shape: _, place: _, wx, wh, bias, h0 } = layer;
             [wx.data(), wh.data(), &bias[..], &h0[..]]
         });
-        let crf = crf.iter().flat_map(|crf| {
-            let Crf { transitions, start, end } = crf;
-            [transitions.data(), &start[..], &end[..]]
-        });
-        layers.chain([w.data(), &b[..]]).chain(crf)
+        layers.chain([w.data(), &b[..]]).chain(crf.iter().flat_map(Crf::slices))
     }
 
     /// Takes the entries of parameters of this shape.
@@ -278,10 +267,7 @@ impl<T: Num> Dense<T> {
         self.w.copy_gates_from(params.w(), 1);
         self.b.iter_mut().zip(params.b()).for_each(|(to, from)| *to = *from);
         if let (Some(to), Some(from)) = (&mut self.crf, params.crf()) {
-            to.transitions.copy_gates_from(from.transitions, 1);
-            for (to, from) in [(&mut to.start, from.start), (&mut to.end, from.end)] {
-                to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
-            }
+            to.copy_from(from);
         }
     }
 
@@ -290,9 +276,9 @@ impl<T: Num> Dense<T> {
         self.layers.iter().for_each(|layer| layer.copy_to(params));
         self.w.copy_gates_to(params.w_mut().as_slice_mut().expect("row-major"), 1, self.shape.classes);
         params.b_mut().iter_mut().zip(self.b.iter()).for_each(|(to, from)| *to = *from);
-        let Some(Crf { transitions, start, end }) = &self.crf else { return };
-        let mut to = params.matrix_mut(Name::Transitions);
-        transitions.copy_gates_to(to.as_slice_mut().expect("row-major"), 1, self.shape.classes);
+        let Some(crf) = &self.crf else { return };
+        let [_, start, end] = crf.slices();
+        crf.transitions_to(params.matrix_mut(Name::Transitions).as_slice_mut().expect("row-major"));
         for (name, from) in [(Name::Start, start), (Name::End, end)] {
             let to = params.vector_mut(name).into_iter().flatten();
             to.zip(from.iter()).for_each(|(to, from)| *to = *from);
@@ -331,6 +317,14 @@ impl<T: Num> Weights<T> {
         &self.dense.shape
     }
 
+    /// Makes all that the sentences of a batch share, if the weights have changed.
+    #[inline(always)]
+    pub(crate) fn prepare<S: Simd>(&mut self, simd: S) {
+        if let Some(crf) = &mut self.dense.crf {
+            crf.prepare(simd);
+        }
+    }
+
     /// Whether the sentences of a batch are trained together: of one layer, forward, with a softmax.
     pub(crate) fn is_packed(&self) -> bool {
         self.shape().is_single() && self.dense.crf.is_none()
@@ -343,6 +337,17 @@ impl<T: Num> Weights<T> {
         self.emb.copy_gates_to(params.emb_mut().as_slice_mut().expect("row-major"), 1, shape.embed);
         self.dense.copy_to(&mut params);
         params
+    }
+}
+
+/// [`Weights::prepare`] by itself.
+pub(crate) struct Prepare<'a, T>(pub(crate) &'a mut Weights<T>);
+
+impl<T: Num> Task for Prepare<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        self.0.prepare(simd);
     }
 }
 

@@ -163,6 +163,17 @@ pub(crate) fn add_scaled<S: Simd, T: Num>(simd: S, factor: T, x: &[T], y: &mut [
     );
 }
 
+/// `z += x ∘ y`, in one rounding where multiply-add is fused.
+#[inline(always)]
+pub(crate) fn add_products<S: Simd, T: Num>(simd: S, x: &[T], y: &[T], z: &mut [T]) {
+    assert_eq!((x.len(), y.len()), (z.len(), z.len()));
+    let factors = x.chunks_exact(T::LANES).zip(y.chunks_exact(T::LANES));
+    for ((x, y), z) in factors.zip(z.chunks_exact_mut(T::LANES)) {
+        let (x, y) = (T::V::<S>::from_slice(simd, x), T::V::<S>::from_slice(simd, y));
+        T::fma(simd, x, y, T::V::<S>::from_slice(simd, z)).store_slice(z);
+    }
+}
+
 /// `z = bias`, and to its first `width` numbers `+ sum over o of table[ids[o], o]`, the table being
 /// `[ids, window, width]` with this stride between its rows: the input of a word from the projections of the words
 /// around it.
