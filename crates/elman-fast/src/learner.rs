@@ -166,6 +166,15 @@ impl<T: Num> Learner<T> for FastLearner<T> {
     fn params(&self) -> Params<T> {
         self.flat.as_ref().map_or_else(|| self.state.weights.to_params(), |flat| flat.params.clone())
     }
+
+    fn params_to(&self, params: &mut Params<T>) {
+        match &self.flat {
+            Some(flat) if flat.params.shape() == params.shape() => {
+                params.as_mut_slice().copy_from_slice(flat.params.as_slice());
+            }
+            _ => *params = self.params(),
+        }
+    }
 }
 
 fn unsupported<T: Num>(update: &Update<T>) -> Error {

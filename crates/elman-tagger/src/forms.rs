@@ -192,7 +192,7 @@ impl<'a> FormLearner<'a> {
         let rows: Vec<u32> = rows.into_iter().collect();
         let labels = vec![0; rows.len()];
         self.base.apply(&self.grad, Batch::new(&rows, &labels, &[0, rows.len()])?, update)?;
-        self.params = self.base.params();
+        self.base.params_to(&mut self.params);
         Ok(loss)
     }
 

@@ -13,8 +13,9 @@ mod same_bits;
 mod tagger;
 mod vjp;
 
-use elman::{Batch, Error, Float, Network, Params, Shape};
+use elman::{Batch, Error, Float, Learner, Network, Params, Shape};
 
+use crate::runner::Trial;
 use crate::strategies::Problem;
 use crate::{Options, Report};
 
@@ -65,6 +66,15 @@ fn both<T: Float>(problem: &Problem) -> Result<(Params<T>, Params<f64>), Error> 
     let params = problem.params::<T>()?;
     let exact = params.map(|v| v.to_f64());
     Ok((params, exact))
+}
+
+/// The parameters of a learner, which it must also write into parameters of the caller's.
+fn params_of<T: Float>(learner: &dyn Learner<T>, trial: &mut Trial<'_>) -> Result<Params<T>, Error> {
+    let params = learner.params();
+    let mut written = garbage(params.shape())?;
+    learner.params_to(&mut written);
+    trial.same_params("params_to writes params", &written, &params);
+    Ok(params)
 }
 
 /// A gradient to be overwritten, full of numbers that must not be read.

@@ -86,6 +86,11 @@ pub trait Learner<T: Real>: Send {
 
     /// A copy of the parameters as they are now.
     fn params(&self) -> Params<T>;
+
+    /// Overwrites `params` with [`Learner::params`]; an implementation may take its memory.
+    fn params_to(&self, params: &mut Params<T>) {
+        *params = self.params();
+    }
 }
 
 /// Labelling of sentences by the most probable label of each word; with a [CRF](crate::Head) by the most probable labels of

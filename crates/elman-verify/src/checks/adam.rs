@@ -3,7 +3,7 @@
 use elman::{Adam, Error, Float, Name, Network, Params, Sentences, Shape, Update};
 
 use super::learner::changed_rows;
-use super::{LITTLE, garbage};
+use super::{LITTLE, garbage, params_of};
 use crate::report::Against;
 use crate::runner::{Part, Trial};
 use crate::strategies::{Fill, Problem, Sizes};
@@ -76,7 +76,7 @@ fn step<T: Float>(
 ) -> Result<(), Error> {
     let (before, memory) = (learner.params(), update.clone());
     learner.apply(grad, batch, update)?;
-    let after = learner.params();
+    let after = params_of(learner, trial)?;
     let (Update::Adam(memory), Update::Adam(now)) = (memory, &*update) else { return Ok(()) };
     let judged = tolerance::adam::<T>(&before, grad, batch, &memory)?;
     trial.judge_params(Against::Step, &after, &judged[0]);

@@ -6,7 +6,7 @@ use elman::{Batch, Error, Float, Learner, Name, Network, Params, Sentences, Shap
 
 use elman_reference::Reference;
 
-use super::{LITTLE, TUTORIAL, both, garbage};
+use super::{LITTLE, TUTORIAL, both, garbage, params_of};
 use crate::report::Against;
 use crate::runner::{Part, Trial};
 use crate::strategies::{Fill, Problem, Sizes};
@@ -104,7 +104,7 @@ fn step<T: Float>(
         return Ok(());
     }
     let loss = learner.step(batch, &mut Update::sgd(rate))?;
-    let after = learner.params();
+    let after = params_of(learner, trial)?;
     let judged = tolerance::step::<T>(&before.map(|v| v.to_f64()), batch, rate.to_f64())?;
     trial.judge_gradient(Against::Step, (loss, &after), &judged);
     let changed = changed_rows(&before, batch);

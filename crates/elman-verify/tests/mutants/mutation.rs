@@ -118,6 +118,7 @@ mutations! {
     StepUnlikeApply,
     LearnerKeepsFirstWeights,
     LossAfterStep,
+    LastParameterNotWritten,
     NothingNormalised,
     EveryRowNormalised,
     PaddingNotNormalised,

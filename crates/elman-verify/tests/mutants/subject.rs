@@ -1124,6 +1124,12 @@ impl<T: Float> Learner<T> for SubjectLearner<T> {
     fn params(&self) -> Params<T> {
         self.params.clone()
     }
+
+    fn params_to(&self, params: &mut Params<T>) {
+        let (to, from) = (params.as_mut_slice(), self.params.as_slice());
+        let count = from.len() - usize::from(self.subject.is(LastParameterNotWritten));
+        to[..count].copy_from_slice(&from[..count]);
+    }
 }
 
 struct SubjectTagger<T> {
