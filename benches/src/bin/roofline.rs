@@ -159,6 +159,8 @@ fn kernels(isa: Isa, budget: f64) -> Result<Vec<Point>, Failure> {
         ("A·B", Kernel::Product, (64, 256), (256, 256), (64, 256)),
         ("A·B", Kernel::Product, (128, 512), (512, 512), (128, 512)),
         ("A·B", Kernel::Product, (64, 1024), (1024, 1024), (64, 1024)),
+        ("A·B, panels", Kernel::Panels, (128, 512), (512, 512), (128, 512)),
+        ("A·B, panels", Kernel::Panels, (64, 1024), (1024, 1024), (64, 1024)),
         ("Aᵀ·B", Kernel::Transposed, (11, 350), (11, 208), (350, 208)),
         ("A·Bᵀ", Kernel::Dot, (11, 208), (352, 208), (11, 352)),
         ("one step of the recurrence", Kernel::Step, (1, 208), (208, 208), (1, 208)),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 use elman::Error;
 use fearless_simd::{Level, Simd};
@@ -111,6 +112,19 @@ impl FromStr for Isa {
             found: name.to_string(),
         })
     }
+}
+
+/// Bytes of a core's second-level cache, as the CPU says; 512 KiB where it says nothing.
+pub(crate) fn second_level_cache() -> usize {
+    static BYTES: LazyLock<usize> = LazyLock::new(|| {
+        #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+        let kilobytes =
+            raw_cpuid::CpuId::new().get_l2_l3_cache_and_tlb_info().map(|info| info.l2cache_size());
+        #[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]
+        let kilobytes: Option<u16> = None;
+        usize::from(kilobytes.filter(|size| *size > 0).unwrap_or(512)) << 10
+    });
+    *BYTES
 }
 
 /// Proof that this CPU has an instruction set: it can only be made by detection.

@@ -131,7 +131,11 @@ fn step<S: Simd, T: Num>(
         }
         return;
     }
-    kernel::product(simd, fed_back, layer.wh, a.reborrow().cols_from(from, width - from));
+    let gates = a.reborrow().cols_from(from, width - from);
+    match layer.wh_panels {
+        Some(wh) => kernel::product_panels(simd, fed_back, wh, gates),
+        None => kernel::product(simd, fed_back, layer.wh, gates),
+    }
     let (a_stride, h_stride) = (a.row_stride(), h.row_stride());
     let (a, h) = (a.as_mut_slice(), h.as_mut_slice());
     with_unit!(layer.cell, unit => simd.vectorize(

@@ -169,6 +169,61 @@ impl<T: Num> Matrix<T> {
     }
 }
 
+/// A copy of a matrix in panels: the rows of its first columns, then those of the next ones. Where a matrix comes from
+/// beyond the second-level cache, each row of a tile's columns is otherwise a page of its own.
+#[derive(Clone, Copy)]
+pub(crate) struct Panels<'a, T> {
+    data: &'a [T],
+    rows: usize,
+    cols: usize,
+}
+
+impl<'a, T: Num> Panels<'a, T> {
+    /// Columns of a panel: those of the widest tile.
+    pub(crate) const WIDTH: usize = 2 * T::LANES;
+
+    /// The numbers that the panels of a matrix take.
+    pub(crate) fn size(rows: usize, cols: usize) -> usize {
+        cols.div_ceil(Self::WIDTH) * rows * Self::WIDTH
+    }
+
+    /// Panels that [`Panels::of`] has written.
+    pub(crate) fn new(data: &'a [T], rows: usize, cols: usize) -> Self {
+        Panels { data: &data[..Self::size(rows, cols)], rows, cols }
+    }
+
+    /// Copies a matrix, whose columns are whole vectors.
+    pub(crate) fn of(matrix: View<'_, T>, to: &'a mut [T]) -> Self {
+        let (rows, cols) = (matrix.rows(), matrix.cols());
+        let data = &mut to[..Self::size(rows, cols)];
+        for (panel, to) in data.chunks_exact_mut(rows * Self::WIDTH).enumerate() {
+            let from = panel * Self::WIDTH;
+            let width = Self::WIDTH.min(cols - from);
+            for (row, to) in to.chunks_exact_mut(Self::WIDTH).enumerate() {
+                to[..width].copy_from_slice(&matrix.row(row)[from..][..width]);
+            }
+        }
+        Panels { data, rows, cols }
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(crate) fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// At most `vectors` vectors of columns from `col` on, as many as are in one panel.
+    #[inline(always)]
+    pub(crate) fn part(self, col: usize, vectors: usize) -> View<'a, T> {
+        let (panel, inside) = (col / Self::WIDTH, col % Self::WIDTH);
+        let cols = (vectors * T::LANES).min(Self::WIDTH - inside).min(self.cols - col);
+        let data = &self.data[panel * self.rows * Self::WIDTH + inside..];
+        View::new(data, self.rows, cols, Self::WIDTH, 1)
+    }
+}
+
 /// A vector padded to whole vectors.
 pub(crate) fn padded_vector<T: Num>(values: ArrayView1<'_, T>, padding: T) -> Buffer<T> {
     let mut data = buffer();

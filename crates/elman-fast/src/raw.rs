@@ -6,7 +6,7 @@ use fearless_simd::{Simd, prelude::*};
 
 use crate::isa::{Cpu, Isa, Task};
 use crate::kernel;
-use crate::matrix::{Buffer, Matrix, buffer, grow};
+use crate::matrix::{Buffer, Matrix, Panels, buffer, grow};
 use crate::num::Num;
 use crate::unit::{Sigmoid, Tanh};
 
@@ -15,6 +15,8 @@ use crate::unit::{Sigmoid, Tanh};
 pub enum Kernel {
     /// `C += A · B`
     Product,
+    /// `C += A · B` with a copy of B in panels, which is made with the operands
+    Panels,
     /// `C += Aᵀ · B`
     Transposed,
     /// `C += A · Bᵀ`
@@ -39,6 +41,8 @@ pub struct Bench<T> {
     a: Matrix<T>,
     b: Matrix<T>,
     c: Matrix<T>,
+    /// B in panels.
+    panels: Buffer<T>,
     /// The first row of C as it was made.
     z: Buffer<T>,
 }
@@ -54,7 +58,9 @@ impl<T: Num> Bench<T> {
         let [a, b, c] = [a, b, c].map(Matrix::from_array);
         let mut z = buffer();
         grow(&mut z, c.row(0).len()).copy_from_slice(c.row(0));
-        Ok(Bench { cpu: isa.detect()?, a, b, c, z })
+        let (view, mut panels) = (b.view(), buffer());
+        Panels::of(view, grow(&mut panels, Panels::<T>::size(view.rows(), view.cols())));
+        Ok(Bench { cpu: isa.detect()?, a, b, c, panels, z })
     }
 
     /// One entry of C.
@@ -75,10 +81,15 @@ impl<T: Num> Task for Run<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Bench { a, b, c, z, .. } = self.0;
+        let Bench { a, b, c, panels, z, .. } = self.0;
         let depth = a.cols();
         match self.1 {
             Kernel::Product => kernel::product(simd, a.view().cols_from(0, depth), b.view(), c.view_mut()),
+            Kernel::Panels => {
+                let b = b.view();
+                let panels = Panels::new(panels, b.rows(), b.cols());
+                kernel::product_panels(simd, a.view().cols_from(0, depth), panels, c.view_mut());
+            }
             Kernel::Transposed => {
                 kernel::product(simd, a.view().cols_from(0, depth).t(), b.view(), c.view_mut())
             }

@@ -8,11 +8,11 @@ use elman::{
 use fearless_simd::Simd;
 
 use crate::Fast;
-use crate::isa::{Cpu, Task};
+use crate::isa::{Cpu, Task, second_level_cache};
 use crate::kept::{Kept, Lent};
 use crate::kernel::{self, Backwards, Onto};
 use crate::layer::{self, Backward};
-use crate::matrix::{Buffer, View, ViewMut, buffer, grow, padded, row_stride};
+use crate::matrix::{Buffer, Panels, View, ViewMut, buffer, grow, padded, row_stride};
 use crate::num::Num;
 use crate::pack::Pack;
 use crate::pool::{Pool, Split};
@@ -30,6 +30,9 @@ const COPY_FROM: usize = 32;
 /// The same for weights of more than `LARGE` bytes, which come from so far that their alignment hardly counts.
 const COPY_LARGE_FROM: usize = 256;
 const LARGE: usize = 2 << 20;
+
+/// A copy in panels pays from so many sequences, and from so many steps of each, on.
+const PANELS_FROM: usize = 8;
 
 /// A weight of the caller's, read in place or from a copy.
 enum Weight<'a, T: Num> {
@@ -71,6 +74,7 @@ struct Prepared<'a, T: Num> {
     shape: LayerShape,
     wx: Weight<'a, T>,
     wh: Weight<'a, T>,
+    wh_panels: Option<Lent<T>>,
     bias: Buffer<T>,
     /// The initial states of each sequence, `[sequences, states·hidden]`.
     first: Lent<T>,
@@ -90,26 +94,44 @@ impl<'a, T: Num> Prepared<'a, T> {
                 first.copy_gates_from(each.expect("one row, repeated"), states);
             }
         }
+        let (wx, wh) =
+            (Weight::new(layer.wx(), gates, rows, kept), Weight::new(layer.wh(), gates, rows, kept));
         Prepared {
             shape,
-            wx: Weight::new(layer.wx(), gates, rows, kept),
-            wh: Weight::new(layer.wh(), gates, rows, kept),
+            wh_panels: panels(wh.view(), (sequences, rows / sequences.max(1)), kept),
+            wx,
+            wh,
             bias: bias(shape.cell, shape.hidden, layer.bh(), layer.bhn()),
             first,
         }
     }
 
     fn view(&self) -> LayerView<'_, T> {
+        let wh = self.wh.view();
+        let wh_panels = self.wh_panels.as_ref();
         LayerView {
+            wh_panels: wh_panels.map(|panels| Panels::new(panels.data(), wh.rows(), wh.cols())),
             cell: self.shape.cell,
             direction: Direction::Forward,
             units: self.shape.hidden,
             wx: self.wx.view(),
-            wh: self.wh.view(),
+            wh,
             wh_backwards: Backwards::Rows(self.wh.view_padded()),
             bias: &self.bias,
         }
     }
+}
+
+/// A copy of wh in panels, if steps of several sequences read it from beyond the second-level cache, and often enough.
+fn panels<T: Num>(wh: View<'_, T>, (sequences, steps): (usize, usize), kept: &Kept) -> Option<Lent<T>> {
+    let bytes = wh.rows() * wh.cols() * size_of::<T>();
+    if sequences < PANELS_FROM || steps < PANELS_FROM || bytes <= second_level_cache() / 2 {
+        return None;
+    }
+    let width = Panels::<T>::WIDTH;
+    let mut copy = kept.stale(Panels::<T>::size(wh.rows(), wh.cols()) / width, width);
+    Panels::of(wh, copy.data_mut());
+    Some(copy)
 }
 
 /// The width of a row of states: `hidden`, or of several states `states·hidden`, each in whole vectors.

@@ -7,7 +7,7 @@ use fearless_simd::Simd;
 use crate::crf::Crf;
 use crate::isa::Task;
 use crate::kernel::{self, Backwards};
-use crate::matrix::{Buffer, Matrix, View, buffer, grow, padded, padded_vector, row_stride};
+use crate::matrix::{Buffer, Matrix, Panels, View, buffer, grow, padded, padded_vector, row_stride};
 use crate::num::Num;
 use crate::unit::blocks;
 
@@ -23,6 +23,8 @@ pub(crate) struct LayerView<'a, T> {
     pub(crate) wx: View<'a, T>,
     /// `[fed_back, gates·hidden]`.
     pub(crate) wh: View<'a, T>,
+    /// wh once more, where a copy in panels pays.
+    pub(crate) wh_panels: Option<Panels<'a, T>>,
     pub(crate) wh_backwards: Backwards<'a, T>,
     /// The biases of all blocks.
     pub(crate) bias: &'a [T],
@@ -212,6 +214,7 @@ impl<T: Num> DenseLayer<T> {
             units: self.shape.hidden,
             wx: self.wx.view(),
             wh: self.wh.view(),
+            wh_panels: None,
             wh_backwards: Backwards::Rows(self.wh.view_padded()),
             bias: &self.bias,
         }

@@ -323,8 +323,14 @@ where
     Fast: Recurrence<T>,
 {
     each_layer::<T>(|case, layer, random| {
-        let sequences = if layer.shape().hidden > 100 { 4 } else { 66 };
-        let pack = Pack::new(layer.shape(), lengths(sequences, random), random);
+        // Together the large ones read wh in panels.
+        let lengths = if layer.shape().hidden > 100 {
+            (0..9).map(|_| 8 + random.below(3)).collect()
+        } else {
+            lengths(66, random)
+        };
+        let sequences = lengths.len();
+        let pack = Pack::new(layer.shape(), lengths, random);
         let fast = Fast::new();
         let together = pack.run(&fast, layer).of_sequences();
         let mut alone: Bits = together.iter().map(|(name, _)| (name.clone(), Vec::new())).collect();

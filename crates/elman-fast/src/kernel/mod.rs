@@ -11,5 +11,5 @@ mod step;
 
 pub(crate) use dot::{Backwards, Blocks, dot, dot_blocks};
 pub(crate) use elementwise::*;
-pub(crate) use product::{Onto, gemm, product, product_onto};
+pub(crate) use product::{Onto, gemm, product, product_onto, product_panels};
 pub(crate) use step::{step, step_in_place};

@@ -3,7 +3,8 @@
 use fearless_simd::{Simd, prelude::*};
 
 use crate::exact::Factors;
-use crate::matrix::{View, ViewMut};
+use crate::isa::second_level_cache;
+use crate::matrix::{Panels, View, ViewMut};
 use crate::num::{Num, is_exact};
 
 /// Rows and vectors of columns of a tile, so that its sums stay in registers.
@@ -89,7 +90,7 @@ fn product_here<S: Simd, T: Num, const ONTO: u8>(
     let max_rows = if depth <= 64 { max_rows.min(6) } else { max_rows };
     // Blocks of depth and columns so small that B's block stays in the second-level cache while the rows
     // pass; a chain goes on from where it was stored.
-    let large = depth * cols * size_of::<T>() > 512 << 10 && rows > max_rows;
+    let large = depth * cols * size_of::<T>() > second_level_cache() && rows > max_rows;
     let block_depth = if large && ONTO != ADD_SCALED { 256 } else { depth };
     let tiles = rows.div_ceil(max_rows);
     let mut k = 0;
@@ -116,6 +117,36 @@ fn product_here<S: Simd, T: Num, const ONTO: u8>(
             break;
         }
     }
+}
+
+/// [`product`] with B in panels, each of which stays in the second-level cache while the rows pass. The same bits.
+#[inline(always)]
+pub(crate) fn product_panels<S: Simd, T: Num>(
+    simd: S,
+    a: View<'_, T>,
+    b: Panels<'_, T>,
+    mut c: ViewMut<'_, T>,
+) {
+    assert_eq!((a.rows(), b.rows(), b.cols()), (c.rows(), a.cols(), c.cols()), "shapes of a product");
+    assert_eq!(c.cols() % T::LANES, 0, "columns are whole vectors");
+    let (max_rows, max_vectors) = const { tile_of(<S::f32s as SimdBase<S>>::LEN) };
+    let (rows, tiles) = (c.rows(), c.rows().div_ceil(max_rows));
+    simd.vectorize(
+        #[inline(always)]
+        || {
+            let mut j = 0;
+            while j < b.cols() {
+                let part = b.part(j, max_vectors);
+                for tile in 0..tiles {
+                    let (from, to) = (tile * rows / tiles, (tile + 1) * rows / tiles);
+                    let a = a.rows_from(from, to - from);
+                    let c = c.reborrow().rows_from(from, to - from).cols_from(j, part.cols());
+                    tile_rows::<S, T, ADD>(simd, a, part, c, T::one());
+                }
+                j += part.cols();
+            }
+        },
+    );
 }
 
 /// Chooses the tile's size.

@@ -4,6 +4,7 @@ use fearless_simd::{Simd, prelude::*};
 
 use super::product::{load, store};
 use crate::exact::Factors;
+use crate::isa::second_level_cache;
 use crate::matrix::View;
 use crate::num::{Num, is_exact};
 use crate::unit::{Function, Identity};
@@ -74,7 +75,7 @@ pub(crate) fn step_in_place<S: Simd, T: Num>(
 
 /// [`Isa::Exact`](crate::Isa::Exact) computes longer than it reads.
 fn is_large<S: Simd, T: Num>(wh: View<'_, T>) -> bool {
-    !is_exact::<S>() && wh.rows() * wh.row_stride() * size_of::<T>() > LARGE
+    !is_exact::<S>() && wh.rows() * wh.row_stride() * size_of::<T>() > second_level_cache()
 }
 
 /// # Safety
@@ -118,9 +119,6 @@ unsafe fn step_here<S: Simd, T: Num>(
         }
     }
 }
-
-/// Bytes of a matrix that the second-level cache cannot be expected to hold.
-const LARGE: usize = 512 << 10;
 
 /// [`step`] for a large matrix, which is read from beyond the second-level cache: some whole rows at a time, as
 /// they lie in memory, so that the CPU reads ahead. The sums go to memory and back between rows.

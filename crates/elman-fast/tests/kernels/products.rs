@@ -28,14 +28,15 @@ fn plain<T: Num>(
 /// the absolute values of the terms, where u is the unit roundoff (Higham, *Accuracy and stability of numerical
 /// algorithms*, section 3.1, to the first order); the plain sum in f64 by as much again.
 fn products_are_sums<T: Num>() {
-    let kernels = [Kernel::Product, Kernel::Transposed, Kernel::Dot, Kernel::Step, Kernel::Gemm];
+    let kernels =
+        [Kernel::Product, Kernel::Panels, Kernel::Transposed, Kernel::Dot, Kernel::Step, Kernel::Gemm];
     for isa in Isa::available() {
         for seed in 0..60 {
             let random = &mut Random::new(seed);
             let [mut height, mut depth, mut cols] = [(); 3].map(|()| random.of(&SIZES));
             if seed < 2 {
-                // More than 512 KiB of B: blocks of the depth, and a step that streams.
-                [height, depth, cols] = [14, 601, 400];
+                // More of B than a second-level cache holds: blocks of the depth, and a step that streams.
+                [height, depth, cols] = [14, 601, 1000];
             }
             for kernel in kernels {
                 let height = if kernel == Kernel::Step { 1 } else { height };
@@ -45,6 +46,14 @@ fn products_are_sums<T: Num>() {
                 let c = of(height, cols);
                 let mut bench = Bench::new(isa, a.view(), b.view(), c.view()).unwrap();
                 bench.run(kernel);
+                if kernel == Kernel::Panels {
+                    let mut rows = Bench::new(isa, a.view(), b.view(), c.view()).unwrap();
+                    rows.run(Kernel::Product);
+                    for (row, col) in (0..height).flat_map(|row| (0..cols).map(move |col| (row, col))) {
+                        let [panels, rows] = [&bench, &rows].map(|bench| bench.c(row, col).to_f64());
+                        assert_eq!(panels.to_bits(), rows.to_bits(), "{isa} C[{row}, {col}], seed {seed}");
+                    }
+                }
                 for (row, col) in (0..height).flat_map(|row| (0..cols).map(move |col| (row, col))) {
                     let (mut expected, absolute) = plain(kernel, [&a, &b, &c], (row, col), depth);
                     let mut allowed: f64 = (depth + 1) as f64 * T::EPSILON * absolute;
