@@ -1,12 +1,15 @@
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use elman::{Activation, Cell, Feedback, Network as _, Params, Sentences};
+use elman::{Activation, Cell, Feedback, Params};
 use elman_formats::tagger::{Import, Names};
 use elman_formats::{Nonlinearity, Number, npy, onnx, torch};
-use elman_tagger::{Error, Labels, Model, Normalization, Vocabulary};
+use elman_tagger::{Error, Labels, Model, Normalization, Pipeline, Vocabulary};
+use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyDict, PyList, PyMapping, PyString, PyTuple};
 
 use crate::convert::{self, Any, PerProcess, exception, lock};
@@ -23,28 +26,38 @@ use crate::network::{Computation, NewArguments};
 pub(crate) struct Tagger {
     model: Model,
     tags: Vec<Py<PyString>>,
-    tagger: PerProcess<Box<dyn elman::Tagger<f32>>>,
+    pipeline: PerProcess<Pipeline>,
     computation: Computation,
 }
 
 impl Tagger {
     fn of(py: Python<'_>, model: Model, computation: Computation) -> PyResult<Self> {
-        if !model.vocabulary().features().is_none() || model.config().valid_iob {
-            let expected = "one without features and --valid-iob; `elman tag` has the others";
-            let found =
-                format!("{:?}, valid_iob {}", model.vocabulary().features(), model.config().valid_iob);
-            return Err(exception(elman::Error::unsupported("model of a Python tagger", expected, found)));
-        }
         let fast = computation.fast()?;
-        let tagger = py.detach(|| fast.tagger(model.params())).map_err(exception)?;
+        let pipeline = py.detach(|| Pipeline::new(&model, &fast)).map_err(exception)?;
         let tags = model.labels().tags().map(|tag| PyString::new(py, tag).unbind()).collect();
-        Ok(Tagger { model, tags, tagger: PerProcess::new(tagger), computation })
+        Ok(Tagger { model, tags, pipeline: PerProcess::new(pipeline), computation })
     }
 
-    /// This process's tagger, made of the model.
-    fn tagger(&self, py: Python<'_>) -> PyResult<Arc<Mutex<Box<dyn elman::Tagger<f32>>>>> {
-        let again = |_: &_| self.computation.fast()?.tagger(self.model.params()).map_err(exception);
-        self.tagger.get(py, again)
+    /// This process's pipeline, made of the model.
+    fn pipeline(&self, py: Python<'_>) -> PyResult<Arc<Mutex<Pipeline>>> {
+        let again = |_: &_| Pipeline::new(&self.model, &self.computation.fast()?).map_err(exception);
+        self.pipeline.get(py, again)
+    }
+
+    /// Refuses a network that the other classes of this package do not have.
+    fn only_known(&self) -> PyResult<()> {
+        self.model.shape().only("elman for Python", &Cell::ALL).map_err(exception)
+    }
+
+    /// Refuses a model that this operation would lose a part of.
+    fn only_plain(&self, operation: &str) -> PyResult<()> {
+        let (features, valid) = (self.model.vocabulary().features(), self.model.config().valid_iob);
+        if features.is_none() && !valid {
+            return self.only_known();
+        }
+        let expected = "one trained without --affixes, --shape and --valid-iob; a model folder keeps them";
+        let found = format!("{features:?}, valid_iob {valid}");
+        Err(exception(elman::Error::unsupported(format!("model to {operation}"), expected, found)))
     }
 }
 
@@ -76,12 +89,12 @@ impl Tagger {
         Self::of(py, model, Computation::new(isa, threads)?)
     }
 
-    /// Reads a model folder, as `elman train` and Tagger.save write it. A Jordan network is refused.
+    /// Reads a model folder, as `elman train` and Tagger.save write it. Of networks and words that the other classes do not
+    /// have (Jordan's, layers, a CRF, word features, valid_iob) there are tags alone: export, pickle and params refuse them.
     #[staticmethod]
     #[pyo3(signature = (folder, *, isa=None, threads=1))]
     fn load(py: Python<'_>, folder: PathBuf, isa: Option<String>, threads: usize) -> PyResult<Self> {
         let model = py.detach(|| Model::load(folder)).map_err(exception)?;
-        model.shape().only("elman for Python", &Cell::ALL).map_err(exception)?;
         Self::of(py, model, Computation::new(isa, threads)?)
     }
 
@@ -111,6 +124,7 @@ impl Tagger {
         rename: Option<&Bound<'_, PyMapping>>,
     ) -> PyResult<()> {
         one_of("format", format, &["onnx", "torch", "npy"])?;
+        self.only_plain("export")?;
         one_of("dtype", dtype, &["float32", "float64"])?;
         if nonlinearity.is_some() && format == "npy" {
             return Err(PyValueError::new_err(
@@ -191,37 +205,30 @@ impl Tagger {
     /// faster than one at a time, and get the same tags.
     fn label<'py>(&self, py: Python<'py>, sentences: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
         let expected = "label: expected a sequence of sentences, each a sequence of words";
-        let words = |sentence: Bound<'py, PyAny>| -> PyResult<Vec<u32>> {
+        let words = |sentence: Bound<'py, PyAny>| -> PyResult<Vec<PyBackedStr>> {
             if sentence.is_instance_of::<PyString>() {
                 return Err(PyTypeError::new_err(format!("{expected}, found a text in the place of one")));
             }
-            let mut ids = Vec::with_capacity(sentence.len().unwrap_or(0));
-            for word in sentence.try_iter()? {
-                let word = word?;
-                let word = word.cast::<PyString>().map_err(|_| PyTypeError::new_err(expected))?;
-                ids.push(self.model.vocabulary().id(word.to_str()?));
-            }
-            Ok(ids)
+            let word = |word: PyResult<Bound<'py, PyAny>>| {
+                let word = word?.cast_into::<PyString>().map_err(|_| PyTypeError::new_err(expected))?;
+                PyBackedStr::try_from(word)
+            };
+            sentence.try_iter()?.map(word).collect()
         };
         if sentences.is_instance_of::<PyString>() {
             return Err(PyTypeError::new_err(format!("{expected}, found a text")));
         }
-        let mut lengths = Vec::new();
-        let mut filled = Sentences::new();
-        for sentence in sentences.try_iter()? {
-            let ids = words(sentence?)?;
-            lengths.push(ids.len());
-            if !ids.is_empty() {
-                filled.push(&ids, &[]).map_err(exception)?;
-            }
-        }
-        let mut labels = vec![0; filled.batch().words().len()];
-        let tagger = self.tagger(py)?;
-        py.detach(|| lock(&tagger).label_all(filled.batch(), &mut labels)).map_err(exception)?;
-        let mut labels = labels.into_iter();
+        let sentences: Vec<Vec<PyBackedStr>> =
+            sentences.try_iter()?.map(|sentence| words(sentence?)).collect::<PyResult<_>>()?;
+        let pipeline = self.pipeline(py)?;
+        let labels = py.detach(|| {
+            let labels = lock(&pipeline).label_all(sentences.iter().map(Vec::as_slice))?.to_vec();
+            Ok::<_, Error>(labels)
+        });
+        let mut labels = labels.map_err(exception)?.into_iter();
         let lists = PyList::empty(py);
-        for length in lengths {
-            let tags = labels.by_ref().take(length).map(|id| {
+        for words in &sentences {
+            let tags = labels.by_ref().take(words.len()).map(|id| {
                 self.tags
                     .get(id as usize)
                     .map(|tag| tag.bind(py))
@@ -232,7 +239,68 @@ impl Tagger {
         Ok(lists)
     }
 
-    /// The words by id, normalised.
+    /// The tags of a column of Arrow: for a list of words in each row a list of tags, dictionary-coded. Needs pyarrow.
+    ///
+    /// column is a pyarrow Array or ChunkedArray of list<string>, or an object that Arrow's PyCapsule interface makes one
+    /// of (a Series of Polars, for example). The result has its rows and chunks, and its nulls: list<dictionary<int32,
+    /// string>>.
+    ///
+    /// Lists and strings with 32 or 64 bits of offset are read in place, and the ids of the tags are returned in place. Of
+    /// other layouts (views, lists of fixed size, dictionary-coded words) and of columns with null rows the words are copied.
+    fn label_arrow<'py>(slf: Bound<'py, Self>, column: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("elman._arrow")?.call_method1("label", (slf, column))
+    }
+
+    /// The ids of the tags of one chunk of a column: sentence i has the words sentences[i]..sentences[i + 1], and word j the
+    /// bytes words[j]..words[j + 1] of text. row is the number of the first sentence, for errors.
+    fn _label_offsets<'py>(
+        &self,
+        py: Python<'py>,
+        sentences: &Bound<'py, PyAny>,
+        words: &Bound<'py, PyAny>,
+        text: PyReadonlyArray1<'py, u8>,
+        row: usize,
+    ) -> PyResult<Bound<'py, PyArray1<u32>>> {
+        let (sentences, words) = (Offsets::new(sentences)?, Offsets::new(words)?);
+        let (sentences, words, text) = (sentences.view()?, words.view()?, text.as_slice()?);
+        let pipeline = self.pipeline(py)?;
+        let labels = py.detach(|| {
+            let mut labels = Vec::new();
+            let mut pipeline = lock(&pipeline);
+            let mut texts: Vec<&str> = Vec::new();
+            let mut lengths: Vec<usize> = Vec::new();
+            let all = sentences.len().saturating_sub(1);
+            for first in (0..all).step_by(TOGETHER) {
+                texts.clear();
+                lengths.clear();
+                for sentence in first..all.min(first + TOGETHER) {
+                    let range = sentences.range(sentence, words.len().saturating_sub(1));
+                    let range = range.ok_or_else(|| misplaced("words", row + sentence))?;
+                    lengths.push(range.len());
+                    for word in range {
+                        let bytes = words.range(word, text.len()).and_then(|range| text.get(range));
+                        let bytes = bytes.ok_or_else(|| misplaced("bytes of a word", row + sentence))?;
+                        let word = str::from_utf8(bytes).map_err(|_| {
+                            let found = format!("{} in row {}", bytes.escape_ascii(), row + sentence);
+                            Error::shape("word", "UTF-8", found)
+                        })?;
+                        texts.push(word);
+                    }
+                }
+                let mut rest = &texts[..];
+                let split = lengths.iter().map(|length| {
+                    let (words, others) = rest.split_at(*length);
+                    rest = others;
+                    words
+                });
+                labels.extend_from_slice(pipeline.label_all(split)?);
+            }
+            Ok::<_, Error>(labels)
+        });
+        Ok(labels.map_err(exception)?.into_pyarray(py))
+    }
+
+    /// The words by id, normalised; of a model with features also their names.
     #[getter]
     fn words(&self) -> Vec<&str> {
         self.model.vocabulary().words().collect()
@@ -252,6 +320,7 @@ impl Tagger {
     /// A copy of the parameters.
     #[getter]
     fn params<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.only_known()?;
         convert::dictionary(py, self.model.params())
     }
 
@@ -274,6 +343,7 @@ impl Tagger {
     }
 
     fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<NewArguments<'py>> {
+        self.only_plain("pickle")?;
         let arguments = [
             self.params(py)?.into_any(),
             PyList::new(py, self.words())?.into_any(),
@@ -286,6 +356,61 @@ impl Tagger {
         options.set_item("digits", normalization.digits)?;
         Ok((PyTuple::new(py, arguments)?, options))
     }
+}
+
+/// Sentences of a column that are labelled together.
+const TOGETHER: usize = 1024;
+
+/// The offsets of a column of Arrow.
+enum Offsets<'py> {
+    Small(PyReadonlyArray1<'py, i32>),
+    Large(PyReadonlyArray1<'py, i64>),
+}
+
+/// The same without the interpreter.
+#[derive(Clone, Copy)]
+enum OffsetsView<'a> {
+    Small(&'a [i32]),
+    Large(&'a [i64]),
+}
+
+impl<'py> Offsets<'py> {
+    fn new(array: &Bound<'py, PyAny>) -> PyResult<Self> {
+        array.extract().map(Offsets::Small).or_else(|_| Ok(Offsets::Large(array.extract()?)))
+    }
+
+    fn view(&self) -> PyResult<OffsetsView<'_>> {
+        Ok(match self {
+            Offsets::Small(array) => OffsetsView::Small(array.as_slice()?),
+            Offsets::Large(array) => OffsetsView::Large(array.as_slice()?),
+        })
+    }
+}
+
+impl OffsetsView<'_> {
+    fn len(self) -> usize {
+        match self {
+            OffsetsView::Small(offsets) => offsets.len(),
+            OffsetsView::Large(offsets) => offsets.len(),
+        }
+    }
+
+    fn get(self, place: usize) -> Option<usize> {
+        match self {
+            OffsetsView::Small(offsets) => usize::try_from(*offsets.get(place)?).ok(),
+            OffsetsView::Large(offsets) => usize::try_from(*offsets.get(place)?).ok(),
+        }
+    }
+
+    /// What lies between two offsets, if it lies below `end`.
+    fn range(self, place: usize, end: usize) -> Option<Range<usize>> {
+        let range = self.get(place)?..self.get(place + 1)?;
+        (range.start <= range.end && range.end <= end).then_some(range)
+    }
+}
+
+fn misplaced(what: &str, row: usize) -> Error {
+    Error::shape(format!("offsets of the {what} in row {row}"), "in order, within the column", "others")
 }
 
 /// How a file of another system is written.

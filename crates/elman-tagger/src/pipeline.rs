@@ -216,11 +216,23 @@ impl Pipeline {
     /// # Errors
     /// The network's errors.
     pub fn tag_all(&mut self, sentences: &[impl AsRef<[String]>]) -> Result<Vec<Vec<&str>>, Error> {
-        let text = self.read(sentences.iter().map(AsRef::as_ref))?;
-        self.label(&text)?;
+        self.label_all(sentences.iter().map(AsRef::as_ref))?;
         let mut rest = &self.ids[..];
         let tags = |words: &[String]| self.labels.tags_of(split(&mut rest, words.len()));
         sentences.iter().map(AsRef::as_ref).map(tags).collect()
+    }
+
+    /// The ids of the tags that [`Pipeline::tag_all`] gives, one sentence after the other: one for each word.
+    ///
+    /// # Errors
+    /// The network's errors.
+    pub fn label_all<'w, W: AsRef<str> + 'w>(
+        &mut self,
+        sentences: impl IntoIterator<Item = &'w [W]>,
+    ) -> Result<&[u32], Error> {
+        let text = self.read(sentences)?;
+        self.label(&text)?;
+        Ok(&self.ids)
     }
 
     /// For each word the `count` most probable tags, the most probable first; of equally probable ones the first
