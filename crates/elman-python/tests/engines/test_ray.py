@@ -59,6 +59,10 @@ def test_any_order_and_a_tagger_that_is_sent(work):
     work.check("Ray, 2 workers, in another order", sorted(rows, key=lambda row: row["id"]))
 
 
+def test_the_example(work, tmp_path):
+    work.check_example("tag_ray.py", tmp_path)
+
+
 def test_a_worker_that_is_killed_is_replaced(work, tmp_path):
     killed = str(tmp_path / "killed")
 

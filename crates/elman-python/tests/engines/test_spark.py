@@ -10,7 +10,7 @@ pytest.importorskip("pyspark", reason="Spark is not installed; .ci/distributed r
 from pyspark.sql import SparkSession  # noqa: E402
 
 import elman.spark  # noqa: E402
-from conftest import PROGRAM, digest  # noqa: E402
+from texts import PROGRAM, digest  # noqa: E402
 
 
 def session(master, folder, batch=10_000):
@@ -45,7 +45,7 @@ def rows(tagged):
 
 
 @pytest.mark.parametrize("workers, batch, partitions", [(1, 10_000, 1), (2, 64, 7), (4, 333, 12)])
-def test_any_workers_and_batches(folder, work, workers, batch, partitions):
+def test_any_workers_and_batches(folder, work, tmp_path, workers, batch, partitions):
     spark = session(f"local[{workers}]", folder, batch)
     try:
         given = frame(spark, work, partitions)
@@ -62,6 +62,7 @@ def test_any_workers_and_batches(folder, work, workers, batch, partitions):
             work.check("Spark, 2 workers, mapInPandas", found)
             with pytest.raises(ValueError, match="words: expected one of the columns id, words, found text"):
                 elman.spark.tag(given, work.model, words="text")
+            work.check_example("tag_spark.py", tmp_path)
             # `elman tag` is a filter: each partition is piped through a process of its own.
             lines = spark.sparkContext.parallelize(work.text.read_text().splitlines(), partitions)
             piped = lines.pipe(f"{PROGRAM} tag --model {work.model}", checkCode=True).collect()
