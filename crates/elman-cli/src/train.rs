@@ -8,7 +8,7 @@ use clap::builder::RangedU64ValueParser;
 use elman::{Activation, Cell, Feedback, Head, Network, Shape};
 use elman_tagger::{
     Checkpoint, Claim, EpochRecord, Error, Evaluation, Features, FileKind, Measure, Model, Normalization,
-    Optimizer, Pipeline, Progress, Recipe, Scheme, TaggedSentence, TrainConfig, Trainer, limits,
+    Optimizer, Pipeline, Progress, Recipe, Scheme, TaggedSentence, TrainConfig, Trainer, Vectors, limits,
     write_output,
 };
 use indicatif::{HumanDuration, ProgressBar, ProgressFinish, ProgressStyle};
@@ -52,9 +52,16 @@ pub(crate) struct Args {
     /// Goes on from the parameters of a model, with its network, words, features and tags
     #[arg(long, value_name = "DIR", conflicts_with_all = [
         "resume", "network", "cell", "activation", "layers", "bidirectional", "head", "hidden", "embed", "window", "affixes",
-        "shape", "lowercase", "digits",
+        "shape", "lowercase", "digits", "vectors",
     ])]
     from: Option<PathBuf>,
+    /// Starts the embeddings from a text of vectors as word2vec, GloVe and fastText write it, also compressed by gzip; the
+    /// words of the corpora that it has are known, however rare
+    #[arg(long, value_name = "FILE")]
+    vectors: Option<PathBuf>,
+    /// Leaves these embeddings as they are
+    #[arg(long, requires = "vectors")]
+    freeze_vectors: bool,
     #[command(flatten)]
     layout: LayoutArgs,
     #[command(flatten)]
@@ -81,9 +88,9 @@ struct RecipeArgs {
     /// Layers, each of which reads the states of the one below
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = from_1_to(Shape::MAX_LAYERS))]
     layers: usize,
-    /// Let each layer also read from the last word to the first, with weights of its own
-    #[arg(long)]
-    bidirectional: bool,
+    /// Let each layer also read from the last word to the first, with weights of its own [with the recipe best: true]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    bidirectional: Option<bool>,
     /// The head, which makes tags of the scores of the words [default: softmax; with the recipe best crf]
     #[arg(long, value_enum)]
     head: Option<HeadName>,
@@ -166,7 +173,7 @@ pub(crate) enum RecipeName {
     Standard,
     /// A better tagger than the tutorial's, in a quarter of its epochs
     Fast,
-    /// As fast, of GRU units and with a CRF: the best F1 that was found
+    /// Of GRU units in both directions and with a CRF: the best F1 that was found
     Best,
 }
 
@@ -192,7 +199,14 @@ impl RecipeName {
             RecipeName::Tutorial => tutorial,
             RecipeName::Standard => TrainConfig { recipe: Recipe::Standard, ..tutorial },
             RecipeName::Fast => fast,
-            RecipeName::Best => TrainConfig { cell: Cell::Gru, head: Head::Crf, ..fast },
+            RecipeName::Best => TrainConfig {
+                cell: Cell::Gru,
+                bidirectional: true,
+                head: Head::Crf,
+                window: 1,
+                dropout: 0.4,
+                ..fast
+            },
         }
     }
 }
@@ -408,7 +422,7 @@ impl Args {
     /// # Errors
     /// A combination of options that does not exist.
     pub(crate) fn config(&self) -> Result<TrainConfig, Error> {
-        self.recipe.config()
+        Ok(TrainConfig { freeze_vectors: self.freeze_vectors, ..self.recipe.config()? })
     }
 
     /// Says before the first epoch what its user may not expect.
@@ -498,7 +512,7 @@ impl RecipeArgs {
             feedback: self.network.into(),
             cell: cell_of(self.cell, self.activation, self.recipe)?,
             layers: self.layers,
-            bidirectional: self.bidirectional,
+            bidirectional: self.bidirectional.unwrap_or(named.bidirectional),
             head: self.head.map_or(named.head, Into::into),
             recipe: self.schedule.map_or(named.recipe, Into::into),
             optimizer,
@@ -521,6 +535,8 @@ impl RecipeArgs {
             by_word: self.by_word,
             valid_iob: self.valid_iob.unwrap_or(named.valid_iob),
             from: None,
+            vectors: None,
+            freeze_vectors: false,
             seed: self.seed,
             scheme: self.scheme.map(Into::into),
             normalization: Normalization { lowercase: self.lowercase, digits: self.digits },
@@ -553,8 +569,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         note(&format!("{}: no checkpoint yet; training starts from the beginning", checkpoint.display()));
     }
     let from = args.from.as_ref().map(Model::load).transpose()?;
-    let mut trainer = match (found, &from) {
-        (_, Some(from)) => {
+    let vectors = args.vectors.as_ref().map(|file| {
+        let corpora = [Some(&train[..]), Some(&dev), test.as_deref()];
+        Vectors::read(file, config.embed, corpora.into_iter().flatten(), config.normalization)
+    });
+    let vectors = vectors.transpose()?;
+    let mut trainer = match (&from, &vectors) {
+        (Some(from), _) => {
             let news =
                 train.iter().flat_map(TaggedSentence::tags).find(|tag| from.labels().id(tag).is_none());
             if let (Some(tag), Some(model)) = (news, &args.from) {
@@ -567,9 +588,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
             }
             Trainer::from_model(&*network, config, from, &train, &dev)
         }
-        (Some(found), _) => Trainer::resume(&*network, config, &train, &dev, found),
+        (None, Some(vectors)) => Trainer::with_vectors(&*network, config, vectors, &train, &dev),
         (None, None) => Trainer::new(&*network, config, &train, &dev),
     }
+    .and_then(|trainer| match found {
+        Some(found) => trainer.resume(found),
+        None => Ok(trainer),
+    })
     .map_err(|error| input::in_file(Path::new(&input::names(&args.train)), error))?;
     trainer.stop_when(stop);
     args.warn(&trainer, &train, &dev, test.as_deref());

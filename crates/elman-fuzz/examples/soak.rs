@@ -45,7 +45,7 @@ fn round(number: u64, folder: &std::path::Path) -> Result<usize, Error> {
             let path = folder.join("model.checkpoint");
             checkpoint.save(&path)?;
             if let Some(checkpoint) = Checkpoint::load(&path)? {
-                trainer = Trainer::resume(&network, config.clone(), &train, &dev, checkpoint)?;
+                trainer = Trainer::new(&network, config.clone(), &train, &dev)?.resume(checkpoint)?;
             }
         }
     }

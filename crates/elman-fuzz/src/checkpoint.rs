@@ -72,7 +72,9 @@ pub(crate) fn check(data: &[u8]) {
     assert_eq!((again.config(), again.history()), (checkpoint.config(), checkpoint.history()));
 
     let fast = Fast::new();
-    let mut trainer = match Trainer::resume(&fast, base.config.clone(), &base.train, &base.dev, checkpoint) {
+    let mut trainer = match Trainer::new(&fast, base.config.clone(), &base.train, &base.dev)
+        .and_then(|trainer| trainer.resume(checkpoint))
+    {
         Ok(trainer) => trainer,
         Err(Error::Input { .. }) => return assert!(!untouched),
         Err(error) => panic!("a checkpoint must be refused as such, found {error:?}"),

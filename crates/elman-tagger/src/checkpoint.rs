@@ -418,7 +418,8 @@ mod tests {
                 let checkpoint = Checkpoint::load(&path).unwrap().unwrap();
                 assert_eq!(checkpoint.history(), trainer.history());
                 assert_eq!(checkpoint.config(), config);
-                trainer = Trainer::resume(&network, config.clone(), &train, &dev, checkpoint).unwrap();
+                trainer = Trainer::new(&network, config.clone(), &train, &dev).unwrap();
+                trainer = trainer.resume(checkpoint).unwrap();
             }
         }
         (trainer.history().to_vec(), trainer.into_model())
@@ -576,7 +577,7 @@ mod tests {
         let network = Reference::new();
         let resume = |config: TrainConfig, train: &[TaggedSentence], dev: &[TaggedSentence]| {
             let checkpoint = Checkpoint::load(&path).unwrap().unwrap();
-            Trainer::resume(&network, config, train, dev, checkpoint).map(drop)
+            Trainer::new(&network, config, train, dev)?.resume(checkpoint).map(drop)
         };
         let config = config(Recipe::Tutorial);
         resume(config.clone(), &train, &dev).unwrap();

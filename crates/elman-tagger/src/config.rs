@@ -160,6 +160,12 @@ pub struct TrainConfig {
     /// The SHA-256 of the weights of the model that the training goes on from, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
+    /// The hash of the vectors of words that the training starts from, if it does ([`Vectors::hash`](crate::Vectors::hash)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vectors: Option<String>,
+    /// Leaves the embeddings of words that have a vector as they are.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub freeze_vectors: bool,
     /// Decides the initial parameters and the order of the sentences in each epoch.
     pub seed: u64,
     /// The scheme of the tags by which they are scored; without one it is recognised, see
@@ -196,6 +202,8 @@ impl Default for TrainConfig {
             by_word: None,
             valid_iob: false,
             from: None,
+            vectors: None,
+            freeze_vectors: false,
             seed: 345,
             scheme: None,
             normalization: Normalization::default(),
@@ -212,14 +220,14 @@ impl TrainConfig {
 
     /// Whether words are trained as forms.
     pub(crate) fn has_forms(&self) -> bool {
-        self.dropout > 0.0 || !self.features.is_none()
+        self.dropout > 0.0 || !self.features.is_none() || self.freeze_vectors
     }
 
     /// Whether the written standard of the bits ([`elman::BITS`]) says everything that this training computes.
     pub(crate) fn follows_the_standard(&self) -> bool {
         let Optimizer::Sgd = self.optimizer else { return false };
         let rate = self.recipe.halves() && self.warm_up == 0;
-        rate && self.by_word.is_none() && !self.has_forms() && self.from.is_none()
+        rate && self.by_word.is_none() && !self.has_forms() && self.from.is_none() && self.vectors.is_none()
     }
 
     /// Refuses values with which training has no meaning.
@@ -273,7 +281,11 @@ impl TrainConfig {
             return Err(Error::shape("affixes", most, self.features.affixes));
         }
         if self.by_word.is_some() && self.has_forms() {
-            return Err(Error::unsupported("an update for each word", "no features and no dropout", "some"));
+            return Err(Error::unsupported(
+                "an update for each word",
+                "no features, no dropout and no frozen vectors",
+                "some",
+            ));
         }
         if self.patience == Some(0) {
             return Err(Error::shape("patience", "at least 1", 0));
@@ -297,7 +309,7 @@ mod tests {
     fn a_value_without_meaning_is_named() {
         TrainConfig::default().check().unwrap();
         type Change = fn(&mut TrainConfig);
-        let broken: [(&str, Change); 34] = [
+        let broken: [(&str, Change); 35] = [
             ("hidden", |c| c.hidden = 0),
             ("hidden", |c| c.hidden = 32_769),
             ("epochs", |c| c.epochs = usize::MAX),
@@ -330,6 +342,7 @@ mod tests {
             ("dropout", |c| c.dropout = 1.0),
             ("affixes", |c| c.features.affixes = 9),
             ("an update for each word", |c| (c.by_word, c.dropout) = (Some(9), 0.5)),
+            ("an update for each word", |c| (c.by_word, c.freeze_vectors) = (Some(9), true)),
             ("an update for each word", |c| (c.by_word, c.features.shape) = (Some(9), true)),
             ("warm_up", |c| c.warm_up = usize::MAX),
         ];

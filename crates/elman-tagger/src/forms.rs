@@ -11,7 +11,7 @@
 //! number passes its gradient on as it was scaled. An implementation of the network computes everything else, and its
 //! promises hold: nothing here depends on threads or instruction sets.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use elman::{Batch, Learner, Name, Network, Params, Sentences, Shape, Tagger, Update};
@@ -149,6 +149,8 @@ pub(crate) struct FormLearner<'a> {
     grad: Params<f32>,
     forms: Arc<Forms>,
     dropout: Dropout,
+    /// Rows that stay as they are.
+    frozen: HashSet<u32>,
     /// The forms of the batch, and the number of each of the forms of the text among them.
     distinct: Vec<u32>,
     places: Vec<u32>,
@@ -160,6 +162,7 @@ impl<'a> FormLearner<'a> {
         network: &'a dyn Network<f32>,
         forms: Arc<Forms>,
         dropout: Dropout,
+        frozen: HashSet<u32>,
         params: Params<f32>,
     ) -> Result<Self, Error> {
         Ok(FormLearner {
@@ -170,6 +173,7 @@ impl<'a> FormLearner<'a> {
             places: vec![u32::MAX; forms.len()],
             forms,
             dropout,
+            frozen,
             distinct: Vec::new(),
             batch: Sentences::new(),
         })
@@ -189,17 +193,24 @@ impl<'a> FormLearner<'a> {
         let loss = self.gradient(batch, update_number)?;
         let rows: BTreeSet<u32> =
             self.distinct.iter().flat_map(|form| self.forms.get(*form as usize)).copied().collect();
-        let rows: Vec<u32> = rows.into_iter().collect();
+        let mut rows: Vec<u32> = rows.into_iter().filter(|row| !self.frozen.contains(row)).collect();
+        if rows.is_empty() {
+            // A batch has a word; this one's gradient is 0.
+            rows.push(0);
+        }
         let labels = vec![0; rows.len()];
         self.base.apply(&self.grad, Batch::new(&rows, &labels, &[0, rows.len()])?, update)?;
         self.base.params_to(&mut self.params);
         Ok(loss)
     }
 
-    /// The mean loss of a batch; its gradient is then in `grad`, of the rows of its forms.
+    /// The mean loss of a batch; its gradient is then in `grad`.
     fn gradient(&mut self, batch: Batch<'_>, update_number: u64) -> Result<f32, Error> {
-        self.number(batch)?;
         let (forms, dropout) = (self.forms.clone(), self.dropout);
+        // Of other rows the gradient is 0: an update may read all of it.
+        let of_last_batch = self.distinct.iter().flat_map(|form| forms.get(*form as usize));
+        of_last_batch.for_each(|row| self.grad.emb_mut().row_mut(*row as usize).fill(0.0));
+        self.number(batch)?;
         let factor = |place, unit| dropout.factor(update_number, place, unit);
         let mut composed = compose(&self.params, self.distinct.iter().map(|form| forms.get(*form as usize)))?;
         let shape = composed.shape();
@@ -223,9 +234,8 @@ impl<'a> FormLearner<'a> {
         copy_all_but_emb(&by_forms, &mut self.grad);
         let (by_forms, mut emb) = (by_forms.emb(), self.grad.emb_mut());
         let rows = || self.distinct.iter().map(|form| forms.get(*form as usize));
-        rows().flatten().for_each(|row| emb.row_mut(*row as usize).fill(0.0));
         for (rows, by_form) in rows().zip(by_forms.rows()) {
-            rows.iter().for_each(|row| {
+            rows.iter().filter(|row| !self.frozen.contains(row)).for_each(|row| {
                 let mut sum = emb.row_mut(*row as usize);
                 sum += &by_form;
             });
@@ -320,18 +330,15 @@ mod tests {
             let dropout = Dropout { rate, seed: 9 };
             let network = Reference::new();
             let forms = Arc::new(forms());
-            let mut learner = FormLearner::new(&network, forms, dropout, params.clone()).unwrap();
+            let mut learner =
+                FormLearner::new(&network, forms, dropout, HashSet::new(), params.clone()).unwrap();
             for update in [3, 4] {
                 // An earlier batch must leave no trace.
                 learner.gradient(Sentences::one(&[1], &[0]).unwrap().batch(), 77).unwrap();
                 let found = learner.gradient(sentences().batch(), update).unwrap();
                 let expected = loss(&params, dropout, update);
                 assert!((f64::from(found) - expected).abs() < 1e-6, "{found}, expected {expected}");
-                let changed: BTreeSet<usize> = [0, 2, 3, 4, 6].into();
                 for (i, grad) in learner.grad.as_slice().iter().enumerate() {
-                    if i < 7 * 3 && !changed.contains(&(i / 3)) {
-                        continue;
-                    }
                     let step = 1.0 / 256.0;
                     let at = |step: f32| {
                         let mut moved = params.clone();
@@ -353,8 +360,12 @@ mod tests {
         let params = Params::<f32>::init(SHAPE, 5).unwrap();
         let (network, forms) = (Reference::new(), Arc::new(forms()));
         let none = Dropout { rate: 0.0, seed: 9 };
-        let mut learner = FormLearner::new(&network, forms, none, params.clone()).unwrap();
-        let mut update = Update::Adam(elman::Adam::new(0.01, SHAPE).unwrap());
+        let with = |frozen: &[u32]| {
+            let frozen = frozen.iter().copied().collect();
+            FormLearner::new(&network, forms.clone(), none, frozen, params.clone()).unwrap()
+        };
+        let adam = || Update::Adam(elman::Adam::new(0.01, SHAPE).unwrap());
+        let (mut learner, mut update) = (with(&[]), adam());
         let first = learner.step(sentences().batch(), 0, &mut update).unwrap();
         for row in [1, 5] {
             assert_eq!(learner.params().emb().row(row), params.emb().row(row), "row {row} is in no form");
@@ -366,6 +377,22 @@ mod tests {
             learner.step(sentences().batch(), number, &mut update).unwrap();
         }
         assert!(learner.step(sentences().batch(), 30, &mut update).unwrap() < 0.9 * first);
+
+        // Frozen rows stay, by every rule; also where no other row is left.
+        for frozen in [&[2, 4][..], &[0, 1, 2, 3, 4, 5]] {
+            for mut update in [adam(), Update::sgd(0.1)] {
+                let mut learner = with(frozen);
+                learner.step(sentences().batch(), 0, &mut update).unwrap();
+                learner.step(sentences().batch(), 1, &mut update).unwrap();
+                for row in 1..6 {
+                    let [now, before] =
+                        [learner.params(), &params].map(|params| params.emb().row(row).to_owned());
+                    let stays = frozen.contains(&(row as u32)) || [1, 5].contains(&row);
+                    assert_eq!(now == before, stays, "row {row}, frozen {frozen:?}");
+                }
+                assert_ne!(learner.params().w(), params.w());
+            }
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod sequences;
 mod trainer;
 pub mod travel;
 mod valid;
+mod vectors;
 mod vocabulary;
 
 pub use check::{CorpusCheck, Suspicion, TagCount, Unseen, check_corpus, check_file, check_sentences};
@@ -48,4 +49,5 @@ pub use scheme::{Phrase, Scheme, Tagging};
 pub use sequences::MAX_SEQUENCES;
 pub use trainer::{EpochRecord, Implementation, Measure, Progress, Trainer};
 pub use valid::ValidTags;
+pub use vectors::Vectors;
 pub use vocabulary::{Features, Labels, UNKNOWN, Vocabulary};

@@ -1,6 +1,7 @@
 //! Training, one epoch at a call.
 
 use std::cmp::Ordering as CmpOrdering;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -20,7 +21,7 @@ use crate::random::below;
 use crate::valid::{decoder, label_all};
 use crate::{
     Checkpoint, Error, Evaluation, Labels, Model, Optimizer, Outcome, Recipe, Scheme, TaggedSentence,
-    Tagging, TrainConfig, ValidTags, Vocabulary,
+    Tagging, TrainConfig, ValidTags, Vectors, Vocabulary,
 };
 
 /// One epoch of a training.
@@ -124,6 +125,7 @@ impl<'a> Mode<'a> {
         implementation: &'a dyn Implementation,
         config: &TrainConfig,
         forms: Option<&Arc<Forms>>,
+        frozen: &HashSet<u32>,
         params: Params<f32>,
     ) -> Result<Self, Error> {
         let rate = config.learning_rate as f32;
@@ -142,7 +144,8 @@ impl<'a> Mode<'a> {
                     None => Mode::BySentence(implementation.learner(params)?, update),
                     Some(forms) => {
                         let dropout = Dropout { rate: config.dropout, seed: config.seed };
-                        let learner = FormLearner::new(implementation, forms.clone(), dropout, params)?;
+                        let learner =
+                            FormLearner::new(implementation, forms.clone(), dropout, frozen.clone(), params)?;
                         Mode::Forms(Box::new(learner), update)
                     }
                 }
@@ -226,6 +229,8 @@ pub struct Trainer<'a> {
     /// The words of the corpora, if words are trained as forms; `train` and `dev` then hold their numbers.
     train_forms: Option<Arc<Forms>>,
     dev_forms: Option<Forms>,
+    /// The embeddings that stay as they are.
+    frozen: HashSet<u32>,
     /// Memory for a batch.
     batch: Sentences,
     dev: Sentences,
@@ -251,6 +256,14 @@ struct Best {
     params: Params<f32>,
 }
 
+/// The place of the first parameters.
+#[derive(Clone, Copy)]
+enum Start<'a> {
+    Random,
+    Model(&'a Model),
+    Vectors(&'a Vectors),
+}
+
 impl<'a> Trainer<'a> {
     /// A training about to begin.
     ///
@@ -262,7 +275,22 @@ impl<'a> Trainer<'a> {
         train: &[TaggedSentence],
         dev: &'a [TaggedSentence],
     ) -> Result<Self, Error> {
-        Trainer::begin(implementation, config, None, train, dev)
+        Trainer::begin(implementation, config, Start::Random, train, dev)
+    }
+
+    /// A training that starts from vectors of words, as wide as the embeddings: words that have one are known, however
+    /// rare, and their embeddings start there.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::new`]; [`elman::Error::Shape`] if the vectors have another width.
+    pub fn with_vectors(
+        implementation: &'a dyn Implementation,
+        config: TrainConfig,
+        vectors: &Vectors,
+        train: &[TaggedSentence],
+        dev: &'a [TaggedSentence],
+    ) -> Result<Self, Error> {
+        Trainer::begin(implementation, config, Start::Vectors(vectors), train, dev)
     }
 
     /// A training that goes on from the parameters of a model, with its words, features and tags, on other corpora. The
@@ -292,33 +320,55 @@ impl<'a> Trainer<'a> {
             from: Some(hex(&Sha256::digest(weights(model.params())?))),
             ..config
         };
-        Trainer::begin(implementation, network, Some(model), train, dev)
+        Trainer::begin(implementation, network, Start::Model(model), train, dev)
     }
 
     fn begin(
         implementation: &'a dyn Implementation,
         config: TrainConfig,
-        model: Option<&Model>,
+        start: Start<'_>,
         train: &[TaggedSentence],
         dev: &'a [TaggedSentence],
     ) -> Result<Self, Error> {
+        let vectors = match start {
+            Start::Vectors(vectors) => Some(vectors),
+            _ => None,
+        };
+        let config = TrainConfig { vectors: vectors.map(Vectors::hash), ..config };
         config.check()?;
+        if config.freeze_vectors && vectors.is_none() {
+            return Err(Error::unsupported("freeze_vectors", "vectors", "none"));
+        }
         for (what, corpus) in [("training corpus", train), ("development corpus", dev)] {
             if corpus.is_empty() {
                 return Err(Error::shape(what, "at least 1 sentence", 0));
             }
         }
-        let (vocabulary, labels) = match model {
-            Some(model) => (model.vocabulary().clone(), model.labels().clone()),
-            None => (
-                Vocabulary::new(train, config.normalization).with_features(train, config.features),
-                Labels::new(train),
-            ),
+        let (vocabulary, labels) = match start {
+            Start::Model(model) => (model.vocabulary().clone(), model.labels().clone()),
+            _ => {
+                let words = vectors.into_iter().flat_map(Vectors::words);
+                let vocabulary = Vocabulary::new(train, config.normalization).with_words(words);
+                (vocabulary.with_features(train, config.features), Labels::new(train))
+            }
         };
         let shape = config.shape(vocabulary.size(), labels.size());
         check_shape(&shape)?;
-        let params =
-            model.map_or_else(|| Params::init(shape, config.seed), |model| Ok(model.params().clone()))?;
+        let mut params = match start {
+            Start::Model(model) => model.params().clone(),
+            _ => Params::init(shape, config.seed)?,
+        };
+        let mut frozen = HashSet::new();
+        for (row, word) in vocabulary.words().enumerate().skip(1) {
+            let Some(vector) = vectors.and_then(|vectors| vectors.get(word)) else { continue };
+            if vector.len() != shape.embed {
+                return Err(Error::shape("vectors", format!("{} numbers each", shape.embed), vector.len()));
+            }
+            params.emb_mut().row_mut(row).iter_mut().zip(vector).for_each(|(to, from)| *to = *from);
+            if config.freeze_vectors {
+                frozen.insert(row as u32);
+            }
+        }
         let corpora = fingerprint(train, dev);
         let [mut train_ids, mut dev_ids] = [Sentences::new(), Sentences::new()];
         let [mut train_text, mut dev_text] = [(); 2].map(|()| config.has_forms().then(Text::default));
@@ -347,9 +397,10 @@ impl<'a> Trainer<'a> {
             tagging,
             measure,
             bits: implementation.bits().filter(|_| config.follows_the_standard()),
-            learner: Mode::new(implementation, &config, train_forms.as_ref(), params.clone())?,
+            learner: Mode::new(implementation, &config, train_forms.as_ref(), &frozen, params.clone())?,
             train_forms,
             dev_forms,
+            frozen,
             rate: LearningRate::new(&config),
             best: Best { epoch: 0, f1: f64::NEG_INFINITY, accuracy: f64::NEG_INFINITY, params },
             history: Vec::new(),
@@ -363,20 +414,14 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// A training that goes on after the last epoch of a checkpoint. With the same implementation of the
+    /// The training, about to begin, goes on after the last epoch of a checkpoint. With the same implementation of the
     /// network (or one of the same bits) it ends in the same bits as a training that was never interrupted.
     ///
     /// # Errors
-    /// Those of [`Trainer::new`]; [`Error::Input`] if the corpora are not the same, or if `config` differs in
-    /// more than the number of epochs.
-    pub fn resume(
-        implementation: &'a dyn Implementation,
-        config: TrainConfig,
-        train: &[TaggedSentence],
-        dev: &'a [TaggedSentence],
-        checkpoint: Checkpoint,
-    ) -> Result<Self, Error> {
-        let mut trainer = Trainer::new(implementation, config, train, dev)?;
+    /// [`Error::Input`] if the corpora are not the same, or if the configuration differs in more than the number of
+    /// epochs; the network's errors.
+    pub fn resume(self, checkpoint: Checkpoint) -> Result<Self, Error> {
+        let mut trainer = self;
         let shape = trainer.config.shape(trainer.vocabulary.size(), trainer.labels.size());
         checkpoint.check(&trainer.config, &trainer.corpora, trainer.measure, shape)?;
         for record in &checkpoint.history {
@@ -389,8 +434,9 @@ impl<'a> Trainer<'a> {
         }
         trainer.bits = trainer.bits.filter(|bits| checkpoint.bits == Some(*bits));
         trainer.best.params = checkpoint.best;
-        let forms = trainer.train_forms.as_ref();
-        trainer.learner = Mode::new(implementation, &trainer.config, forms, checkpoint.current)?;
+        let (forms, frozen) = (trainer.train_forms.as_ref(), &trainer.frozen);
+        trainer.learner =
+            Mode::new(trainer.implementation, &trainer.config, forms, frozen, checkpoint.current)?;
         trainer.learner.remember(checkpoint.memory);
         trainer.history = checkpoint.history;
         Ok(trainer)
@@ -496,7 +542,8 @@ impl<'a> Trainer<'a> {
         let score = if self.measure == Measure::F1 { dev.f1() } else { accuracy };
         if self.rate.halves_after(gained, score > 0.0) && self.config.recipe == Recipe::Tutorial {
             let forms = self.train_forms.as_ref();
-            self.learner = Mode::new(self.implementation, &self.config, forms, self.best.params.clone())?;
+            let best = self.best.params.clone();
+            self.learner = Mode::new(self.implementation, &self.config, forms, &self.frozen, best)?;
         }
         self.history.push(EpochRecord {
             epoch,
@@ -815,13 +862,51 @@ mod tests {
         // Its checkpoint is not taken for one of a training from the beginning.
         let checkpoint = trainer.checkpoint().unwrap();
         let config = TrainConfig { from: None, ..trainer.config().clone() };
-        let message = Trainer::resume(&network, config, &train, &dev, checkpoint).map(drop).unwrap_err();
+        let beginning = Trainer::new(&network, config, &train, &dev).unwrap();
+        let message = beginning.resume(checkpoint).map(drop).unwrap_err();
         assert!(message.to_string().contains(": from is "), "{message}");
         let next = trainer.into_model();
         assert_eq!((next.params().shape(), next.shape()), (model.params().shape(), model.shape()));
         let message =
             Trainer::from_model(&network, other, &model, &never_seen(), &dev).map(drop).unwrap_err();
         assert_eq!(message.to_string(), "tag: expected one of the labels, found \"B-never\"");
+    }
+
+    #[test]
+    fn a_training_starts_from_vectors_and_leaves_frozen_ones() {
+        let (train, dev) = (travel::corpus(5, 40), travel::corpus(6, 20));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vectors");
+        // Of "flight" and of a word that occurs once; and of one that occurs nowhere.
+        let count = |word: &str| train.iter().flat_map(TaggedSentence::words).filter(|w| *w == word).count();
+        let rare = train.iter().flat_map(TaggedSentence::words).find(|word| count(word) == 1).unwrap();
+        std::fs::write(&path, format!("to 1 2 3\n{rare} 4 5 6\nzzz 7 8 9\n")).unwrap();
+        let read = |width| Vectors::read(&path, width, [&train[..], &dev], config().normalization).unwrap();
+        let (vectors, network) = (read(3), Reference::new());
+        for freeze_vectors in [false, true] {
+            let config = TrainConfig { embed: 3, freeze_vectors, epochs: 2, ..config() };
+            let begin = || Trainer::with_vectors(&network, config.clone(), &vectors, &train, &dev).unwrap();
+            let mut trainer = begin();
+            let id = trainer.vocabulary().id("to") as usize;
+            assert_ne!(trainer.vocabulary().id(rare), 0);
+            assert_eq!(trainer.vocabulary().id("zzz"), 0);
+            assert_eq!(trainer.best.params.emb().row(id).to_vec(), [1.0, 2.0, 3.0]);
+            assert_eq!(trainer.config().vectors, Some(vectors.hash()));
+            trainer.run_epoch(&mut |_| {}).unwrap();
+            let mut resumed = begin().resume(trainer.checkpoint().unwrap()).unwrap();
+            for trainer in [&mut trainer, &mut resumed] {
+                trainer.run_epoch(&mut |_| {}).unwrap();
+                let is_same = trainer.learner.params().emb().row(id).to_vec() == [1.0, 2.0, 3.0];
+                assert_eq!(is_same, freeze_vectors);
+            }
+            assert_eq!(resumed.into_model(), trainer.into_model());
+        }
+        let fails =
+            |config| Trainer::with_vectors(&network, config, &vectors, &train, &dev).map(drop).unwrap_err();
+        assert_eq!(fails(config()).to_string(), "vectors: expected 12 numbers each, found 3");
+        let frozen = TrainConfig { freeze_vectors: true, ..config() };
+        let message = Trainer::new(&network, frozen, &train, &dev).map(drop).unwrap_err().to_string();
+        assert_eq!(message, "freeze_vectors: expected vectors, found none");
     }
 
     #[test]
@@ -1113,7 +1198,7 @@ mod tests {
         for (unit, mut row) in params.w_mut().rows_mut().into_iter().enumerate() {
             row.fill(if unit % 2 == 0 { 3e37 } else { -3e37 });
         }
-        trainer.learner = Mode::new(&network, &config, None, params).unwrap();
+        trainer.learner = Mode::new(&network, &config, None, &HashSet::new(), params).unwrap();
         let error = trainer.run_epoch(&mut |_| {}).unwrap_err();
         let Error::Diverged { epoch: 2, sentence: 60, loss, .. } = error else { panic!("{error}") };
         assert_eq!(loss, f64::INFINITY);

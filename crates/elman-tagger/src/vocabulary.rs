@@ -119,6 +119,15 @@ impl Vocabulary {
         Vocabulary { words, normalization, features: Features::default() }
     }
 
+    /// The same with further words, however rare; they must be normalised.
+    pub fn with_words<'a>(mut self, words: impl IntoIterator<Item = &'a str>) -> Self {
+        self.words.extend(words.into_iter().map(str::to_owned));
+        let unknown = self.words.shift_remove_index(0);
+        self.words.sort_unstable();
+        self.words = unknown.into_iter().chain(self.words.drain(..)).collect();
+        self
+    }
+
     /// The same with the features that two different words of the training corpus have at least.
     pub fn with_features(mut self, corpus: &[TaggedSentence], features: Features) -> Self {
         if features.is_none() {

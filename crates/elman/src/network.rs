@@ -64,9 +64,9 @@ pub trait Learner<T: Real>: Send {
     /// The batch is empty, a word or label is out of range, or `grad` has another shape.
     fn gradient(&mut self, batch: Batch<'_>, share: T, grad: &mut Params<T>) -> Result<T, Error>;
 
-    /// One step from a gradient of the mean loss of a batch, as the [`Update`] says. Where that
-    /// [normalises](Update::normalises), each changed row of the embeddings is then divided by its Euclidean norm (a row
-    /// of zeros is left alone).
+    /// One step from a gradient of the mean loss of a batch, which is 0 in the embeddings of other words, as the
+    /// [`Update`] says. Where that [normalises](Update::normalises), each changed row of the embeddings is then divided
+    /// by its Euclidean norm (a row of zeros is left alone).
     ///
     /// A row is changed if its word occurs in the batch; the padding row is changed if the window reaches
     /// beyond a sentence, that is, if `window > 1`.
