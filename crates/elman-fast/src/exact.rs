@@ -114,6 +114,15 @@ fn chains_f64_here<S: Simd, const EACH: bool>(simd: S, factors: Factors<'_, f64>
     }
 }
 
+/// Eight f32 as f64, exact.
+#[inline(always)]
+fn eight<S: Simd>(simd: S, x: &[f32], encodings: &mut u32x4<S>) -> [f64x2<S>; 4] {
+    let (x, y) = (f32x4::from_slice(simd, &x[..4]), f32x4::from_slice(simd, &x[4..8]));
+    *encodings |= x.to_bits() | y.to_bits();
+    let ((x0, x1), (y0, y1)) = (x.widen(), y.widen());
+    [x0, x1, y0, y1]
+}
+
 /// In f32: the sums are kept in f64, where the product is exact, and rounded to f32 in each step by adding half of f32's
 /// last bit to the encoding and cutting off the bits behind it. That is wrong only where the sum in f64 is halfway
 /// between two f32; chains with such a step are computed again. So are those that could exceed the largest f32.
@@ -126,45 +135,38 @@ fn chains_f32_here<S: Simd, const EACH: bool>(simd: S, factors_of: Factors<'_, f
     let scale: f64 = const { f64::from_bits((1023 - (1023 - 127)) << 52) };
     let unscale: f64 = const { f64::from_bits((1023 + (1023 - 127)) << 52) };
     let Factors { depth, a, a_step, b, b_step } = factors_of;
-    let [half, behind, one] = [1 << 28, (1 << 29) - 1, 1].map(|x| u64x2::splat(simd, x));
-    let four = |x: &[f32], i: usize| f32x4::from_slice(simd, &x[4 * i..][..4]);
-    let mut sums = [f64x2::splat(simd, 0.0); 8];
+    let half = u64x2::splat(simd, 1 << 28);
+    let behind = u64x2::splat(simd, (1 << 29) - 1);
+    let one = u64x2::splat(simd, 1);
     let mut encodings = u32x4::splat(simd, 0);
-    for i in 0..4 {
-        let c = four(c, i);
-        encodings |= c.to_bits();
-        let (low, high) = c.widen();
-        (sums[2 * i], sums[2 * i + 1]) = (low * scale, high * scale);
-    }
     // Its sign bit is set once nothing was cut off.
     let mut halfway = u64x2::splat(simd, 0);
-    for k in 0..depth {
-        let b = &b[k * b_step..][..16];
-        let mut factors = [f64x2::splat(simd, 0.0); 8];
-        if EACH {
-            let a = &a[k * a_step..][..16];
-            for i in 0..4 {
-                let a = four(a, i);
-                encodings |= a.to_bits();
-                let (low, high) = a.widen();
-                (factors[2 * i], factors[2 * i + 1]) = (low * scale, high * scale);
+    let mut results = *c;
+    // Eight lanes at a time, whose sums stay in registers; they have names, since a build for size unrolls no loop.
+    for lane in [0, 8] {
+        let [s0, s1, s2, s3] = eight(simd, &c[lane..][..8], &mut encodings);
+        let (mut s0, mut s1, mut s2, mut s3) = (s0 * scale, s1 * scale, s2 * scale, s3 * scale);
+        for k in 0..depth {
+            let [b0, b1, b2, b3] = eight(simd, &b[k * b_step + lane..][..8], &mut encodings);
+            let [a0, a1, a2, a3] = if EACH {
+                eight(simd, &a[k * a_step + lane..][..8], &mut encodings)
+            } else {
+                let a = a[k * a_step];
+                encodings |= u32x4::splat(simd, a.to_bits());
+                [f64x2::splat(simd, a.into()); 4]
+            };
+            macro_rules! step {
+                ($($sum:ident $a:ident $b:ident),*) => {$(
+                    let sum = ($a * scale * $b + $sum).to_bits() + half;
+                    let cut = sum & behind;
+                    halfway |= cut - one;
+                    $sum = f64x2::from_bits(sum - cut);
+                )*};
             }
-        } else {
-            let a = a[k * a_step];
-            encodings |= u32x4::splat(simd, a.to_bits());
-            factors = [f64x2::splat(simd, f64::from(a) * scale); 8];
+            step!(s0 a0 b0, s1 a1 b1, s2 a2 b2, s3 a3 b3);
         }
-        for i in 0..4 {
-            let b = four(b, i);
-            encodings |= b.to_bits();
-            let (low, high) = b.widen();
-            for (j, b) in [(2 * i, low), (2 * i + 1, high)] {
-                let sum = (factors[j] * b + sums[j]).to_bits() + half;
-                let cut = sum & behind;
-                halfway |= cut - one;
-                sums[j] = f64x2::from_bits(sum - cut);
-            }
-        }
+        (s0 * unscale).narrow(s1 * unscale).store_slice(&mut results[lane..][..4]);
+        (s2 * unscale).narrow(s3 * unscale).store_slice(&mut results[lane + 4..][..4]);
     }
     // Without numbers of 2 or more no sum comes near the largest number.
     let two_or_more = encodings.to_array().iter().any(|x| x & 2f32.to_bits() != 0);
@@ -172,9 +174,7 @@ fn chains_f32_here<S: Simd, const EACH: bool>(simd: S, factors_of: Factors<'_, f
     if halfway || two_or_more && may_overflow::<EACH>(factors_of, c) {
         return again::<S, EACH>(simd, factors_of, c);
     }
-    for i in 0..4 {
-        (sums[2 * i] * unscale).narrow(sums[2 * i + 1] * unscale).store_slice(&mut c[4 * i..][..4]);
-    }
+    *c = results;
 }
 
 /// Whether a sum may exceed the largest number, or a number is none.
