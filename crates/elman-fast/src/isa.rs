@@ -7,6 +7,10 @@ use std::sync::LazyLock;
 use elman::Error;
 use fearless_simd::{Level, Simd};
 
+/// Without the feature `portable`, WebAssembly has [`Isa::Exact`] alone, whose vectors are then those of simd128: half of
+/// the code, for a page that is downloaded.
+pub(crate) const ONLY_EXACT: bool = cfg!(all(target_arch = "wasm32", not(feature = "portable")));
+
 /// An instruction set that the kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -15,8 +19,9 @@ pub enum Isa {
     /// the bits of the fused ones, for CPUs without them and for WebAssembly. It is many times slower than
     /// [`Isa::Portable`], and nobody gets it without asking, unless the target has no vector instructions at all.
     Exact,
-    /// The instructions that every CPU of the target has (SSE2 on x86-64, simd128 in WebAssembly). They have no fused
-    /// multiply-add, so the results are as correct as the others' but not the same bits.
+    /// The instructions that every CPU of the target has (SSE2 on x86-64, simd128 in WebAssembly, with the crate's
+    /// feature `portable`). They have no fused multiply-add, so the results are as correct as the others' but not the same
+    /// bits.
     Portable,
     /// AVX2 and FMA (x86-64-v3).
     Avx2,
@@ -65,10 +70,10 @@ impl Isa {
     }
 
     fn level(self) -> Option<Level> {
-        if self == Isa::Exact {
-            return Some(Level::fallback());
-        }
         let best = Level::new();
+        if self == Isa::Exact {
+            return Some(if ONLY_EXACT { best } else { Level::fallback() });
+        }
         #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
         return match self {
             Isa::Portable => best.as_sse2().map(Level::Sse2),
@@ -79,7 +84,7 @@ impl Isa {
         #[cfg(target_arch = "aarch64")]
         return (self == Isa::Neon && best.as_neon().is_some()).then_some(best);
         #[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
-        return (self == Isa::Portable && !best.is_fallback()).then_some(best);
+        return (self == Isa::Portable && !ONLY_EXACT && !best.is_fallback()).then_some(best);
     }
 
     /// The proof that this CPU has the instruction set.
@@ -166,6 +171,7 @@ impl Cpu {
                 #[inline(always)]
                 || task.run(simd),
             ),
+            #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128", not(feature = "portable"))))]
             Level::Fallback(simd) => simd.vectorize(
                 #[inline(always)]
                 || task.run(simd),

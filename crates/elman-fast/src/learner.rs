@@ -10,7 +10,7 @@ use crate::batch;
 use crate::isa::{Cpu, Task};
 use crate::kernel::{self, Onto};
 use crate::num::Num;
-use crate::pool::Pool;
+use crate::pool::{Pool, join};
 use crate::sentence;
 use crate::unit;
 use crate::weights::{Places, Prepare, Sum, Weights};
@@ -202,7 +202,7 @@ impl<T: Num> State<T> {
             Some((left, right)) if threads > 1 || batch.len() > TOGETHER || !self.weights.is_packed() => {
                 let half = (threads / 2).max(1);
                 let (left, right) = if threads > 1 {
-                    rayon::join(
+                    join(
                         || self.tree(simd, left, share, threads - half),
                         || self.tree(simd, right, share, half),
                     )

@@ -6,6 +6,7 @@ use std::any::TypeId;
 use fearless_simd::{Fallback, Simd, SimdFloat, SimdFloatElement, f32x16, f64x8, prelude::*};
 
 use crate::exact::{Factors, chains_f32, chains_f64, on_the_baseline};
+use crate::isa::ONLY_EXACT;
 use crate::kept::{Free, Kept};
 
 /// `f32` or `f64`: a number type that the kernels compute in. It cannot be implemented elsewhere.
@@ -16,10 +17,11 @@ pub trait Num: Float + private::Vectors {}
 impl Num for f32 {}
 impl Num for f64 {}
 
-/// Whether the vectors are those of [`Isa::Exact`](crate::Isa::Exact): its token is that of no vector instructions.
+/// Whether the vectors are those of [`Isa::Exact`](crate::Isa::Exact): its token is that of no vector instructions, where
+/// it is not the only one.
 #[inline(always)]
 pub(crate) fn is_exact<S: Simd>() -> bool {
-    TypeId::of::<S>() == TypeId::of::<Fallback>()
+    ONLY_EXACT || TypeId::of::<S>() == TypeId::of::<Fallback>()
 }
 
 mod private {

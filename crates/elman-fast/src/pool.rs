@@ -6,7 +6,47 @@
 use std::sync::Arc;
 
 use elman::Error;
-use rayon::{ThreadPool, ThreadPoolBuilder};
+#[cfg(feature = "threads")]
+use rayon::ThreadPool;
+#[cfg(feature = "threads")]
+pub(crate) use rayon::join;
+
+/// What is left of rayon without the feature `threads`.
+#[cfg(not(feature = "threads"))]
+mod one {
+    /// There is none.
+    #[derive(Debug)]
+    pub(crate) enum ThreadPool {}
+
+    impl ThreadPool {
+        pub(crate) fn current_num_threads(&self) -> usize {
+            match *self {}
+        }
+
+        pub(crate) fn install<R>(&self, _: impl FnOnce() -> R) -> R {
+            match *self {}
+        }
+    }
+
+    pub(crate) fn join<A, B>(a: impl FnOnce() -> A, b: impl FnOnce() -> B) -> (A, B) {
+        (a(), b())
+    }
+}
+#[cfg(not(feature = "threads"))]
+use one::ThreadPool;
+#[cfg(not(feature = "threads"))]
+pub(crate) use one::join;
+
+#[cfg(feature = "threads")]
+fn start(threads: usize) -> Result<ThreadPool, String> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("elman-{i}"));
+    pool.build().map_err(|error| error.to_string())
+}
+
+#[cfg(not(feature = "threads"))]
+fn start(_: usize) -> Result<ThreadPool, String> {
+    Err("elman-fast is built without its feature `threads`".to_owned())
+}
 
 /// One thread, or a pool of more.
 #[derive(Clone, Debug)]
@@ -17,15 +57,11 @@ impl Pool {
         if threads <= 1 {
             return Ok(Pool(None));
         }
-        let pool = ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|i| format!("elman-{i}"))
-            .build()
-            .map_err(|error| Error::Unsupported {
-                what: "threads".to_string(),
-                expected: "as many as the system starts".to_string(),
-                found: format!("{threads} ({error})"),
-            })?;
+        let pool = start(threads).map_err(|error| Error::Unsupported {
+            what: "threads".to_string(),
+            expected: "as many as the system starts".to_string(),
+            found: format!("{threads} ({error})"),
+        })?;
         Ok(Pool(Some(Arc::new(pool))))
     }
 
@@ -39,6 +75,24 @@ impl Pool {
             Some(pool) => pool.install(work),
             None => work(),
         }
+    }
+
+    /// The results of `work` on chunks of so many items, which the threads take as they become free; each thread has a
+    /// value of its own that `init` makes.
+    pub(crate) fn map_chunks<I: Sync, V, R: Send>(
+        &self,
+        items: &[I],
+        size: usize,
+        init: impl Fn() -> V + Sync + Send,
+        work: impl Fn(&mut V, &[I]) -> R + Sync + Send,
+    ) -> Vec<R> {
+        #[cfg(feature = "threads")]
+        return {
+            use rayon::prelude::*;
+            self.run(|| items.par_chunks(size).map_init(init, work).collect())
+        };
+        #[cfg(not(feature = "threads"))]
+        return items.chunks(size).scan(init(), |value, chunk| Some(work(value, chunk))).collect();
     }
 }
 
@@ -66,6 +120,6 @@ pub(crate) trait Split: Sized + Send {
         let left = parts / 2;
         let at = (pieces * left / parts).clamp(1, pieces - 1);
         let (a, b) = self.cut(at);
-        rayon::join(|| a.each_from(from, left, work), || b.each_from(from + at, parts - left, work));
+        join(|| a.each_from(from, left, work), || b.each_from(from + at, parts - left, work));
     }
 }

@@ -126,24 +126,21 @@ impl<T: Num> FastTagger<T> {
             }
             return Ok(());
         }
-        // Small parts, taken as threads become free: groups differ in length.
-        use rayon::prelude::*;
-        let groups: Vec<Vec<R>> = self.pool.run(|| {
-            let of_group = |scratch: &mut Scratch<T>, jobs: &[Job]| {
-                let mut words = 0;
-                let of_job = |job: &Job| {
-                    let start = words;
-                    words += batch.length(job.sentence);
-                    Job { start, ..*job }
-                };
-                let jobs: Vec<Job> = jobs.iter().map(of_job).collect();
-                let mut found = vec![R::default(); words * width];
-                let outputs = kind(&mut found);
-                cpu.run(Forward { weights, table, batch, scratch, jobs: &jobs, outputs });
-                found
+        let of_group = |scratch: &mut Scratch<T>, jobs: &[Job]| {
+            let mut words = 0;
+            let of_job = |job: &Job| {
+                let start = words;
+                words += batch.length(job.sentence);
+                Job { start, ..*job }
             };
-            self.jobs.par_chunks(GROUP).map_init(Scratch::new, of_group).collect()
-        });
+            let jobs: Vec<Job> = jobs.iter().map(of_job).collect();
+            let mut found = vec![R::default(); words * width];
+            let outputs = kind(&mut found);
+            cpu.run(Forward { weights, table, batch, scratch, jobs: &jobs, outputs });
+            found
+        };
+        // Small parts: groups differ in length.
+        let groups = self.pool.map_chunks(&self.jobs, GROUP, Scratch::new, of_group);
         for (jobs, found) in self.jobs.chunks(GROUP).zip(groups) {
             let mut found = &found[..];
             for job in jobs {

@@ -4,6 +4,7 @@ use fearless_simd::{Simd, prelude::*};
 
 use super::product::{load, product, store};
 use crate::exact::Factors;
+use crate::isa::ONLY_EXACT;
 use crate::matrix::{View, ViewMut};
 use crate::num::{Num, is_exact};
 
@@ -131,6 +132,7 @@ fn dot_here<'a, S: Simd, T: Num>(
             // As many rows at once as leave LANES sums for a tile: 4 x 4, 2 x 8, 1 x 16 in f32.
             let tile_rows = match rows - r {
                 1 => 1,
+                _ if ONLY_EXACT => 1,
                 2 | 3 => 2,
                 _ if wide => 4,
                 _ => 2,

@@ -3,13 +3,15 @@
 use fearless_simd::{Simd, prelude::*};
 
 use crate::exact::Factors;
-use crate::isa::second_level_cache;
+use crate::isa::{ONLY_EXACT, second_level_cache};
 use crate::matrix::{Panels, View, ViewMut};
 use crate::num::{Num, is_exact};
 
 /// Rows and vectors of columns of a tile, so that its sums stay in registers.
 const fn tile_of(native_lanes: usize) -> (usize, usize) {
     match native_lanes {
+        // Its chains are computed one by one.
+        _ if ONLY_EXACT => (1, 1),
         16 => (12, 2),                                // 32 registers of a whole vector
         8 => (6, 1),                                  // 16 registers of half a vector
         _ if cfg!(target_arch = "aarch64") => (6, 1), // 32 registers of a quarter
@@ -171,6 +173,7 @@ fn tile_rows<S: Simd, T: Num, const ONTO: u8>(
         (12, 2) if two => by_rows!(2: 1 2 3 4 5 6 7 8 9 10 11 12),
         (12, 2) => by_rows!(1: 1 2 3 4 5 6 7 8 9 10 11 12),
         (6, 1) => by_rows!(1: 1 2 3 4 5 6),
+        (1, 1) => by_rows!(1: 1),
         _ => by_rows!(1: 1 2),
     }
 }

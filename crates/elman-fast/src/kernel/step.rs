@@ -4,7 +4,7 @@ use fearless_simd::{Simd, prelude::*};
 
 use super::product::{load, store};
 use crate::exact::Factors;
-use crate::isa::second_level_cache;
+use crate::isa::{ONLY_EXACT, second_level_cache};
 use crate::matrix::View;
 use crate::num::{Num, is_exact};
 use crate::unit::{Function, Identity};
@@ -13,6 +13,7 @@ use crate::unit::{Function, Identity};
 /// overlap with the next one's reads.
 const fn vectors_of(native_lanes: usize) -> usize {
     match native_lanes {
+        _ if ONLY_EXACT => 1,
         16 => 4,
         8 => 5,
         _ if cfg!(target_arch = "aarch64") => 5,
@@ -114,6 +115,8 @@ unsafe fn step_here<S: Simd, T: Num>(
         }
         if const { <S::f32s as SimdBase<S>>::LEN == 16 } {
             by_vectors!(1 2 3 4);
+        } else if ONLY_EXACT {
+            by_vectors!(1);
         } else {
             by_vectors!(1 2 3 4 5);
         }
