@@ -3,7 +3,7 @@
 
 use elman::ndarray::Array2;
 use elman::{
-    Adam, Batch, Cell, Error, Feedback, LayerParams, LayerShape, Layout, Network, Params, Recurrence,
+    Adam, Batch, Cell, Error, Feedback, Head, LayerParams, LayerShape, Layout, Network, Params, Recurrence,
     Sentences, Sequences, Shape, Update,
 };
 use elman_fast::raw::{self, Kernel};
@@ -87,7 +87,9 @@ where
         Cell::ALL.into_iter().filter(|cell| cell.gates() > 1 || *cell == SIZES.cell).flat_map(|cell| {
             directions.map(|(layers, bidirectional)| Shape { cell, layers, bidirectional, ..SIZES })
         });
-    for shape in single.chain(layered) {
+    let crf = Shape { head: Head::Crf, ..SIZES };
+    let with_crf = [crf, Shape { cell: Cell::Gru, bidirectional: true, ..crf }];
+    for shape in single.chain(layered).chain(with_crf) {
         if shape.check().is_err() {
             continue;
         }
@@ -119,7 +121,7 @@ where
         let mut labels = vec![0; batch.words().len()];
         tagger.label_all(batch, &mut labels)?;
         add(format!("{name} labels"), hash(labels.into_iter().map(|label| T::from_f64(f64::from(label)))));
-        if shape.feedback == Feedback::Hidden && shape.is_single() {
+        if shape.feedback == Feedback::Hidden && shape.head == Head::Softmax && shape.is_single() {
             add(format!("{name} recurrence"), recurrence(&fast, shape.cell)?);
         }
     }
@@ -191,15 +193,11 @@ fn sentences() -> Result<Sentences, Error> {
 mod wasm {
     use super::*;
 
-    /// The lines of an instruction set (0 `portable`, 1 `exact`): their length in the high half, their place in memory in the
-    /// low half; 0 if there is no such instruction set.
+    /// The lines of [`Isa::Exact`]: their length in the high half, their place in memory in the low half.
     #[unsafe(no_mangle)]
-    pub extern "C" fn elman_digests(isa: u32) -> u64 {
-        let isa = if isa == 0 { Isa::Portable } else { Isa::Exact };
-        digests(isa).map_or(0, |digests| {
-            let text = String::leak(lines(&digests));
-            (text.len() as u64) << 32 | text.as_ptr() as u64
-        })
+    pub extern "C" fn elman_digests() -> u64 {
+        let text = String::leak(digests(Isa::Exact).map_or(String::new(), |digests| lines(&digests)));
+        (text.len() as u64) << 32 | text.as_ptr() as u64
     }
 }
 
