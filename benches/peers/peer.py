@@ -31,6 +31,8 @@ class Peer:
         self.works += ["recurrence_backward"] * have("recurrence", "gradients")
         self.works += ["gru_forward"] * have("gru")
         self.works += ["gru_backward"] * have("gru", "gradients")
+        self.works += ["lstm_forward"] * have("lstm")
+        self.works += ["lstm_backward"] * have("lstm", "gradients")
 
     def load(self, file):
         from systems.inputs import Workload
@@ -108,6 +110,12 @@ class Peer:
 
     def gru_backward(self, **sizes):
         return self.alone(self.system.gru, 3, backward=True, **sizes)
+
+    def lstm_forward(self, **sizes):
+        return self.alone(self.system.lstm, 4, backward=False, **sizes)
+
+    def lstm_backward(self, **sizes):
+        return self.alone(self.system.lstm, 4, backward=True, **sizes)
 
     def alone(self, prepare, gates, backward, batch, input, hidden, steps, budget):
         """The recurrence alone, of a cell with so many gates."""

@@ -30,8 +30,8 @@ GRID = [
     (16, 256, 256), (32, 512, 512), (64, 1024, 1024),
 ]  # fmt: skip
 QUICK_GRID = [(1, 64, 64), (1, 350, 200), (16, 256, 256)]
-GRU_GRID = [(batch, hidden, hidden) for hidden in (64, 256, 512, 1024) for batch in (1, 16, 64)]
-QUICK_GRU_GRID = [(1, 64, 64), (16, 256, 256)]
+GATED_GRID = [(batch, hidden, hidden) for hidden in (64, 256, 512, 1024) for batch in (1, 16, 64)]
+QUICK_GATED_GRID = [(1, 64, 64), (16, 256, 256)]
 STEPS = 64
 # Of losses and fingerprints. Systems that are right agreed to 2e-7, after a whole epoch too.
 AGREEMENT = 1e-5
@@ -39,10 +39,16 @@ AGREEMENT = 1e-5
 LABELS_APART = 1e-3
 # The systems of benches/peers/rust, each a feature of that package.
 RUST_SYSTEMS = ["burn", "candle", "rust-lstm", "tract"]
-# The works that are measured over a grid of sizes, and two names for all of a cell's.
-GROUPS = {"recurrence": ["recurrence_forward", "recurrence_backward"], "gru": ["gru_forward", "gru_backward"]}
+# The works that are measured over a grid of sizes, and a name for both of a cell's.
+GATES = {"recurrence": 1, "gru": 3, "lstm": 4}
+GROUPS = {cell: [f"{cell}_forward", f"{cell}_backward"] for cell in GATES}
 GRIDS = [work for works in GROUPS.values() for work in works]
 WORKS = ["sgd_epoch", "minibatch_epoch", "tag_one", "tag_all", *GRIDS, "first_tag"]
+
+
+def gates(work):
+    """How many gates the cell of a work on the grid has."""
+    return GATES[work.split("_")[0]]
 
 
 class Failed(Exception):
@@ -357,7 +363,7 @@ class Run:
         if "tag_all" in works:
             self.measure("tag_all", [("tag_all", tag, {"labels": True})])
         for work in [work for work in GRIDS if work in works]:
-            quick, normal = (QUICK_GRU_GRID, GRU_GRID) if work in GROUPS["gru"] else (QUICK_GRID, GRID)
+            quick, normal = (QUICK_GRID, GRID) if gates(work) == 1 else (QUICK_GATED_GRID, GATED_GRID)
             cells = quick if arguments.quick else normal
             sizes = [{"batch": b, "input": i, "hidden": h, "steps": STEPS} for b, i, h in cells]
             jobs = [(work, size | {"budget": arguments.budget}, {"budget": 0}) for size in sizes]
@@ -444,6 +450,8 @@ TITLES = {
     "recurrence_backward": "The recurrence alone, T = {steps}, forward and backward",
     "gru_forward": "The recurrence of a GRU, T = {steps}, forward",
     "gru_backward": "The recurrence of a GRU, T = {steps}, forward and backward",
+    "lstm_forward": "The recurrence of an LSTM, T = {steps}, forward",
+    "lstm_backward": "The recurrence of an LSTM, T = {steps}, forward and backward",
 }
 
 
@@ -485,8 +493,7 @@ def work_table(run, result):
 def flops(result):
     """The operations of a cell of the grid, those of the matrix products."""
     size, work = result["request"], result["work"]
-    gates = 3 if work in GROUPS["gru"] else 1
-    forward = 2 * size["steps"] * size["batch"] * gates * size["hidden"] * (size["input"] + size["hidden"])
+    forward = 2 * size["steps"] * size["batch"] * gates(work) * size["hidden"] * (size["input"] + size["hidden"])
     return forward * 3 if work.endswith("_backward") else forward
 
 

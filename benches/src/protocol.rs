@@ -32,7 +32,7 @@ pub struct Hello {
 }
 
 /// Everything a system can be asked to measure.
-pub const WORKS: [&str; 9] = [
+pub const WORKS: [&str; 11] = [
     "sgd_epoch",
     "minibatch_epoch",
     "tag_one",
@@ -41,6 +41,8 @@ pub const WORKS: [&str; 9] = [
     "recurrence_backward",
     "gru_forward",
     "gru_backward",
+    "lstm_forward",
+    "lstm_backward",
     "first_tag",
 ];
 
@@ -71,7 +73,7 @@ pub trait System {
         Err(self.cannot("tag"))
     }
 
-    /// Computes the recurrence alone, of the cell of the inputs: Elman's or the GRU.
+    /// Computes the recurrence alone, of the cell of the inputs: Elman's, the GRU or the LSTM.
     ///
     /// # Errors
     /// The system cannot.
@@ -165,6 +167,7 @@ impl Inputs {
                 Name::Bh => (Stream(2), 0.25),
                 Name::H0 => (Stream(3), 1.0),
                 Name::Bhn => (Stream(6), 0.25),
+                Name::C0 => (Stream(7), 1.0),
                 other => return Err(Error::unsupported("tensor", "one of a layer", other)),
             };
             stream.fill(&mut tensor, width);
@@ -192,6 +195,8 @@ enum Request {
     RecurrenceBackward(Grid),
     GruForward(Grid),
     GruBackward(Grid),
+    LstmForward(Grid),
+    LstmBackward(Grid),
     Memory,
 }
 
@@ -272,6 +277,8 @@ impl Peer<'_> {
             Request::RecurrenceBackward(grid) => self.recurrence(Cell::default(), &grid, true)?,
             Request::GruForward(grid) => self.recurrence(Cell::Gru, &grid, false)?,
             Request::GruBackward(grid) => self.recurrence(Cell::Gru, &grid, true)?,
+            Request::LstmForward(grid) => self.recurrence(Cell::Lstm, &grid, false)?,
+            Request::LstmBackward(grid) => self.recurrence(Cell::Lstm, &grid, true)?,
             Request::Memory => json!({ "peak_bytes": peak_memory()? }),
         })
     }

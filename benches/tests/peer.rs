@@ -29,13 +29,15 @@ fn answers_are_the_networks_own_and_errors_are_answers() {
         json!({ "work": "first_tag", "file": file }),
         json!({ "work": "recurrence_backward", "batch": 2, "input": 3, "hidden": 4, "steps": 5, "budget": 0 }),
         json!({ "work": "gru_backward", "batch": 2, "input": 3, "hidden": 4, "steps": 5, "budget": 0 }),
+        json!({ "work": "lstm_backward", "batch": 2, "input": 3, "hidden": 4, "steps": 5, "budget": 0 }),
         json!({ "work": "memory" }),
         json!({ "work": "tea" }),
         json!({ "work": "sgd_epoch", "file": folder.path().join("none"), "sentences": 1, "lr": 0.1 }),
         json!({ "work": "recurrence_forward", "batch": 0, "input": 3, "hidden": 4, "steps": 5, "budget": 0 }),
     ];
     let answers = ask(&requests);
-    let [hello, sgd, minibatch, one, all, first, backward, gru, memory, errors @ ..] = &answers[..] else {
+    let [hello, sgd, minibatch, one, all, first, backward, gru, lstm, memory, errors @ ..] = &answers[..]
+    else {
         panic!("{} answers to {} requests", answers.len(), requests.len());
     };
 
@@ -60,6 +62,7 @@ fn answers_are_the_networks_own_and_errors_are_answers() {
     for (answer, tensors) in [
         (backward, &["h", "xs", "wx", "wh", "bh", "h0"][..]),
         (gru, &["h", "xs", "wx", "wh", "bh", "bhn", "h0"]),
+        (lstm, &["h", "xs", "wx", "wh", "bh", "h0", "c0"]),
     ] {
         assert_eq!(answer["checks"].as_object().unwrap().len(), tensors.len());
         for tensor in tensors {

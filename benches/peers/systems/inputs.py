@@ -123,7 +123,8 @@ def fingerprint(tensor):
 
 class Cell:
     """The tensors of the recurrence alone; xs and dh by time, [steps, batch, …]. Three gates are those of a GRU,
-    r, z and n, which lie side by side; it has the bias bhn too."""
+    r, z and n, which lie side by side; it has the bias bhn too. Four are those of an LSTM, i, f, g and o; it has the
+    state c0 too."""
 
     def __init__(self, batch, input, hidden, steps, gates=1):
         self.wx = stream(0, (input, gates * hidden), 0.25)
@@ -131,8 +132,10 @@ class Cell:
         self.bh = stream(2, (gates * hidden,), 0.25)
         if gates == 3:
             self.bhn = stream(6, (hidden,), 0.25)
-        self.names = [name for name in ["wx", "wh", "bh", "bhn", "h0"] if name != "bhn" or gates == 3]
         self.h0 = stream(3, (hidden,), 1.0)
+        if gates == 4:
+            self.c0 = stream(7, (hidden,), 1.0)
+        self.names = [name for name in ["wx", "wh", "bh", "bhn", "h0", "c0"] if hasattr(self, name)]
         # The file order is sequence after sequence.
         by_time = lambda tensor: np.ascontiguousarray(tensor.transpose(1, 0, 2))
         self.xs = by_time(stream(4, (batch, steps, input), 2.0))

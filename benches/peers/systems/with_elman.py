@@ -18,6 +18,12 @@ class Elman:
     def recurrence(self, cell):
         return Recurrence(cell)
 
+    def gru(self, cell):
+        return Recurrence(cell, cell="gru", bhn=cell.bhn)
+
+    def lstm(self, cell):
+        return Recurrence(cell, cell="lstm", c0=cell.c0)
+
 
 class Trainer:
     def __init__(self, workload):
@@ -50,16 +56,19 @@ class Tagger:
 
 
 class Recurrence:
-    def __init__(self, cell):
+    def __init__(self, sizes, **options):
         by_sequence = lambda tensor: np.ascontiguousarray(tensor.transpose(1, 0, 2)).reshape(-1, tensor.shape[2])
-        self.inputs = by_sequence(cell.xs), cell.wx, cell.wh, cell.bh, cell.h0
-        self.dh, self.lengths = by_sequence(cell.dh), [cell.steps] * cell.batch
-        self.by_time = lambda rows: rows.reshape(cell.batch, cell.steps, -1).transpose(1, 0, 2)
+        self.inputs = by_sequence(sizes.xs), sizes.wx, sizes.wh, sizes.bh, sizes.h0
+        self.dh, self.lengths = by_sequence(sizes.dh), [sizes.steps] * sizes.batch
+        self.by_time = lambda rows: rows.reshape(sizes.batch, sizes.steps, -1).transpose(1, 0, 2)
+        self.options, self.names = options, sizes.names
 
     def forward(self):
-        return self.by_time(elman.recurrence(*self.inputs, self.lengths))
+        return self.by_time(elman.recurrence(*self.inputs, self.lengths, **self.options))
 
     def backward(self):
-        trace = elman.vjp(*self.inputs, self.lengths)
+        trace = elman.vjp(*self.inputs, self.lengths, **self.options)
         xs, *gradients = trace.backward(self.dh)
-        return self.by_time(trace.h), self.by_time(xs), *gradients
+        order = ["wx", "wh", "bh", "h0", *(name for name in ("bhn", "c0") if name in self.options)]
+        gradients = dict(zip(order, gradients, strict=True))
+        return self.by_time(trace.h), self.by_time(xs), *(gradients[name] for name in self.names)

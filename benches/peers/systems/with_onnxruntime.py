@@ -46,8 +46,19 @@ def gru_constants(wx, wh, bh, bhn):
     return {"W": reordered(wx).T[None], "R": reordered(wh).T[None], "B": np.concatenate(bias)[None]}
 
 
+def lstm_node(hidden):
+    return helper.make_node("LSTM", ["x", "W", "R", "B", "", "initial", "initial_c"], ["y"], hidden_size=hidden)
+
+
+def lstm_constants(wx, wh, bh):
+    """The node's gates are i, o, f, g."""
+    reordered = lambda tensor: np.concatenate([np.split(tensor, 4, -1)[gate] for gate in (0, 3, 1, 2)], -1)
+    bias = [reordered(bh), np.zeros_like(bh)]
+    return {"W": reordered(wx).T[None], "R": reordered(wh).T[None], "B": np.concatenate(bias)[None]}
+
+
 class OnnxRuntime:
-    what = "one graph around the RNN or GRU node"
+    what = "one graph around the RNN, GRU or LSTM node"
     unchecked = ()
     gradients = False
     packages = ("onnxruntime", "onnx", "numpy")
@@ -60,6 +71,9 @@ class OnnxRuntime:
 
     def gru(self, cell):
         return Recurrence(cell, gru_node, gru_constants(cell.wx, cell.wh, cell.bh, cell.bhn))
+
+    def lstm(self, cell):
+        return Recurrence(cell, lstm_node, lstm_constants(cell.wx, cell.wh, cell.bh), initial_c=cell.c0)
 
 
 class Tagger:
@@ -100,9 +114,11 @@ class Tagger:
 
 
 class Recurrence:
-    def __init__(self, cell, node, constants):
-        self.inputs = {"x": cell.xs, "initial": np.repeat(cell.h0[None, None], cell.batch, axis=1)}
-        inputs = [("x", TensorProto.FLOAT, cell.xs.shape), ("initial", TensorProto.FLOAT, [1, cell.batch, cell.hidden])]
+    def __init__(self, cell, node, constants, **states):
+        states = {"initial": cell.h0, **states}
+        firsts = {name: np.repeat(state[None, None], cell.batch, axis=1) for name, state in states.items()}
+        self.inputs = {"x": cell.xs, **firsts}
+        inputs = [(name, TensorProto.FLOAT, value.shape) for name, value in self.inputs.items()]
         output = ("y", TensorProto.FLOAT, [cell.steps, 1, cell.batch, cell.hidden])
         self.session = session([node(cell.hidden)], inputs, output, constants)
 

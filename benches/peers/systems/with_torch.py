@@ -310,8 +310,30 @@ class GruRecurrence(RnnRecurrence):
         return h, dx, dwx.T, dwh.T, dbh, dbhn[2 * h.shape[-1] :], dh0.sum(1)
 
 
+class LstmRecurrence(RnnRecurrence):
+    def module(self, cell):
+        self.c0 = torch.from_numpy(cell.c0).expand(1, cell.batch, -1).contiguous()
+        module = torch.nn.LSTM(cell.input, cell.hidden)
+        with torch.no_grad():
+            module.weight_ih_l0.copy_(torch.from_numpy(cell.wx).T)
+            module.weight_hh_l0.copy_(torch.from_numpy(cell.wh).T)
+            module.bias_ih_l0.copy_(torch.from_numpy(cell.bh))
+            module.bias_hh_l0.zero_()
+        return module
+
+    def forward(self):
+        with torch.inference_mode():
+            return self.rnn(self.xs, (self.h0, self.c0))[0]
+
+    def backward(self):
+        xs, h0, c0 = (tensor.detach().requires_grad_(True) for tensor in (self.xs, self.h0, self.c0))
+        h, _ = self.rnn(xs, (h0, c0))
+        dx, dwx, dwh, dbh, _, dh0, dc0 = torch.autograd.grad(h, [xs, *self.rnn.parameters(), h0, c0], self.dh)
+        return h, dx, dwx.T, dwh.T, dbh, dh0.sum(1), dc0.sum(1)
+
+
 class TorchRnn(Torch):
-    what = "nn.RNN with tanh; nn.GRU"
+    what = "nn.RNN with tanh; nn.GRU; nn.LSTM"
     unchecked = ("sgd_epoch", "recurrence_forward", "recurrence_backward")
     minibatches = False
 
@@ -326,3 +348,6 @@ class TorchRnn(Torch):
 
     def gru(self, cell):
         return GruRecurrence(cell)
+
+    def lstm(self, cell):
+        return LstmRecurrence(cell)

@@ -70,7 +70,7 @@ impl<T: Tensors> System for Peer<T> {
                 .iter()
                 .map(|(name, version)| (name.to_string(), version.to_string()))
                 .collect(),
-            works: WORKS.into_iter().filter(|work| !work.starts_with("gru")).collect(),
+            works: WORKS.into_iter().filter(|work| !work.starts_with("gru") && !work.starts_with("lstm")).collect(),
             unchecked: Vec::new(),
         }
     }
