@@ -82,8 +82,12 @@ pub(crate) struct Rounded<T> {
     top: f64,
     /// The sum of the squares of the terms, in units of `top²`, which need not be a number.
     squares: f64,
+    /// The variance of the error of this sum, in units of `(u · top)²`.
+    variance: f64,
     /// In units of u.
     deviations: Deviations,
+    /// That all deviations are 0 is known: most factors are weights or inputs.
+    is_exact: bool,
     number: PhantomData<T>,
 }
 
@@ -203,6 +207,7 @@ static ROWS: [[[f64; 8]; 256]; 2] = {
 };
 
 /// The finalizer of SplitMix64.
+#[inline(always)]
 const fn hash(key: u64) -> u64 {
     let key = key.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let key = (key ^ (key >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -259,14 +264,25 @@ impl<T: Precision> Rounded<T> {
     }
 
     /// A number without any error.
+    #[inline(always)]
     pub(crate) fn exact(value: f64) -> Self {
-        Self::new(value, Deviations::default())
+        Rounded { is_exact: true, ..Self::new(value, Deviations::default()) }
     }
 
+    #[inline(always)]
     fn new(value: f64, deviations: Deviations) -> Self {
         let exact_zero = value == 0.0 && deviations == Deviations::default();
         let terms = if exact_zero { 0.0 } else { 1.0 };
-        Rounded { value, terms, top: value.abs(), squares: terms, deviations, number: PhantomData }
+        Rounded {
+            value,
+            terms,
+            top: value.abs(),
+            squares: terms,
+            variance: 0.0,
+            deviations,
+            is_exact: false,
+            number: PhantomData,
+        }
     }
 
     pub(crate) fn value(self) -> f64 {
@@ -277,11 +293,12 @@ impl<T: Precision> Rounded<T> {
     pub(crate) fn allowed(self) -> f64 {
         // The roundings of its own sum are known; the deviations may make less of them by chance. In units of u first:
         // the last of them may be too small for a number.
-        let spread = spread(self.deviations).max(self.top * self.variance().sqrt());
+        let spread = spread(self.deviations).max(self.top * self.variance.sqrt());
         unit::<T>() * (SPREAD * spread)
     }
 
     /// Whether it is 0 in any order and with any rounding.
+    #[inline(always)]
     pub(crate) fn is_exact_zero(self) -> bool {
         self.terms == 0.0
     }
@@ -289,26 +306,39 @@ impl<T: Precision> Rounded<T> {
     /// The same value, which may be off by as much more.
     pub(crate) fn off_by(self, more: f64) -> Self {
         let amplitude = more / (SPREAD * unit::<T>());
-        Rounded { deviations: rounding::<T>(self.deviations, amplitude, self.value), ..self }
+        let deviations = rounding::<T>(self.deviations, amplitude, self.value);
+        Rounded { deviations, is_exact: false, ..self }
     }
 
     /// A result of this value, not of a sum, with one rounding that has the standard deviation `amplitude`, in units of
     /// u, and if it underflows one of half the smallest subnormal number. `vanished` says whether a 0 is an underflow.
+    #[inline(always)]
     fn result(value: f64, deviations: Deviations, amplitude: f64, vanished: bool) -> Self {
         Self::result_of(value, value, deviations, amplitude, vanished)
     }
 
     /// The same, where the direction of the rounding depends on another number: a function's argument. Where a function
     /// is saturated, its values are alike for arguments that are not, and each may err by a last place or not.
+    #[inline(always)]
     fn result_of(key: f64, value: f64, deviations: Deviations, amplitude: f64, vanished: bool) -> Self {
         let underflows = value.abs() < T::MIN_POSITIVE && (value != 0.0 || vanished);
         let lost = if underflows { T::MIN_POSITIVE / 2.0 * (T::EPSILON / unit::<T>()) } else { 0.0 };
         Self::new(value, rounding::<T>(deviations, amplitude + lost, key))
     }
 
-    /// The variance of the error of this sum, in units of `(u · top)²`.
-    fn variance(&self) -> f64 {
-        (self.terms - 1.0).max(0.0) * (1.0 + self.squares) / 6.0
+    /// The amplitude of an addition's rounding: no more than the smaller term, with all that it may be off by; and the
+    /// term that decides the direction.
+    #[cold]
+    #[inline(never)]
+    fn limited(&self, other: &Self, amplitude: f64) -> (f64, f64) {
+        let size = |number: &Self| number.terms * number.top / unit::<T>();
+        let (term, large) = if size(self) < size(other) { (self, other) } else { (other, self) };
+        let amplitude = if amplitude > size(term) {
+            amplitude.min(size(term) + SPREAD * most(term.deviations))
+        } else {
+            amplitude
+        };
+        (amplitude, if term.value.abs() < large.value.abs() { term.value } else { large.value })
     }
 
     fn function(self, f: impl Fn(f64) -> f64, slope: f64) -> Self {
@@ -331,56 +361,56 @@ impl<T: Precision> Rounded<T> {
 impl<T: Precision> Add for Rounded<T> {
     type Output = Self;
 
-    #[inline]
+    #[inline(always)]
     fn add(self, other: Self) -> Self {
-        let ([a, b], [c, d]) = (self.deviations, other.deviations);
-        let deviations = [a + c, b + d];
         for (one, zero) in [(self, other), (other, self)] {
             if zero.is_exact_zero() {
-                return Rounded { deviations, ..one };
+                return one;
             }
         }
+        let ([a, b], [c, d]) = (self.deviations, other.deviations);
+        let deviations = [a + c, b + d];
         let value = self.value + other.value;
         let top = self.top.max(other.top).max(value.abs());
-        let share = |part: f64| if top == 0.0 { 0.0 } else { (part / top).powi(2) };
+        let share = |part: f64| match top {
+            0.0 => 0.0,
+            _ if part == top && top < f64::INFINITY => 1.0,
+            _ => (part / top).powi(2),
+        };
         let shares = [share(self.top), share(other.top)];
-        let mut sum = Rounded {
-            value,
-            terms: self.terms + other.terms,
-            top,
-            squares: self.squares * shares[0] + other.squares * shares[1],
-            deviations,
-            number: PhantomData,
-        };
-        let grown = sum.variance() - self.variance() * shares[0] - other.variance() * shares[1];
-        let amplitude = top * grown.max(0.0).sqrt();
-        let size = |number: Self| number.terms * number.top / unit::<T>();
-        let (term, large) = if size(self) < size(other) { (self, other) } else { (other, self) };
-        let amplitude = if amplitude > size(term) {
-            amplitude.min(size(term) + SPREAD * most(term.deviations))
-        } else {
-            amplitude
-        };
-        let term = if term.value.abs() < large.value.abs() { term.value } else { large.value };
+        let terms = self.terms + other.terms;
+        let squares = self.squares * shares[0] + other.squares * shares[1];
+        let variance = (terms - 1.0) * (1.0 + squares) / 6.0;
+        let grown = variance - self.variance * shares[0] - other.variance * shares[1];
+        let mut amplitude = top * grown.max(0.0).sqrt();
+        let [size, other_size] = [self.terms * self.top, other.terms * other.top];
+        let [key, other_key] = [self.value.abs(), other.value.abs()];
+        let mut term = if key < other_key { self.value } else { other.value };
+        // Seldom: a term that its own sum's rounding is larger than, or two terms of one size.
+        if !(1.001 * unit::<T>() * amplitude < size.min(other_size) && key != other_key) {
+            (amplitude, term) = self.limited(&other, amplitude);
+        }
         let power_of_two = f64::from_bits(top.to_bits() & f64::INFINITY.to_bits());
         // Rounded to a quarter of a last place by adding a number whose own last place is that.
         let large = power_of_two * (unit::<T>() / 2.0) * 1.5 * (1u64 << 52) as f64;
-        sum.deviations = add_signed(deviations, amplitude, ((term + large) - large).to_bits());
-        sum
+        let deviations = add_signed(deviations, amplitude, ((term + large) - large).to_bits());
+        Rounded { value, terms, top, squares, variance, deviations, is_exact: false, number: PhantomData }
     }
 }
 
 impl<T: Precision> Mul for Rounded<T> {
     type Output = Self;
 
-    #[inline]
+    #[inline(always)]
     fn mul(self, other: Self) -> Self {
         let unit = SPREAD * unit::<T>();
-        let deviations = std::array::from_fn(|i| {
-            let (da, db) = (self.deviations[i], other.deviations[i]);
-            da * (db * unit + other.value) + db * self.value
-        });
+        let ([a, b], [c, d]) = (self.deviations, other.deviations);
         let value = self.value * other.value;
+        let deviations = match value.is_finite() {
+            true if other.is_exact => [a * other.value, b * other.value],
+            true if self.is_exact => [c * self.value, d * self.value],
+            _ => [(a, c), (b, d)].map(|(da, db)| da * (db * unit + other.value) + db * self.value),
+        };
         let vanished = !self.is_exact_zero() && !other.is_exact_zero();
         Self::result(value, deviations, value.abs() / 3f64.sqrt(), vanished)
     }
@@ -403,6 +433,7 @@ impl<T: Precision> Div for Rounded<T> {
 impl<T: Precision> Neg for Rounded<T> {
     type Output = Self;
 
+    #[inline(always)]
     fn neg(self) -> Self {
         Rounded { value: -self.value, deviations: self.deviations.map(|e| -e), ..self }
     }
@@ -411,6 +442,7 @@ impl<T: Precision> Neg for Rounded<T> {
 impl<T: Precision> Sub for Rounded<T> {
     type Output = Self;
 
+    #[inline(always)]
     fn sub(self, other: Self) -> Self {
         self + -other
     }
@@ -428,6 +460,7 @@ impl<T: Precision> Rem for Rounded<T> {
 macro_rules! assign {
     ($($trait:ident $method:ident $operator:tt)*) => {$(
         impl<T: Precision> $trait for Rounded<T> {
+            #[inline(always)]
             fn $method(&mut self, other: Self) {
                 *self = *self $operator other;
             }
