@@ -1,8 +1,9 @@
 //! The cases: which are run, from which seed, what fails in them, and how a failure is made smaller.
 
 use std::fmt::{self, Debug};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use elman::ndarray::{Array, ArrayView, Dimension, arr0};
 use elman::{Cell, Error, Feedback, Float, Head, Layout, Params, Shape};
@@ -37,6 +38,7 @@ pub struct Options {
     pub(crate) subnormals: bool,
     again: Option<String>,
     slack: f64,
+    threads: usize,
     progress: Option<Progress>,
 }
 
@@ -80,6 +82,7 @@ impl Options {
             subnormals: true,
             again: None,
             slack: 1.0,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
             progress: None,
         }
     }
@@ -182,7 +185,13 @@ impl Options {
         Options { slack, ..self }
     }
 
-    /// A function that is called with the name of each case before it is run.
+    /// The number of cases that run at once, each in a thread; by default as many as the machine has cores. The report
+    /// does not depend on it. [`check_kernel`](crate::check_kernel) asks its kernel one question at a time.
+    pub fn threads(self, threads: usize) -> Self {
+        Options { threads: threads.max(1), ..self }
+    }
+
+    /// A function that is called with the name of each case before it is run, from any thread.
     pub fn progress(self, progress: impl Fn(&str) + Send + Sync + 'static) -> Self {
         Options { progress: Some(Arc::new(progress)), ..self }
     }
@@ -427,7 +436,7 @@ impl<'a> Part<'a> {
     pub(crate) fn problems(
         &mut self,
         sizes: Sizes,
-        test: impl Fn(&Problem, &mut Trial<'_>) -> Result<(), Error>,
+        test: impl Fn(&Problem, &mut Trial<'_>) -> Result<(), Error> + Sync,
     ) {
         if !self.options.networks().cells.is_empty() {
             self.random(self.options.cases, problems(sizes, self.options.networks()), test);
@@ -439,7 +448,7 @@ impl<'a> Part<'a> {
         &mut self,
         cases: usize,
         sizes: Sizes,
-        test: impl Fn(&Sequenced, &mut Trial<'_>) -> Result<(), Error>,
+        test: impl Fn(&Sequenced, &mut Trial<'_>) -> Result<(), Error> + Sync,
     ) {
         if !self.options.cells.is_empty() {
             self.random(cases, sequenced(sizes, self.options.cells.clone()), test);
@@ -472,7 +481,7 @@ impl<'a> Part<'a> {
         id: &str,
         shape: Shape,
         (lengths, seed): (&[usize], u64),
-        test: impl Fn(&Problem, &mut Trial<'_>) -> Result<(), Error>,
+        test: impl Fn(&Problem, &mut Trial<'_>) -> Result<(), Error> + Sync,
     ) {
         let networks = self.options.networks();
         let single =
@@ -491,16 +500,17 @@ impl<'a> Part<'a> {
                 && networks.cells.contains(&(shape.cell, shape.feedback))
         });
         let first = shape;
-        for shape in self.some(single.chain(others).collect()) {
-            let id = match shape == first {
-                true => id.to_string(),
-                false => format!("{id}-{}", shape.name().replace(' ', "-")),
+        let cases = self.some(single.chain(others).collect()).into_iter().map(|shape| {
+            let case = match shape == first {
+                true => format!("{}/{id}", self.name),
+                false => format!("{}/{id}-{}", self.name, shape.name().replace(' ', "-")),
             };
             match Problem::tutorial(shape, lengths, seed) {
-                Ok(problem) => self.fixed(&id, problem, &test),
+                Ok(problem) => (case, problem),
                 Err(error) => unreachable!("{error}"),
             }
-        }
+        });
+        self.run_all(cases.collect(), test);
     }
 
     /// Runs a case that does not depend on the seed, unless another one has failed.
@@ -520,36 +530,77 @@ impl<'a> Part<'a> {
         }
     }
 
+    /// Runs cases in threads. The report is that of one after the other, and ends with the first that fails, whose place
+    /// is returned.
+    fn run_all<P: Debug + Send + Sync>(
+        &mut self,
+        cases: Vec<(String, P)>,
+        test: impl Fn(&P, &mut Trial<'_>) -> Result<(), Error> + Sync,
+    ) -> Option<usize> {
+        if !self.report.failures.is_empty() {
+            return None;
+        }
+        let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(usize::MAX));
+        let part = &*self;
+        let work = || {
+            let mut reports = Vec::new();
+            loop {
+                let place = next.fetch_add(1, Relaxed);
+                let Some((case, problem)) = cases.get(place).filter(|_| place < failed.load(Relaxed)) else {
+                    return reports;
+                };
+                let Some(found) = part.run(case, problem, &test) else { continue };
+                if !found.failures.is_empty() {
+                    failed.fetch_min(place, Relaxed);
+                }
+                reports.push((place, found));
+            }
+        };
+        let mut reports = match part.options.threads.min(cases.len()) {
+            0 | 1 => work(),
+            threads => std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+                let results = threads.into_iter().map(|thread| thread.join());
+                results.flat_map(|found| found.unwrap_or_else(|panic| resume_unwind(panic))).collect()
+            }),
+        };
+        reports.sort_by_key(|(place, _)| *place);
+        let failed = failed.into_inner();
+        for (_, mut found) in reports.into_iter().filter(|(place, _)| *place <= failed) {
+            found.failures.truncate(1);
+            self.report.extend(found);
+        }
+        (failed < usize::MAX).then_some(failed)
+    }
+
     /// Runs random cases. The first one that fails is shrunk, and ends the part.
     pub(crate) fn random<S: Strategy>(
         &mut self,
         cases: usize,
         strategy: S,
-        test: impl Fn(&S::Value, &mut Trial<'_>) -> Result<(), Error>,
-    ) {
-        if !self.report.failures.is_empty() {
-            return;
-        }
-        for i in 0..cases.max(self.only_index().map_or(0, |i| i + 1)) {
-            let case = format!("{}/{i}", self.name);
-            if self.options.only.as_ref().is_some_and(|only| *only != case) {
-                continue;
+        test: impl Fn(&S::Value, &mut Trial<'_>) -> Result<(), Error> + Sync,
+    ) where
+        S::Value: Send + Sync,
+    {
+        let cases = (0..cases.max(self.only_index().map_or(0, |i| i + 1)))
+            .map(|i| (format!("{}/{i}", self.name), i))
+            .filter(|(case, _)| self.options.only.as_ref().is_none_or(|only| only == case));
+        let (names, numbers): (Vec<_>, Vec<_>) = cases.unzip();
+        let trees = numbers.into_iter().map(|i| strategy.new_tree(&mut self.generator(i)));
+        let mut trees = match trees.collect::<Result<Vec<_>, _>>() {
+            Ok(trees) => trees,
+            Err(reason) => {
+                let mut trial = self.trial(self.name);
+                trial.fail(format!("no case could be made: {reason}"));
+                return self.report.extend(trial.report);
             }
-            let mut tree = match strategy.new_tree(&mut self.generator(i)) {
-                Ok(tree) => tree,
-                Err(reason) => {
-                    let mut trial = self.trial(&case);
-                    trial.fail(format!("no case could be made: {reason}"));
-                    return self.report.extend(trial.report);
-                }
-            };
-            let Some(mut found) = self.run(&case, &tree.current(), &test) else { continue };
-            if let Some(mut failure) = found.failures.first().cloned() {
-                failure.smallest = self.shrink(&failure, &mut tree, &test);
-                found.failures = vec![failure];
-                return self.report.extend(found);
-            }
-            self.report.extend(found);
+        };
+        let problems = names.into_iter().zip(trees.iter().map(ValueTree::current)).collect();
+        if let Some(failed) = self.run_all(problems, &test)
+            && let Some(mut failure) = self.report.failures.pop()
+        {
+            failure.smallest = self.shrink(&failure, &mut trees[failed], &test);
+            self.report.failures.push(failure);
         }
     }
 
@@ -746,6 +797,26 @@ mod tests {
         let smallest = part.report.failures[0].smallest.clone();
         assert_eq!(smallest, Some(("17".to_string(), "made up: 17 is too large, seed 42".to_string())));
         assert_eq!(part.report.failures.len(), 1);
+    }
+
+    #[test]
+    fn the_report_does_not_depend_on_the_number_of_threads() {
+        let report = |threads, too_large| {
+            let options = Options::new().threads(threads);
+            let mut part = Part::new::<f64>("part", "made up".to_string(), &options);
+            part.random(40, 0..1000u32, |number, trial| {
+                // Some cases end before those that began before them.
+                std::thread::sleep(std::time::Duration::from_micros((*number).into()));
+                let found = f64::from(*number);
+                trial.compare_number(Against::Itself, "loss", found, found + 0.5, 1.0);
+                trial.require(*number < too_large, || format!("{number} is too large"));
+                Ok(())
+            });
+            format!("{:?}", part.report)
+        };
+        for too_large in [1000, 900] {
+            assert_eq!(report(7, too_large), report(1, too_large));
+        }
     }
 
     #[test]

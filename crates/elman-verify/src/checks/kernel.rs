@@ -1,5 +1,7 @@
 //! A kernel that is known by its arrays alone.
 
+use std::rc::Rc;
+
 use elman::ndarray::{ArrayView2, ArrayViewD};
 use elman::{Cell, Error, Float, LayerShape, Recurrence, RecurrenceGradient};
 
@@ -31,6 +33,7 @@ pub fn check_kernel<T: Float>(
         return Err(Error::unsupported("arithmetic", "one of kernels on f32", found));
     }
     let name = kernel.name();
+    let options = &options.clone().threads(1);
     let judge = Judge { kernel: ByArrays::new(kernel), options };
     let mut part = Part::new::<T>("recurrence", name.clone(), options);
     let subnormal = judge.kernel.abilities().gradients && options.subnormals && options.arithmetic.is_none();
@@ -114,10 +117,10 @@ impl<T: Float> Judge<'_, T> {
 
     /// The expectations and allowances. Where subnormal numbers may be taken for zero, some of the smallest normal number is
     /// allowed on top.
-    fn judged(&self, drawn: &Drawn<T>) -> Result<States, Error> {
+    fn judged(&self, drawn: &Drawn<T>) -> Result<Rc<States>, Error> {
         let mut judged = tolerance::recurrence(drawn, self.options.arithmetic)?;
         if !self.options.subnormals {
-            let States { h, last, xs, initial, layer } = &mut judged;
+            let States { h, last, xs, initial, layer } = Rc::make_mut(&mut judged);
             let matrices = [h, last, xs, initial].map(|matrix| &mut matrix.allowed);
             let entries = matrices.into_iter().flatten().chain(layer.allowed.as_mut_slice());
             entries.for_each(|allowed| *allowed += 1024.0 * T::MIN_POSITIVE);
