@@ -364,7 +364,7 @@ class Run:
             self.measure("tag_all", [("tag_all", tag, {"labels": True})])
         for work in [work for work in GRIDS if work in works]:
             quick, normal = (QUICK_GRID, GRID) if gates(work) == 1 else (QUICK_GATED_GRID, GATED_GRID)
-            cells = quick if arguments.quick else normal
+            cells = arguments.grid or (quick if arguments.quick else normal)
             sizes = [{"batch": b, "input": i, "hidden": h, "steps": STEPS} for b, i, h in cells]
             jobs = [(work, size | {"budget": arguments.budget}, {"budget": 0}) for size in sizes]
             self.measure(work, jobs)
@@ -619,6 +619,14 @@ def names(text):
     return [name for name in text.split(",") if name]
 
 
+def grid(text):
+    try:
+        sizes = [[int(size) for size in cell.split("x")] for cell in names(text)]
+        return [(batch, hidden, hidden) for batch, hidden in sizes]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected sizes like 1x64,16x256, found {text}")
+
+
 def works(text):
     return [work for name in names(text) for work in GROUPS.get(name, [name])]
 
@@ -640,6 +648,7 @@ def main():
     parser.add_argument("--works", type=works, default=WORKS, help=f"of {', '.join([*WORKS, *GROUPS])} (default: all)")
     parser.add_argument("--baseline", help="the kernel that ratios refer to (default: the last one)")
     parser.add_argument("--batches", type=lambda text: [int(n) for n in names(text)], default=[32], help="sentences a step")
+    parser.add_argument("--grid", type=grid, help="of the recurrence, as 1x64,16x256: batch and hidden, as many inputs")
     parser.add_argument("--rounds", type=int, help="rounds after the first, which does not count (5)")
     parser.add_argument("--sentences", type=int, help="use only so many (default: all)")
     parser.add_argument("--budget", type=float, help="seconds for each cell of the grid in each round (0.5)")
