@@ -40,33 +40,37 @@ const DEATHS: usize = 20;
 pub(crate) struct CommandArgs {
     /// Judges a program that answers the protocol of benches/peers (its works hello and judge) instead of the kernels
     /// here; arguments follow after blanks
-    #[arg(long, value_name = "PROGRAM", conflicts_with_all = ["kernel", "isa", "threads"])]
+    #[arg(long, value_name = "PROGRAM", group = "program", conflicts_with_all = ["kernel", "isa", "threads"])]
     command: Option<OsString>,
+    /// Judges the states of the RNN, GRU or LSTM node of an ONNX file, with weights and sizes of each case, in ONNX
+    /// Runtime: by python3 with the packages elman, onnx and onnxruntime
+    #[arg(long, value_name = "FILE", group = "program", conflicts_with_all = ["kernel", "isa", "threads"])]
+    onnx: Option<PathBuf>,
     /// Judges this cell of the program's alone (elman, elman-tanh, elman-relu, gru, …); may be given several times
-    #[arg(long, value_name = "CELL", requires = "command")]
+    #[arg(long, value_name = "CELL", requires = "program")]
     cell: Vec<Cell>,
     /// The arithmetic that the program computes in, where it is narrower than f32: tf32, bf16 or f16
-    #[arg(long, value_name = "NAME", requires = "command")]
+    #[arg(long, value_name = "NAME", requires = "program")]
     arithmetic: Option<Arithmetic>,
     /// Lets the program give other bits, within what is allowed, each time that it is asked the same
-    #[arg(long, requires = "command")]
+    #[arg(long, requires = "program")]
     unrepeatable: bool,
     /// Lets the program take subnormal numbers for zero
-    #[arg(long, requires = "command")]
+    #[arg(long, requires = "program")]
     flush_subnormals: bool,
     /// Seconds that the program may take for an answer
-    #[arg(long, value_name = "N", requires = "command", default_value_t = 60,
+    #[arg(long, value_name = "N", requires = "program", default_value_t = 60,
           value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
     /// The folder that keeps a failing case
-    #[arg(long, value_name = "FOLDER", requires = "command", default_value = "failing-cases")]
+    #[arg(long, value_name = "FOLDER", requires = "program", default_value = "failing-cases")]
     keep: PathBuf,
 }
 
 impl CommandArgs {
     /// Whether a program is to be judged.
     pub(crate) fn is_given(&self) -> bool {
-        self.command.is_some()
+        self.command.is_some() || self.onnx.is_some()
     }
 
     /// Judges the program, if one is given, in each number type that it has.
@@ -74,8 +78,7 @@ impl CommandArgs {
     /// # Errors
     /// The program cannot be started or says nothing that can be understood; a failing case cannot be written.
     pub(crate) fn judge(&self, options: &Options, seed: u64) -> Result<Option<Vec<Report>>, Error> {
-        let Some(command) = &self.command else { return Ok(None) };
-        let program = Program::new(command, Duration::from_secs(self.timeout))?;
+        let Some((option, program)) = self.program()? else { return Ok(None) };
         let hello = program.hello()?;
         let cells = if self.cell.is_empty() { hello.cells.clone() } else { self.cell.clone() };
         if let Some(cell) = cells.iter().find(|cell| !hello.cells.contains(cell)) {
@@ -91,7 +94,7 @@ impl CommandArgs {
         for number in &program.hello.numbers {
             let mut options = options.clone().cells(&cells).repeatable(!self.unrepeatable);
             options = options.subnormals(!self.flush_subnormals);
-            options = options.again(self.again(command));
+            options = options.again(self.again(&option));
             let judged = program.clone();
             match number.as_str() {
                 "f32" => {
@@ -111,9 +114,36 @@ impl CommandArgs {
         Ok(Some(reports))
     }
 
+    /// The program, if one is given, and the option that gave it.
+    fn program(&self) -> Result<Option<(String, Program)>, Error> {
+        let timeout = Duration::from_secs(self.timeout);
+        if let Some(file) = &self.onnx {
+            fs::File::open(file).map_err(|source| Error::Io {
+                path: file.clone(),
+                action: "read",
+                source,
+            })?;
+            let words = ["python3", "-m", "elman.onnx_peer"].map(OsString::from).into_iter();
+            let words = words.chain([file.clone().into_os_string()]).collect();
+            let expected =
+                "an ONNX file with one RNN, GRU or LSTM node, and Python with elman, onnx and onnxruntime";
+            let program = Program::new(words, expected, timeout)?;
+            return Ok(Some((format!("--onnx {}", quoted(&file.to_string_lossy())), program)));
+        }
+        let Some(command) = &self.command else { return Ok(None) };
+        // A path with a blank is one word.
+        let words = match (Path::new(command).is_file(), command.to_str()) {
+            (false, Some(text)) => text.split_whitespace().map(OsString::from).collect(),
+            _ => vec![command.clone()],
+        };
+        let expected = r#"an answer like {"name": "mine", "judge": {"cells": ["elman"], "numbers": ["f32"], "gradients": true}}"#;
+        let program = Program::new(words, expected, timeout)?;
+        Ok(Some((format!("--command {}", quoted(&command.to_string_lossy())), program)))
+    }
+
     /// The line that runs a case again.
-    fn again(&self, command: &OsString) -> String {
-        let mut line = format!("elman verify --command {}", quoted(&command.to_string_lossy()));
+    fn again(&self, option: &str) -> String {
+        let mut line = format!("elman verify {option}");
         for cell in &self.cell {
             line += &format!(" --cell {cell}");
         }
@@ -308,6 +338,8 @@ fn decode<T: Float>(path: &Path) -> Result<Answer<T>, Trouble> {
 /// A program that is asked over its standard input and output, a line of JSON each.
 struct Program {
     words: Vec<OsString>,
+    /// An answer to hello that can be understood.
+    expected: &'static str,
     timeout: Duration,
     /// The arrays of a question and of its answer.
     folder: TempDir,
@@ -341,21 +373,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Program {
-    fn new(command: &OsString, timeout: Duration) -> Result<Self, Error> {
+    fn new(words: Vec<OsString>, expected: &'static str, timeout: Duration) -> Result<Self, Error> {
         let folder = tempfile::tempdir().map_err(|source| Error::Io {
             path: std::env::temp_dir(),
             action: "create a folder in",
             source,
         })?;
-        // A path with a blank is one word.
-        let words: Vec<OsString> = match (Path::new(command).is_file(), command.to_str()) {
-            (false, Some(text)) => text.split_whitespace().map(OsString::from).collect(),
-            _ => vec![command.clone()],
-        };
         if words.is_empty() {
             return Err(Error::unsupported("command", "a program", "none"));
         }
-        Ok(Program { words, timeout, folder, process: Mutex::default() })
+        Ok(Program { words, expected, timeout, folder, process: Mutex::default() })
     }
 
     fn hello(&self) -> Result<Hello, Error> {
@@ -374,10 +401,8 @@ impl Program {
             initial: bool,
         }
         let program = self.words[0].to_string_lossy().into_owned();
-        let wrong = |found: String| {
-            let expected = r#"an answer like {"name": "mine", "judge": {"cells": ["elman"], "numbers": ["f32"], "gradients": true}}"#;
-            Error::unsupported(format!("{program}, asked hello"), expected, found)
-        };
+        let wrong =
+            |found: String| Error::unsupported(format!("{program}, asked hello"), self.expected, found);
         let answer = self.ask(&mut lock(&self.process), &json!({ "work": "hello" }));
         let answer = answer.map_err(|trouble| wrong(trouble.message))?;
         let Says { name, judge } =
@@ -389,7 +414,7 @@ impl Program {
         if cells.is_empty() || judge.numbers.is_empty() {
             return Err(wrong(format!("no cell or no number type in {answer}")));
         }
-        let name = name.unwrap_or(program);
+        let name = name.unwrap_or(program) + if judge.gradients { "" } else { " (states alone)" };
         Ok(Hello { name, cells, numbers: judge.numbers, gradients: judge.gradients, initial: judge.initial })
     }
 

@@ -5,9 +5,9 @@ mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use common::{failure, run, success};
+use common::{elman, failure, run, success};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -180,4 +180,34 @@ fn a_program_that_dies_hangs_or_answers_nonsense_is_named() {
         assert!(output.status.code() == Some(code) && said.contains(expected), "{name}: {said}");
     }
     failure(&verify(folder.path(), Path::new("./none"), &[]), 2, &["cannot be started"]);
+}
+
+/// The interpreter is a stand-in here; `.ci/python` runs the real one.
+#[test]
+fn an_onnx_file_is_judged_by_python() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("my model.onnx"), "").unwrap();
+    let verify = |line: &str, more: &[&str]| {
+        let bin = TempDir::new().unwrap();
+        script(bin.path(), "python3", line);
+        let arguments = [&["verify", "--case", "recurrence/2", "--onnx"], more].concat();
+        elman(folder.path(), &arguments).env("PATH", bin.path()).stdin(Stdio::null()).output().unwrap()
+    };
+    let hello = r#"{"name": "x", "judge": {"cells": ["elman"], "numbers": ["f32"]}}"#;
+    let asked = "[ \"$*\" = '-m elman.onnx_peer my model.onnx' ] || exit 1";
+    let answers = format!("{asked}; read request; echo '{hello}'; read request; echo '{{}}'");
+    let output = verify(&answers, &["my model.onnx"]);
+    let table = String::from_utf8_lossy(&output.stdout);
+    for part in
+        ["x (states alone)", "the answer's file", "again: elman verify --onnx 'my model.onnx' --seed 42"]
+    {
+        assert!(output.status.code() == Some(1) && table.contains(part), "{part}: {table}");
+    }
+    let none = "echo No module named elman >&2; exit 1";
+    let expected =
+        "expected an ONNX file with one RNN, GRU or LSTM node, and Python with elman, onnx and onnxruntime";
+    failure(&verify(none, &["my model.onnx"]), 2, &[expected, "No module named elman"]);
+    failure(&verify(none, &["none.onnx"]), 74, &["none.onnx: cannot read"]);
+    failure(&verify(none, &["my model.onnx", "--command", "x"]), 2, &["--onnx", "cannot be used with"]);
+    failure(&verify(none, &["my model.onnx", "--isa", "avx2"]), 2, &["--isa", "cannot be used with"]);
 }

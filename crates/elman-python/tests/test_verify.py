@@ -3,12 +3,15 @@ import importlib.util
 import json
 import pathlib
 import re
+import subprocess
+import sys
 import threading
 
 import numpy
 import pytest
 
 import elman
+import elman.onnx_peer
 
 EXAMPLE = pathlib.Path(__file__).parents[1] / "examples" / "own_kernel.py"
 
@@ -346,6 +349,69 @@ def test_an_onnx_file(tmp_path):
     # The other form of a GRU is no fault of the engine, and is told apart.
     onnx.save(elman.verify.onnx_node("GRU", {}, 17, 8, w, numpy.zeros((3, 9), "float32"), w[0]), tmp_path / "other.onnx")
     assert not elman.verify.recurrence(tmp_path / "other.onnx", cell="gru", cases=8).passed
+
+
+@pytest.mark.parametrize("cell, activation", [("elman", "sigmoid"), ("elman", "tanh"), ("gru", None), ("lstm", None)])
+def test_an_exported_file_answers_the_protocol_of_the_shell(cell, activation, tmp_path):
+    pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    params = elman.init(vocab=6, embed=3, window=3, hidden=5, classes=4, cell=cell)
+    options = {"cell": cell} | ({"activation": activation} if activation else {})
+    elman.Tagger(params, ["<UNK>", *"abcde"], list("wxyz"), **options).export(tmp_path / "model.onnx", "onnx")
+    peer = elman.onnx_peer.Peer(tmp_path / "model.onnx")
+    name = cell if activation in (None, "sigmoid") else f"{cell}-{activation}"
+    judge = {"cells": [name], "numbers": ["f32"], "gradients": False, "initial": False}
+    assert peer.hello() == {"name": "model.onnx", "judge": judge}
+
+    generator = numpy.random.default_rng(1)
+    gates = {"elman": 1, "gru": 3, "lstm": 4}[cell]
+    shapes = {"xs": (5, 2), "wx": (2, gates * 3), "wh": (3, gates * 3), "bh": (gates * 3,), "h0": (3,)}
+    shapes |= {"gru": {"bhn": (3,)}, "lstm": {"c0": (3,)}}.get(cell, {})
+    given = {name: generator.uniform(-1, 1, shape).astype("float32") for name, shape in shapes.items()}
+    lengths = numpy.array([2, 3])
+    write(tmp_path / "given", given | {"lengths": lengths})
+    request = {"cell": name, "number": "f32", "backward": False, "file": tmp_path / "given", "answer": tmp_path / "h"}
+    assert peer.judge(**request) == {}
+    found = elman.onnx_peer.read(tmp_path / "h")["h"]
+    numpy.testing.assert_allclose(found, elman.recurrence(lengths=lengths, **given, **options), rtol=0, atol=1e-6)
+
+
+def write(path, arrays):
+    """A safetensors file."""
+    data, header = b"", {}
+    for name, array in arrays.items():
+        kind = {"float32": "F32", "int64": "I64"}[str(array.dtype)]
+        offsets = [len(data), len(data) + array.nbytes]
+        header[name] = {"dtype": kind, "shape": array.shape, "data_offsets": offsets}
+        data += array.tobytes()
+    header = json.dumps(header).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + data)
+
+
+def test_an_onnx_file_that_cannot_be_judged_is_named(tmp_path):
+    onnx, _ = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    (tmp_path / "broken").write_text("no model")
+    node = functools.partial(onnx.helper.make_node, inputs=["x", "w", "r"], outputs=["y"])
+    files = {
+        "two": [node("RNN"), node("GRU")],
+        "none": [node("Add")],
+        "other": [node("GRU")],
+        "both": [node("RNN", direction="bidirectional", activations=["Tanh", "Tanh"])],
+        "activation": [node("RNN", activations=["Elu"])],
+    }
+    for name, nodes in files.items():
+        graph = onnx.helper.make_graph(nodes, name, [], [])
+        onnx.save(onnx.helper.make_model(graph), tmp_path / name)
+    for name, message in {
+        "broken": "Error parsing message",
+        "two": "one RNN, GRU or LSTM node, found RNN, GRU",
+        "none": "one RNN, GRU or LSTM node, found none",
+        "other": "linear_before_reset",
+        "both": "the direction forward",
+        "activation": "Sigmoid, Tanh, Relu, found Elu",
+    }.items():
+        command = [sys.executable, "-m", "elman.onnx_peer", tmp_path / name]
+        said = subprocess.run(command, input='{"work": "hello"}\n', capture_output=True, text=True, check=True).stdout
+        assert message in json.loads(said)["error"], said
 
 
 def softmax_of_products(x, w):
