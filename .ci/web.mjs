@@ -9,7 +9,7 @@ const [page, model, hash, text, tagged] = process.argv.slice(2);
 const shots = process.env.ELMAN_SHOTS, profile = mkdtempSync(join(tmpdir(), "elman-page-"));
 const browser = spawn("chromium", ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
   "--remote-debugging-pipe", `--user-data-dir=${profile}`], { stdio: ["ignore", "ignore", "ignore", "pipe", "pipe"] });
-const timer = setTimeout(() => { console.error("no end after 5 minutes"); browser.kill("SIGKILL"); process.exit(1); }, 300_000);
+const timer = setTimeout(() => { console.error("no end after 15 minutes"); browser.kill("SIGKILL"); process.exit(1); }, 900_000);
 
 // The protocol: JSON texts that end with a zero, on the browser's descriptors 3 and 4.
 const waiting = new Map(), problems = [], requests = [];
@@ -37,7 +37,7 @@ const evaluate = async expression => {
   return result.value;
 };
 const until = async (expression, what) => {
-  for (const start = Date.now(); Date.now() - start < 200_000; await new Promise(done => setTimeout(done, 50))) {
+  for (const start = Date.now(); Date.now() - start < 600_000; await new Promise(done => setTimeout(done, 50))) {
     if (await evaluate(expression)) return;
     assert.deepEqual(problems, []);
   }

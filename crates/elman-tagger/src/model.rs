@@ -617,7 +617,8 @@ pub fn repeated_key(file: &[u8]) -> Option<String> {
     let header = rest.get(..usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
     let mut repeated = None;
     // Other faults of a header are named by its reader.
-    let _ = Names(&mut repeated).deserialize(&mut serde_json::Deserializer::from_slice(header));
+    let header = std::str::from_utf8(header).ok()?;
+    let _ = Names(&mut repeated).deserialize(&mut serde_json::Deserializer::from_str(header));
     repeated
 }
 

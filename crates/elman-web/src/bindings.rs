@@ -16,8 +16,8 @@ fn text(result: Result<Value, Error>) -> Result<String, JsError> {
 impl Session {
     /// See [`crate::Session::new`].
     #[wasm_bindgen(constructor)]
-    pub fn new(exact: bool) -> Result<Self, JsError> {
-        Ok(Session(crate::Session::new(exact)?, Vec::new()))
+    pub fn new() -> Result<Self, JsError> {
+        Ok(Session(crate::Session::new()?, Vec::new()))
     }
 
     /// See [`crate::Session::begin`].

@@ -1,6 +1,9 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(not(target_arch = "wasm32"), forbid(unsafe_code))]
 
+use elman::{
+    Error as Refused, Layer, Learner, Network, Params, Recurrence, Sequences, States, Tagger, Trace,
+};
 use elman_fast::{Fast, Isa};
 use elman_tagger::{Error, Model, Pipeline, Trainer, travel};
 use serde_json::{Value, json};
@@ -8,21 +11,61 @@ use serde_json::{Value, json};
 #[cfg(target_arch = "wasm32")]
 mod bindings;
 
+/// The network of elman-fast without its recurrence alone, which word-by-word training takes and this page does not: so it
+/// is not downloaded.
+struct WholeSentences(Fast);
+
+impl Network<f32> for WholeSentences {
+    fn name(&self) -> String {
+        Network::<f32>::name(&self.0)
+    }
+
+    fn bits(&self) -> Option<u32> {
+        Network::<f32>::bits(&self.0)
+    }
+
+    fn learner(&self, params: Params<f32>) -> Result<Box<dyn Learner<f32>>, Refused> {
+        self.0.learner(params)
+    }
+
+    fn tagger(&self, params: &Params<f32>) -> Result<Box<dyn Tagger<f32>>, Refused> {
+        self.0.tagger(params)
+    }
+}
+
+fn refused<T>() -> Result<T, Refused> {
+    Err(Refused::unsupported("training in a page", "sentence by sentence", "word by word"))
+}
+
+impl Recurrence<f32> for WholeSentences {
+    fn forward(&self, _: Layer<'_, f32>, _: &Sequences<'_, f32>) -> Result<States<f32>, Refused> {
+        refused()
+    }
+
+    fn vjp<'a>(
+        &self,
+        _: Layer<'a, f32>,
+        _: &'a Sequences<'a, f32>,
+    ) -> Result<Box<dyn Trace<f32> + 'a>, Refused> {
+        refused()
+    }
+}
+
 /// The state of the page: a training, and a model to tag with. Results are JSON.
 pub struct Session {
-    network: &'static Fast,
+    network: &'static WholeSentences,
     trainer: Option<Trainer<'static>>,
     pipeline: Option<Pipeline>,
 }
 
 impl Session {
-    /// On the instruction set `exact`, with the bits of a native training, or on `portable`.
+    /// On the instruction set `exact`, with the bits of a native training.
     ///
     /// # Errors
-    /// [`elman::Error::Unsupported`](elman_tagger::Error::Network) if the browser has no vector instructions.
-    pub fn new(exact: bool) -> Result<Self, Error> {
-        let network = Fast::with(if exact { Isa::Exact } else { Isa::Portable })?;
-        // A page has one session at a time, and is closed with it.
+    /// Those of [`Fast::with`].
+    pub fn new() -> Result<Self, Error> {
+        let network = WholeSentences(Fast::with(Isa::Exact)?);
+        // A page has one session, and is closed with it.
         Ok(Session { network: Box::leak(Box::new(network)), trainer: None, pipeline: None })
     }
 
@@ -93,8 +136,8 @@ mod tests {
 
     #[test]
     fn a_session_trains_tags_and_loads() {
-        let mut session =
-            Session { network: Box::leak(Box::new(Fast::new())), trainer: None, pipeline: None };
+        let network = Box::leak(Box::new(WholeSentences(Fast::new())));
+        let mut session = Session { network, trainer: None, pipeline: None };
         assert_eq!((session.epoch().unwrap(), session.tag("to oslo").unwrap()), (Value::Null, Value::Null));
         assert_eq!(session.begin().unwrap()["epochs"], 20);
         let first = session.epoch().unwrap();
