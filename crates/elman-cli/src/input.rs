@@ -12,9 +12,13 @@ use elman_tagger::{
 /// What stands for the standard input.
 const STANDARD_INPUT: &str = "-";
 
+pub(crate) fn is_standard_input(path: &Path) -> bool {
+    path == Path::new(STANDARD_INPUT)
+}
+
 /// Opens a file, or the standard input if it is named `-`. A file compressed by gzip is decompressed.
 pub(crate) fn open(path: &Path) -> Result<Box<dyn Read>, Error> {
-    let reader: Box<dyn Read> = if path == Path::new(STANDARD_INPUT) {
+    let reader: Box<dyn Read> = if is_standard_input(path) {
         Box::new(io::stdin().lock())
     } else {
         let file =
@@ -67,20 +71,32 @@ impl LayoutArgs {
 
     /// Refuses these options where no columns are read by them.
     pub(crate) fn refuse(&self, found: &str) -> Result<(), Error> {
-        let LayoutArgs { separator, word_column, tag_column, comments, tag_names } = self;
-        let given = [
-            ("--separator", separator.is_some()),
-            ("--word-column", word_column.is_some()),
-            ("--tag-column", tag_column.is_some()),
-            ("--comments", comments.is_some()),
-            ("--tag-names", tag_names.is_some()),
-        ];
+        let given =
+            [("--word-column", self.word_column.is_some()), ("--tag-column", self.tag_column.is_some())];
         match given.into_iter().find(|(_, is_given)| *is_given) {
-            None => Ok(()),
-            Some((name, _)) => {
-                Err(Error::unsupported(format!("option {name}"), "a column file of words", found))
-            }
+            None => self.refuse_all_but_names(found),
+            Some((name, _)) => Err(no_columns(name, found)),
         }
+    }
+
+    /// Refuses these options where columns are read by their names.
+    pub(crate) fn refuse_all_but_names(&self, found: &str) -> Result<(), Error> {
+        let given = [
+            ("--separator", self.separator.is_some()),
+            ("--comments", self.comments.is_some()),
+            ("--tag-names", self.tag_names.is_some()),
+        ];
+        given
+            .into_iter()
+            .find(|(_, is_given)| *is_given)
+            .map_or(Ok(()), |(name, _)| Err(no_columns(name, found)))
+    }
+
+    /// The names of the columns of words and of tags.
+    #[cfg(feature = "columns")]
+    pub(crate) fn names(&self) -> crate::columns::Names {
+        let name = |column: &Option<Column>| column.as_ref().map(Column::to_string);
+        crate::columns::Names { words: name(&self.word_column), tags: name(&self.tag_column) }
     }
 
     /// The sentences of several files, one after the other.
@@ -112,6 +128,10 @@ impl LayoutArgs {
     pub(crate) fn open(&self, file: &Path) -> Result<CorpusReader, Error> {
         CorpusReader::new(open(file)?, file, &self.layout())
     }
+}
+
+fn no_columns(option: &str, found: &str) -> Error {
+    Error::unsupported(format!("option {option}"), "a column file of words", found)
 }
 
 /// Several files as messages name them.

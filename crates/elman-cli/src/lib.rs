@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod check_data;
+#[cfg(feature = "columns")]
+mod columns;
 mod command;
 mod config_file;
 mod convert;

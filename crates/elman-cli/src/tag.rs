@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 
 use elman::Head;
 use elman_tagger::{
-    ConllWriter, Error, Lines, MAX_SEQUENCES, MAX_WORDS, Model, Phrase, Pipeline, RowLine, Scheme, Scored,
-    Scoring, SentenceReader, Sequence, Tagging, Unlabelled, json_object,
+    ConllWriter, Error, Labels, Lines, MAX_SEQUENCES, MAX_WORDS, Model, Phrase, Pipeline, RowLine, Scheme,
+    Scored, Scoring, SentenceReader, Sequence, Tagging, Unlabelled, json_object,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+#[cfg(feature = "columns")]
+use crate::columns;
 use crate::input::{self, LayoutArgs};
 use crate::kernels::KernelArgs;
 use crate::output::{STANDARD_OUTPUT, written};
@@ -43,6 +45,9 @@ pub(crate) struct Args {
     keep_going: bool,
     #[command(flatten)]
     layout: LayoutArgs,
+    /// Of parquet and arrow: the file to write, as a whole or not at all [default: the standard output]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
     /// Takes the most probable tags among the sequences that their scheme allows: I-x only after B-x or I-x
     #[arg(long)]
     valid_iob: bool,
@@ -60,6 +65,11 @@ enum Format {
     /// One JSON object a line with `words` or `tokens`, a list, or `text`, words parted by white space; all that is
     /// in it is passed on as it is
     Json,
+    /// A Parquet file with lists of strings in the column --word-column (words or tokens by default): the same file with
+    /// lists of tags in the new column --tag-column (tags). Needs a program with the feature `columns`
+    Parquet,
+    /// The same of an Arrow file, or of Arrow's streaming format, also on the standard input
+    Arrow,
 }
 
 #[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
@@ -204,8 +214,15 @@ struct Answer<'a> {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
-    if args.format != Format::Conll {
+    let is_columns = matches!(args.format, Format::Parquet | Format::Arrow);
+    if is_columns {
+        check_columns(args)?;
+    } else if args.format != Format::Conll {
         args.layout.refuse("another --format than conll")?;
+    }
+    if args.out.is_some() && !is_columns {
+        let expected = "--format parquet or arrow; others write to the standard output";
+        return Err(Error::unsupported("option --out", expected, "another format"));
     }
     let network = args.kernel.network()?;
     let model = Model::load(&args.model)?;
@@ -217,6 +234,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let mut pipeline = Pipeline::new(&model, network.as_ref())?;
     if args.valid_iob {
         pipeline = pipeline.with_valid_tags()?;
+    }
+    if is_columns {
+        return tag_columns(args, &mut pipeline, model.labels());
     }
     let mut writer = Writer::new(args, model.tagging(), is_crf);
     let mut count = Count::default();
@@ -232,6 +252,42 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         problem: format!("{} of {} sentences could not be tagged", count.failed, count.all),
         expected: "none; the output has an error in the place of each".to_owned(),
     })
+}
+
+/// Refuses options that columns do not have, before a model is read.
+fn check_columns(args: &Args) -> Result<(), Error> {
+    if !cfg!(feature = "columns") {
+        let expected = "a program with the feature columns (cargo install --features columns)";
+        return Err(Error::unsupported("option --format", expected, "one without"));
+    }
+    args.layout.refuse_all_but_names("--format parquet or arrow")?;
+    let given = [
+        ("--output", args.output.is_some()),
+        ("--scores", args.scores),
+        ("--nbest", args.nbest.is_some()),
+        ("--keep-going", args.keep_going),
+    ];
+    if let Some((name, _)) = given.into_iter().find(|(_, is_given)| *is_given) {
+        let expected = "--format lines, conll or json";
+        return Err(Error::unsupported(format!("option {name}"), expected, "--format parquet or arrow"));
+    }
+    if args.files.len() > 1 {
+        let expected = "one with --format parquet or arrow";
+        return Err(Error::unsupported("number of files", expected, args.files.len()));
+    }
+    Ok(())
+}
+
+#[cfg(feature = "columns")]
+fn tag_columns(args: &Args, pipeline: &mut Pipeline, labels: &Labels) -> Result<(), Error> {
+    let tag = if args.format == Format::Parquet { columns::tag_parquet } else { columns::tag_arrow };
+    tag(&args.files[0], args.out.as_deref(), args.layout.names(), pipeline, labels)
+}
+
+/// [`check_columns`] has refused it.
+#[cfg(not(feature = "columns"))]
+fn tag_columns(_: &Args, _: &mut Pipeline, _: &Labels) -> Result<(), Error> {
+    Ok(())
 }
 
 /// Sentences that were answered, and those among them with an error.
@@ -256,7 +312,7 @@ fn tag(
             let layout = args.layout.layout().of_file(file);
             Source::Sentences(SentenceReader::conll_with(input, file, layout))
         }
-        Format::Json => Source::Json(Lines::new(input, file)),
+        _ => Source::Json(Lines::new(input, file)),
     };
     let mut requests = Vec::with_capacity(TOGETHER);
     loop {

@@ -43,7 +43,7 @@ pub use lines::Lines;
 pub use model::{Model, Outcome, read_lines, repeated_key};
 pub use neighbors::{Metric, Neighbor, neighbors};
 pub use normalization::Normalization;
-pub use output::{FileKind, check_output, write_output};
+pub use output::{FileKind, check_output, write_output, write_output_with};
 pub use pipeline::{Pipeline, Scored, Scoring, Sequence};
 pub use scheme::{Phrase, Scheme, Tagging};
 pub use sequences::MAX_SEQUENCES;

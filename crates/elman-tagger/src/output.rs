@@ -9,7 +9,7 @@
 //! | a file that the system does not let be replaced (a mount point, or in a folder that is read-only) | the content is written into it |
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -70,25 +70,47 @@ pub fn check_output(path: impl AsRef<Path>, kind: FileKind) -> Result<(), Error>
 pub fn write_output(path: impl AsRef<Path>, kind: FileKind, content: &[u8]) -> Result<(), Error> {
     let path = path.as_ref();
     let io = |source| Error::Io { path: path.to_owned(), action: "write", source };
+    write_output_with(path, kind, |out| out.write_all(content).map_err(io))
+}
+
+/// The same for content that is made while it is written. An error of `content` leaves what was there as it was.
+///
+/// # Errors
+/// Those of [`write_output`] and of `content`.
+pub fn write_output_with(
+    path: impl AsRef<Path>,
+    kind: FileKind,
+    content: impl FnOnce(&mut (dyn Write + Send)) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let path = path.as_ref();
+    let io = |source| Error::Io { path: path.to_owned(), action: "write", source };
     match place(path, kind)? {
         Place::StandardOutput => {
-            let mut out = io::stdout().lock();
-            out.write_all(content).and_then(|()| out.flush()).map_err(io)
+            let mut out = io::stdout();
+            content(&mut out)?;
+            out.flush().map_err(io)
         }
         Place::Stream(stream) => {
             // Appending changes nothing for a device or a pipe, and keeps what others wrote to a file.
             let mut stream = OpenOptions::new().append(true).open(stream).map_err(io)?;
-            stream.write_all(content).map_err(io)
+            content(&mut stream)
         }
-        Place::Fixed(file) => write_in_place(&file, content).map_err(io),
+        Place::Fixed(file) => {
+            let mut draft = tempfile::tempfile().map_err(io)?;
+            content(&mut draft)?;
+            write_in_place(&file, &mut draft).map_err(io)
+        }
         Place::File(file) => {
             let folder = folder_of(&file);
             let there = fs::metadata(&file).ok();
-            let draft = Draft::write(folder, content, there.as_ref()).map_err(io)?;
+            let mut draft = Draft::create(folder, there.is_some()).map_err(io)?;
+            content(draft.file())?;
+            draft.finish(there.as_ref()).map_err(io)?;
+            let mut written = draft.file().try_clone().map_err(io)?;
             match draft.persist(&file) {
                 // A mount point, a folder of others with the sticky bit: the file can be written, not replaced.
                 Err(error) if there.is_some() && cannot_be_replaced(&error) => {
-                    write_in_place(&file, content).map_err(|_| io(error))
+                    write_in_place(&file, &mut written).map_err(|_| io(error))
                 }
                 Err(error) => Err(io(error)),
                 Ok(()) => sync_folder(folder).map_err(|error| io(in_place(error))),
@@ -173,9 +195,10 @@ fn cannot_be_replaced(error: &io::Error) -> bool {
     matches!(error.kind(), CrossesDevices | PermissionDenied | ResourceBusy)
 }
 
-fn write_in_place(file: &Path, content: &[u8]) -> io::Result<()> {
+fn write_in_place(file: &Path, content: &mut File) -> io::Result<()> {
+    content.rewind()?;
     let mut file = OpenOptions::new().write(true).truncate(true).open(file)?;
-    file.write_all(content)?;
+    io::copy(content, &mut file)?;
     file.sync_all()
 }
 
@@ -209,13 +232,18 @@ impl Draft {
     /// Writes `content` on the file system of `folder`; `like` is the file whose mode and owner it takes over.
     pub(crate) fn write(folder: &Path, content: &[u8], like: Option<&fs::Metadata>) -> io::Result<Self> {
         let mut draft = Draft::create(folder, like.is_some())?;
-        let file = draft.file();
-        file.write_all(content)?;
+        draft.file().write_all(content)?;
+        draft.finish(like)?;
+        Ok(draft)
+    }
+
+    /// Brings what was written to the disk, with the mode and owner of `like`.
+    fn finish(&mut self, like: Option<&fs::Metadata>) -> io::Result<()> {
+        let file = self.file();
         if let Some(like) = like {
             take_over(file, like)?;
         }
-        file.sync_all()?;
-        Ok(draft)
+        file.sync_all()
     }
 
     fn create(folder: &Path, private: bool) -> io::Result<Self> {
@@ -431,7 +459,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         fs::write(&path, "A longer text").unwrap();
-        write_in_place(&path, b"Text").unwrap();
+        let mut content = tempfile::tempfile().unwrap();
+        content.write_all(b"Text").unwrap();
+        write_in_place(&path, &mut content).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "Text");
         for kind in
             [io::ErrorKind::ResourceBusy, io::ErrorKind::PermissionDenied, io::ErrorKind::CrossesDevices]
