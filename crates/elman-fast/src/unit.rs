@@ -198,11 +198,9 @@ impl Unit<4, 2> for Lstm {
         [i, f, g, o]: [T::V<S>; 4],
         [_, before]: [T::V<S>; 2],
     ) -> ([T::V<S>; 4], [T::V<S>; 2]) {
-        let [i, f, o] = [i, f, o].map(
-            #[inline(always)]
-            |gate| T::sigmoid_each(simd, gate),
-        );
-        let g = T::tanh_each(simd, g);
+        // One by one: the closure of `map` would be compiled without the instruction set.
+        let (i, f) = (T::sigmoid_each(simd, i), T::sigmoid_each(simd, f));
+        let (g, o) = (T::tanh_each(simd, g), T::sigmoid_each(simd, o));
         let c = T::fma(simd, f, before, i * g);
         ([i, f, g, o], [o * T::tanh_each(simd, c), c])
     }
