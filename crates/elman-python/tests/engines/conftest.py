@@ -3,7 +3,7 @@
 import pytest
 
 import elman
-from texts import MODELS, PROGRAM, Work, tagged_text
+from engines.texts import MODELS, PROGRAM, Work, tagged_text
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from texts import PROGRAM, digest
+from engines.texts import PROGRAM, digest
 
 
 def test_the_lines_of_the_book(work, tmp_path):

@@ -10,7 +10,7 @@ pytest.importorskip("pyspark", reason="Spark is not installed; .ci/distributed r
 from pyspark.sql import SparkSession  # noqa: E402
 
 import elman.spark  # noqa: E402
-from texts import PROGRAM, digest  # noqa: E402
+from engines.texts import PROGRAM, digest  # noqa: E402
 
 
 def session(master, folder, batch=10_000):
